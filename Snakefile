@@ -1,0 +1,29 @@
+# Histopathologic cancer detection: from Kaggle's archive of tiles to a checked submission and a report.
+#
+#   snakemake --cores 8 submission          the competition
+#   snakemake --cores 2 --configfile config/demo.yaml -- submission          made tiles, no account needed
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/results.smk"
+
+
+rule submission:
+    # What people ask for: the file for Kaggle, and the report that says what it is worth.
+    default_target: True
+    input:
+        result("submission.csv"),
+        result("report.html"),
+
+
+onerror:
+    show_errors(log)
