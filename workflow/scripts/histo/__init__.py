@@ -1,0 +1,1 @@
+"""What two or more stages share: tiles, shards, tables, networks, metrics, provenance."""

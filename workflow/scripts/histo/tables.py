@@ -1,0 +1,129 @@
+"""The forms of all tables: Parquet, one row per tile, `id` first.
+
+Every table is written and read through here, so that its types are fixed in one place.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from histo.errors import InputError
+from histo.files import whole
+
+BLOCKS = 36  # aligned 16 × 16 blocks of a 96 × 96 tile
+
+# What is wrong with a tile: `fault` is one of these codes, or empty; `detail` says it in words.
+FAULTS = {
+    "missing_file": "listed in a table, no file in the archive",
+    "unlisted_file": "in the archive, listed in no table",
+    "no_label": "no label in train_labels.csv",
+    "bad_label": "a label other than 0 and 1",
+    "repeated_id": "listed more than once",
+    "empty_file": "a file of zero bytes",
+    "unreadable": "does not decode as an image",
+    "wrong_size": "not 96 × 96 pixels",
+    "wrong_mode": "not three channels of 8 bits",
+    "sha1_differs": "pixels do not have the SHA-1 that the id states",
+    "conflicting_copies": "equal pixels under another id with another label",
+}
+
+# Grey levels (0 to 255) over the tile; sharpness is the variance of the Laplacian of the green channel.
+COLOUR = ("brightness", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness")
+_COLOUR = [(name, pa.float32()) for name in COLOUR]
+
+INDEX = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.int8()),  # -1: unknown
+        ("shard", pa.int16()),
+        ("entry", pa.string()),  # name in the archive; empty: none
+        ("offset", pa.int64()),  # of the entry's local header, bytes
+        ("compressed", pa.int64()),  # bytes
+        ("size", pa.int64()),  # bytes
+        ("crc", pa.uint32()),
+        ("method", pa.int8()),  # zip compression method: 0 stored, 8 deflated
+        ("fault", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+VALIDATION = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("shard", pa.int16()),
+        ("bytes", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("mode", pa.string()),
+        ("md5", pa.string()),  # of the file
+        ("pixels_sha1", pa.string()),
+        ("fault", pa.string()),
+        ("detail", pa.string()),
+        *_COLOUR,
+        ("blocks", pa.list_(pa.uint64(), BLOCKS)),  # hash of each block, row by row; 0: flat
+    ]
+)
+OVERLAPS = pa.schema(
+    [
+        ("id_a", pa.string()),
+        ("id_b", pa.string()),
+        ("dy", pa.int16()),  # origin of b minus origin of a on the slide, pixels
+        ("dx", pa.int16()),
+        ("area", pa.int32()),  # shared pixels
+        ("confirmed", pa.bool_()),  # equal to the bit over the whole shared region
+    ]
+)
+TILES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("shard", pa.int16()),
+        ("row", pa.int32()),  # in its shard; -1: not packed
+        ("label", pa.int8()),
+        ("kept", pa.bool_()),
+        ("fault", pa.string()),
+        ("detail", pa.string()),
+        *_COLOUR,
+    ]
+)
+GROUPS = pa.schema([("id", pa.string()), ("group", pa.string()), ("reason", pa.string())])
+FOLDS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("shard", pa.int16()),
+        ("row", pa.int32()),
+        ("label", pa.int8()),
+        ("group", pa.string()),
+        ("fold", pa.int16()),
+    ]
+)
+PREDICTIONS = pa.schema(
+    [("id", pa.string()), ("fold", pa.int16()), ("logit", pa.float32()), ("probability", pa.float64())]
+)
+
+
+def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema) -> None:
+    """Write the columns of `schema` in its order, whole or not at all."""
+    table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    with whole(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+
+
+def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table; InputError when it is missing, damaged or of another form than `schema`."""
+    try:
+        table = pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Run the stage that makes it.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}). Delete it and run again.") from None
+    expected = pa.schema([schema.field(name) for name in columns or schema.names])
+    if not table.schema.equals(expected, check_metadata=False):
+        raise InputError(
+            f"{path}: expected the columns {expected.names} of an up-to-date table, found {table.schema.names}. "
+            "Delete it and run again."
+        )
+    return table.to_pandas()

@@ -1,0 +1,164 @@
+"""List the tiles of an archive: everything that can be known without decoding one.
+
+Joins the directory of the archive with `train_labels.csv` and `sample_submission.csv`, deals the tiles out to shards
+and notes what the tables and the files disagree on. What makes the whole archive unusable ends here, before any work.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from histo import tables
+from histo.archive import DamagedEntry, Entry, read_directory, read_entry
+from histo.csv_tables import check_id, parse_csv
+from histo.errors import InputError
+from histo.files import whole
+
+LABELS = "train_labels.csv"
+SAMPLE = "sample_submission.csv"
+
+
+def find_table(path: Path, entries: dict[str, Entry], name: str) -> str:
+    """Return the entry of a table; InputError unless there is exactly one. People zip the folder around it too."""
+    found = [entry for entry in entries if PurePosixPath(entry).name == name and not entry.startswith("__MACOSX/")]
+    if len(found) != 1:
+        listed = ", ".join(sorted(found)) or ", ".join(sorted(entries)[:3]) + (", …" if len(entries) > 3 else "")
+        raise InputError(
+            f"{path}: expected one {name}, found {len(found)} (the archive holds {listed or 'nothing'}). "
+            "Give the competition's own archive."
+        )
+    return found[0]
+
+
+def read_rows(path: Path, entry: Entry, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, values of `columns`) of a CSV table in the archive."""
+    try:
+        with open(path, "rb") as file:
+            data = read_entry(file, entry)
+    except DamagedEntry as error:
+        raise InputError(f"{path}: {entry.name}: damaged: {error}. Get the archive again.") from None
+    yield from parse_csv(f"{path}: {entry.name}", data, columns)
+
+
+def parse_label(text: str) -> tuple[int, str, str]:
+    """Return (label, fault, detail): 0 and 1 in any notation of theirs, else -1 and what is wrong."""
+    if not text:
+        return -1, "no_label", "the label is empty"
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value in (0.0, 1.0):
+        return int(value), "", ""
+    return -1, "bad_label", f"the label is {text[:40]!r}"
+
+
+def read_labels(path: Path, entry: Entry) -> dict[str, tuple[int, str, str]]:
+    """Return {id: (label, fault, detail)} of the training tiles."""
+    labels: dict[str, tuple[int, str, str]] = {}
+    lines: dict[str, int] = {}
+    for line, (text, value) in read_rows(path, entry, ["id", "label"]):
+        name = check_id(f"{path}: {entry.name}, line {line}", text)
+        verdict = parse_label(value)
+        if name in labels:
+            detail = f"lines {lines[name]} and {line} of {LABELS}, labels {labels[name][0]} and {verdict[0]}"
+            verdict = (labels[name][0] if labels[name][0] == verdict[0] else -1, "repeated_id", detail)
+        labels[name] = verdict
+        lines.setdefault(name, line)
+    if not labels:
+        raise InputError(f"{path}: {entry.name}: expected a row for each training tile, found none.")
+    return labels
+
+
+def read_test_ids(path: Path, entry: Entry) -> dict[str, tuple[int, str, str]]:
+    """Return {id: (-1, "", "")} of the test tiles; InputError when an id comes twice: no submission could be made."""
+    lines: dict[str, int] = {}
+    for line, (text,) in read_rows(path, entry, ["id"]):
+        name = check_id(f"{path}: {entry.name}, line {line}", text)
+        if name in lines:
+            raise InputError(
+                f"{path}: {entry.name}: expected each id once, found {name} on lines {lines[name]} and {line}. "
+                "Get the archive from its source."
+            )
+        lines[name] = line
+    if not lines:
+        raise InputError(f"{path}: {entry.name}: expected a row for each test tile, found none.")
+    return dict.fromkeys(lines, (-1, "", ""))
+
+
+def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split: str) -> dict[str, Entry]:
+    """Return {id: entry} of the files ID.tif in the folder of a split; InputError when two are of one id."""
+    tiles: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        file = PurePosixPath(name)
+        if file.parent == root / split and file.suffix.lower() in (".tif", ".tiff"):
+            key = check_id(f"{path}: entry {name!r}", file.stem)
+            if key in tiles:
+                raise InputError(f"{path}: expected one file of each id, found {tiles[key].name} and {name}.")
+            tiles[key] = entry
+    return tiles
+
+
+def join(split: str, listed: dict[str, tuple[int, str, str]], tiles: dict[str, Entry], shards: int) -> pd.DataFrame:
+    """Join the ids of a table with the files of a split: one row per tile (`tables.INDEX`), sorted by id.
+
+    Ids are hashes, so tiles in the order of their ids are shuffled already: shard k is the k-th slice of it.
+    """
+    ids = sorted(listed.keys() | tiles.keys())
+    rows = []
+    for name in ids:
+        label, fault, detail = listed.get(name, (-1, "unlisted_file", f"no row of the {split} table has this id"))
+        entry = tiles.get(name)
+        if entry is None:
+            fault, detail = "missing_file", f"no {split}/{name}.tif in the archive"
+            entry = Entry("", 0, 0, 0, 0, 0)
+        rows.append((name, label, entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method))
+        rows[-1] += (fault, detail)
+    columns = ["id", "label", "entry", "offset", "compressed", "size", "crc", "method", "fault", "detail"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["split"] = split
+    frame["shard"] = np.repeat(np.arange(shards), [len(part) for part in np.array_split(np.arange(len(ids)), shards)])
+    return frame
+
+
+def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, test_shards: int) -> None:
+    """Write one row per tile of either split (`tables.INDEX`), and a copy of sample_submission.csv as it is."""
+    entries = read_directory(archive)
+    labels = find_table(archive, entries, LABELS)
+    sample = find_table(archive, entries, SAMPLE)
+    root = PurePosixPath(labels).parent
+    if PurePosixPath(sample).parent != root:
+        raise InputError(f"{archive}: expected {LABELS} and {SAMPLE} side by side, found {labels} and {sample}.")
+    frames = []
+    for split, listed, shards in (
+        ("train", read_labels(archive, entries[labels]), train_shards),
+        ("test", read_test_ids(archive, entries[sample]), test_shards),
+    ):
+        tiles = find_tiles(archive, entries, root, split)
+        if not tiles:
+            raise InputError(f"{archive}: expected files {root / split}/ID.tif, found none. Give Kaggle's own archive.")
+        frame = join(split, listed, tiles, shards)
+        faulty = int((frame["fault"] != "").sum())
+        logging.info("%s: %d ids listed, %d files, %d rows with a fault", split, len(listed), len(tiles), faulty)
+        frames.append(frame)
+    unused = len(entries) - 2 - sum(int((frame["entry"] != "").sum()) for frame in frames)
+    if unused:
+        logging.info("%d entries of the archive are neither tiles nor tables and stay unread", unused)
+    with open(archive, "rb") as file, whole(sample_copy) as temporary:
+        temporary.write_bytes(read_entry(file, entries[sample]))
+    tables.write(pd.concat(frames), output, tables.INDEX)
+
+
+if __name__ == "__main__":
+    from histo import run
+
+    run.start(snakemake)  # noqa: F821
+    index(
+        Path(snakemake.input.archive),  # noqa: F821
+        Path(snakemake.output.index),  # noqa: F821
+        Path(snakemake.output.sample),  # noqa: F821
+        **snakemake.params.settings,  # noqa: F821
+    )
