@@ -1,0 +1,42 @@
+"""Putting the predictions of folds together, with nothing missing and nothing twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from histo import tables
+from histo.errors import InputError
+
+
+def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
+    """Join out-of-fold predictions with the folds table: id, label, fold, logit, probability, sorted by id.
+
+    InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
+    """
+    frame = pd.concat([tables.read(path, tables.PREDICTIONS) for path in predictions], ignore_index=True)
+    joined = folds[["id", "label", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
+    wrong = joined[joined["label"].isna() | joined["probability"].isna() | (joined["fold"] != joined["fold_predicted"])]
+    if len(wrong) or len(joined) != len(folds):
+        name = wrong["id"].iloc[0] if len(wrong) else joined.loc[joined["id"].duplicated(), "id"].iloc[0]
+        raise InputError(
+            f"{predictions[0].parent.parent}: expected one out-of-fold prediction for each of {len(folds)} training "
+            f"tiles, found {len(frame)}; tile {name} is the first that differs. Run `predict` again."
+        )
+    return joined.sort_values("id", ignore_index=True)[["id", "label", "fold", "logit", "probability"]]
+
+
+def mean_of_folds(predictions: list[Path]) -> pd.DataFrame:
+    """Average the test probabilities of the networks of all folds: id, probability, sorted by id.
+
+    InputError unless all of them predict the same tiles, each once.
+    """
+    frames = [tables.read(path, tables.PREDICTIONS).sort_values("id") for path in predictions]
+    ids = frames[0]["id"].to_numpy()
+    for path, frame in zip(predictions, frames, strict=True):
+        if not np.array_equal(frame["id"].to_numpy(), ids) or not frame["id"].is_unique:
+            raise InputError(
+                f"{path}: expected the {len(ids)} test tiles of {predictions[0]}, found others. Run again."
+            )
+    probability = np.mean([frame["probability"].to_numpy() for frame in frames], axis=0)
+    return pd.DataFrame({"id": ids, "probability": probability})
