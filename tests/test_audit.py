@@ -1,0 +1,88 @@
+"""The verdict on every tile, and the policy."""
+
+import logging
+
+import pytest
+
+from histo.errors import InputError
+from histo.files import read_json
+from histo.shards import Shard
+from stages import Results
+
+
+def prepared(made, folder, **options):
+    return Results(made.write(folder / "a.zip"), folder / "r").prepare(**options)
+
+
+def test_sound_tiles_are_all_kept(made, tmp_path):
+    results = prepared(made, tmp_path)
+    tiles = results.audit("fail")
+    assert tiles["kept"].all()
+    figures = read_json(results.root / "audit.json")
+    assert figures == {
+        "tiles": {"train": 12, "test": 6},
+        "kept": {"train": 12, "test": 6},
+        "faults": {},
+        "positives": 6,
+        "positive_share": 0.5,
+        "copies": 0,
+        "in_both_splits": 0,
+    }
+
+
+def test_rows_are_those_of_the_shards(made, tmp_path):
+    made.files[f"train/{made.train[1]}.tif"] = b""
+    results = prepared(made, tmp_path)
+    tiles = results.audit()
+    assert tiles.loc[tiles["id"] == made.train[1], ["row", "kept"]].to_numpy().tolist() == [[-1, False]]
+    shards = {split: [Shard(path) for path in results.packed(split)] for split in ("train", "test")}
+    for tile in tiles[tiles["row"] >= 0].itertuples():
+        assert shards[tile.split][tile.shard].ids[tile.row] == tile.id
+
+
+def test_policy_fail_names_the_tiles_and_what_to_do(made, tmp_path, caplog):
+    made.files[f"train/{made.train[1]}.tif"] = b""
+    del made.files[f"test/{made.test[0]}.tif"]
+    results = prepared(made, tmp_path)
+    with caplog.at_level(logging.WARNING), pytest.raises(InputError) as error:
+        results.audit("fail")
+    message = str(error.value)
+    assert message.startswith("2 of 18 tiles have a fault")
+    assert f"train/{made.train[1]}: empty_file: 0 bytes" in message
+    assert f"test/{made.test[0]}: missing_file" in message
+    assert "on_fault: leave_out" in message
+    assert not (results.root / "tiles.parquet").exists()
+    assert len(caplog.records) == 2
+
+
+def test_policy_leave_out_counts_the_faults(made, tmp_path):
+    made.files[f"train/{made.train[1]}.tif"] = b""
+    del made.files[f"test/{made.test[0]}.tif"]
+    results = prepared(made, tmp_path)
+    tiles = results.audit()
+    assert tiles.loc[~tiles["kept"], "id"].tolist() == [made.train[1], made.test[0]]
+    figures = read_json(results.root / "audit.json")
+    assert figures["kept"] == {"train": 11, "test": 5}
+    assert figures["faults"] == {"empty_file": {"train": 1, "test": 0}, "missing_file": {"train": 0, "test": 1}}
+
+
+def test_equal_pixels_with_two_labels(made, tmp_path):
+    """Possible only where ids are no hashes. Equal pixels with one label are copies, not a fault."""
+    a, b, c, d, *_ = made.train
+    made.files[f"train/{b}.tif"] = made.files[f"train/{a}.tif"]  # labels 0 and 1
+    made.files[f"train/{c}.tif"] = made.files[f"train/{made.train[4]}.tif"]  # labels 0 and 0
+    made.files[f"test/{made.test[0]}.tif"] = made.files[f"train/{d}.tif"]
+    results = prepared(made, tmp_path, id_is_sha1=False)
+    tiles = results.audit()
+    assert tiles.loc[tiles["fault"] != "", ["id", "fault"]].to_numpy().tolist() == [
+        [a, "conflicting_copies"],
+        [b, "conflicting_copies"],
+    ]
+    figures = read_json(results.root / "audit.json")
+    assert (figures["copies"], figures["in_both_splits"]) == (3, 1)
+
+
+def test_training_tiles_of_one_class_are_refused(made, tmp_path):
+    made.tables["train_labels.csv"] = made.tables["train_labels.csv"].replace(",1\n", ",0\n")
+    with pytest.raises(InputError, match="expected training tiles of both classes, found 0 positives among 12"):
+        prepared(made, tmp_path).audit()
