@@ -48,7 +48,11 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
         ("folds.count", None, "folds.count: missing; expected a whole number from 2 to 100"),
         ("dataset.source", "archive", "dataset.archive: missing; source: archive needs the path of the zip"),
         ("dataset.source", "synthetic", "synthesize: missing; source: synthetic needs it"),
-        ("folds.slides", "none.csv", "folds.slides: expected a CSV table with the columns id,slide, found no such file: none.csv"),
+        (
+            "folds.slides",
+            "none.csv",
+            "folds.slides: expected a CSV table with the columns id,slide, found no such file: none.csv",
+        ),
         ("models.residual.keep", "ema", "keep: ema needs ema above 0"),
         ("models.residual.augment", {"mixup": 0.6, "cutmix": 0.6}, "at most 1"),
     ],
@@ -72,7 +76,7 @@ def test_all_mistakes_are_told_at_once():
 
 def test_texts_of_the_command_line_become_what_the_schema_wants():
     config = changed("folds", {"count": "3", "seed": "7", "slides": "null"})
-    config["validate"] = {"id_is_sha1": "false", "on_fault": "fail"}
+    config["validate"] |= {"id_is_sha1": "false", "on_fault": "fail"}
     config["models"]["residual"] = {"crop": "64", "learning_rate": "1e-2", "compile": "true"}
     config["dataset"]["name"] = "123"
     check(config)

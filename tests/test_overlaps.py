@@ -6,10 +6,10 @@ import pytest
 from conftest import sha1
 from histo import tables
 from histo.files import read_json
+from histo.measurements import block_hashes, measure
 from histo.tiff import tiff
 from overlaps import MOST, agree, propose, shared
 from stages import Results
-from validate import block_hashes, measure
 
 
 def hashes_of(images):

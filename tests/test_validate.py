@@ -9,9 +9,9 @@ from PIL import Image
 
 from conftest import sha1
 from histo import tables
+from histo.measurements import FLAT, block_hashes, measure
 from histo.tiff import tiff
 from stages import Results
-from validate import FLAT, block_hashes, measure
 
 
 def rows(made, folder, **options):

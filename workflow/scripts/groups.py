@@ -53,7 +53,7 @@ def group(ids: np.ndarray, contents: np.ndarray, slides: dict[str, str], pairs: 
     in the group: slide, overlap, content, or alone.
     """
     position = pd.Series(np.arange(len(ids)), index=ids)
-    slide = pd.Series(ids).map(slides)
+    slide = pd.Series(ids).map(slides).astype(object)
     pairs = pairs[pairs["id_a"].isin(position.index) & pairs["id_b"].isin(position.index)]
     left = [position[pairs["id_a"]].to_numpy()]
     right = [position[pairs["id_b"]].to_numpy()]
@@ -70,7 +70,7 @@ def group(ids: np.ndarray, contents: np.ndarray, slides: dict[str, str], pairs: 
 
     frame = pd.DataFrame({"id": ids, "component": component, "slide": slide})
     parts = frame.groupby("component")
-    lowest = parts["slide"].min().fillna(parts["id"].min())
+    lowest = parts["slide"].min().where(parts["slide"].count() > 0, parts["id"].min())
     overlapping = np.zeros(component.max() + 1 if len(ids) else 0, bool)
     overlapping[component[left[0]]] = True
     reason = np.where(parts.size() > 1, np.where(overlapping, "overlap", "content"), "alone")

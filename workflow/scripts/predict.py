@@ -5,7 +5,6 @@ tiles are treated as training tiles were. Apart from training, so that test-time
 """
 
 import logging
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,23 +75,18 @@ def predict(
             log.info("%s: %d tiles, mean probability %.3f.", out, len(frame), frame["probability"].mean())
 
 
-def main(snakemake: Any) -> None:
-    """Unpack the job."""
-    predict(
-        snakemake.input.weights,
-        list(snakemake.input.train_shards),
-        list(snakemake.input.test_shards),
-        snakemake.input.folds,
-        snakemake.input.tiles,
-        snakemake.output.oof,
-        snakemake.output.test,
-        tta=snakemake.params.settings["tta"],
-        threads=snakemake.threads,
-    )
-
-
 if __name__ == "__main__":
     from histo import run
 
     run.start(snakemake)  # noqa: F821
-    main(snakemake)  # noqa: F821
+    predict(
+        snakemake.input.weights,  # noqa: F821
+        list(snakemake.input.train_shards),  # noqa: F821
+        list(snakemake.input.test_shards),  # noqa: F821
+        snakemake.input.folds,  # noqa: F821
+        snakemake.input.tiles,  # noqa: F821
+        snakemake.output.oof,  # noqa: F821
+        snakemake.output.test,  # noqa: F821
+        tta=snakemake.params.settings["tta"],  # noqa: F821
+        threads=snakemake.threads,  # noqa: F821
+    )

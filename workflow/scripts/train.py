@@ -1,8 +1,9 @@
 """Train one model on all folds but one; validate on that one.
 
-Makes `weights.pt` (see histo/checkpoints.py) and `history.csv` (a row per epoch) from training shards and folds. A job
-of its own per model and fold, because this is the expensive stage. A run that was killed continues from `resume.pt`
-beside the weights and ends, on the CPU, with the same bits as one that was never disturbed.
+Makes `weights.pt` (see histo/checkpoints.py), `history.csv` (a row per epoch) and `training.json` (parameters, device,
+precision) from the training shards and the folds. A job of its own per model and fold, because this is the expensive
+stage. A run that was killed continues from `resume.pt` beside the weights and ends, on the CPU, with the same bits as
+one that was never disturbed.
 
 Which weights are kept: those of the last step by default. The best epoch is chosen on the very fold whose out-of-fold
 probabilities judge the model, so `keep: best` makes that judgement slightly optimistic.
@@ -26,7 +27,7 @@ from histo.batches import Tiles, epoch_order
 from histo.devices import device as claim_device
 from histo.engine import Engine, learning_rate
 from histo.errors import InputError
-from histo.files import whole
+from histo.files import whole, write_json
 from histo.metrics import auc
 from histo.networks import build
 from histo.resume import ResumeFile, fingerprint
@@ -123,6 +124,7 @@ def train(
     folds: str,
     weights_out: str,
     history_out: str,
+    figures_out: str,
     *,
     fold: int,
     settings: dict[str, Any],
@@ -130,7 +132,7 @@ def train(
     threads: int,
     resume_path: str | Path,
 ) -> None:
-    """Train, validate after each epoch, write weights and history.
+    """Train, validate after each epoch, write weights, history and figures (JSON: parameters, device, precision).
 
     shards: of training tiles; settings: of one model, complete; code: fingerprint that goes into the weights file.
     Raises InputError for unusable input, contradicting settings and a loss that is not finite. On SIGTERM it saves and
@@ -257,6 +259,10 @@ def train(
             weights_out, settings=settings, fold=fold, auc=run["rows"][kept - 1]["auc"], epoch=kept,
             tiles={"training": len(training), "validation": len(validation)}, weights=weights, code=code,
         )  # fmt: skip
+        where = f"CPU, {threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+        parameters = sum(p.numel() for p in network.parameters())
+        precision = str(engine.dtype).removeprefix("torch.")
+        write_json(figures_out, {"parameters": parameters, "device": where, "precision": precision})
         resume.remove()
         log.info("Kept the weights of epoch %d (%s), AUC %.4f.", kept, settings["keep"], run["rows"][kept - 1]["auc"])
 
@@ -270,6 +276,7 @@ if __name__ == "__main__":
         snakemake.input.folds,  # noqa: F821
         snakemake.output.weights,  # noqa: F821
         snakemake.output.history,  # noqa: F821
+        snakemake.output.figures,  # noqa: F821
         fold=int(snakemake.wildcards.fold),  # noqa: F821
         settings=snakemake.params.settings,  # noqa: F821
         code=snakemake.params.code,  # noqa: F821

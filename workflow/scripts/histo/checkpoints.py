@@ -11,6 +11,7 @@ A dict of plain types and tensors, which `torch.load(weights_only=True)` reads:
 
 import io
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,21 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": str(np.__version__)}
 
 
+def _canonical(value: Any) -> Any:
+    """The same value with equal strings as one object: pickle writes a second mention of an object as a reference, so
+    that what was once loaded from a file would else give other bytes than what was not."""
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_canonical(part) for part in value]
+    return sys.intern(value) if type(value) is str else value
+
+
 def dump(value: dict[str, Any], path: str | Path) -> None:
     """torch.save, whole or not at all; equal values give equal bytes."""
     # Into a buffer, since torch writes a file's name into it.
     buffer = io.BytesIO()
-    torch.save(value, buffer)
+    torch.save(_canonical(value), buffer)
     with whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

@@ -23,7 +23,8 @@ def check(config: dict[str, Any]) -> None:
     validator = jsonschema.Draft202012Validator(schema)
     _read_texts(config, schema, schema["$defs"])
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
-    lines = [line for error in errors for line in _explain(error)]
+    # One missing setting is one error, whose text names all that are missing beside it.
+    lines = list(dict.fromkeys(line for error in errors for line in _explain(error)))
     if not lines:
         lines = list(_contradictions(config))
     if lines:
@@ -49,9 +50,17 @@ def _read_texts(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
         kinds = schema.get("type", "string")
         if read is None and "null" in kinds:
             return None
-        if "string" not in kinds and not isinstance(read, str):
-            return read
+        if "string" not in kinds:
+            return _number(value) if isinstance(read, str) else read
     return value
+
+
+def _number(text: str) -> float | str:
+    """Return the number that a text such as 1e-3 stands for, which YAML takes for text; else the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _explain(error: jsonschema.ValidationError) -> list[str]:
@@ -69,7 +78,7 @@ def _explain(error: jsonschema.ValidationError) -> list[str]:
         return lines
     if error.validator == "required":
         missing = [key for key in schema["required"] if key not in error.instance]
-        return [f"{f'{where}.{key}' if where else key}: missing; {_meaning(schema, key)}" for key in missing[:1]]
+        return [f"{f'{where}.{key}' if where else key}: missing; {_meaning(schema, key)}" for key in missing]
     return [f"{where or 'the configuration'}: expected {_allowed(schema)}, found {error.instance!r}{_sense(schema)}"]
 
 
@@ -110,6 +119,8 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
             lines.append("dataset.archive: missing; source: archive needs the path of the zip.")
         elif not Path(dataset["archive"]).is_file():
             lines.append(f"dataset.archive: expected the path of a zip, found no such file: {dataset['archive']}")
+    if dataset["source"] == "folder":
+        lines += _folder_faults(dataset.get("folder"))
     if dataset["source"] == "synthetic" and "synthesize" not in config:
         lines.append("synthesize: missing; source: synthetic needs it. config/demo.yaml shows an example.")
     slides = config["folds"]["slides"]
@@ -127,6 +138,20 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
         if settings["keep"] == "ema" and settings["ema"] == 0:
             lines.append(f"models.{name}: keep: ema needs ema above 0, such as 0.999.")
     return lines
+
+
+def _folder_faults(folder: str | None) -> list[str]:
+    """Return why `dataset.folder` is no extracted archive."""
+    if not folder:
+        return ["dataset.folder: missing; source: folder needs the path of an extracted archive."]
+    if not Path(folder).is_dir():
+        found = "a file; for a zip write source: archive" if Path(folder).is_file() else "nothing there"
+        return [f"dataset.folder: expected the path of a folder, found {found}: {folder}"]
+    missing = [name for name in ("train_labels.csv", "sample_submission.csv") if not (Path(folder) / name).is_file()]
+    if missing:
+        wanted = "train/, test/, train_labels.csv and sample_submission.csv"
+        return [f"dataset.folder: expected {wanted} in {folder}, found no {' and no '.join(missing)}."]
+    return []
 
 
 def model_settings(config: dict[str, Any], name: str) -> dict[str, Any]:

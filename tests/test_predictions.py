@@ -1,0 +1,50 @@
+"""Putting predictions together: nothing missing, nothing twice."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histo import tables
+from histo.errors import InputError
+from histo.predictions import join_folds, mean_of_folds
+
+FOLDS = pd.DataFrame({"id": list("abcd"), "shard": 0, "row": range(4), "label": [0, 1, 0, 1], "group": "g"})
+FOLDS["fold"] = [0, 0, 1, 1]
+
+
+def written(path, ids, fold, probabilities):
+    frame = pd.DataFrame({"id": list(ids), "fold": fold, "probability": probabilities})
+    tables.write(frame.assign(logit=0.0), path, tables.PREDICTIONS)
+    return path
+
+
+def test_folds_are_joined_in_the_order_of_the_ids(tmp_path):
+    paths = [written(tmp_path / "1", "dc", 1, [0.4, 0.3]), written(tmp_path / "0", "ba", 0, [0.2, 0.1])]
+    frame = join_folds(paths, FOLDS)
+    assert frame[["id", "label", "fold", "probability"]].to_numpy().tolist() == [
+        ["a", 0, 0, 0.1],
+        ["b", 1, 0, 0.2],
+        ["c", 0, 1, 0.3],
+        ["d", 1, 1, 0.4],
+    ]
+
+
+@pytest.mark.parametrize(("ids", "fold"), [("c", 1), ("cde", 1), ("ccd", 1), ("cd", 0), ("ad", 1)])
+def test_other_tiles_and_folds_are_refused(tmp_path, ids, fold):
+    paths = [written(tmp_path / "0", "ab", 0, 0.5), written(tmp_path / "1", ids, fold, 0.5)]
+    with pytest.raises(InputError, match="expected one out-of-fold prediction for each of 4 training tiles"):
+        join_folds(paths, FOLDS)
+
+
+def test_test_tiles_are_averaged(tmp_path):
+    paths = [written(tmp_path / "0", "yx", 0, [0.2, 0.4]), written(tmp_path / "1", "xy", 1, [0.8, 0.6])]
+    frame = mean_of_folds(paths)
+    assert frame["id"].tolist() == ["x", "y"]
+    np.testing.assert_allclose(frame["probability"], [0.6, 0.4])
+
+
+@pytest.mark.parametrize("ids", ["x", "xz", "xyz", "xyy"])
+def test_networks_must_predict_the_same_test_tiles(tmp_path, ids):
+    paths = [written(tmp_path / "0", "xy", 0, 0.5), written(tmp_path / "1", ids, 1, 0.5)]
+    with pytest.raises(InputError, match="expected the 2 test tiles"):
+        mean_of_folds(paths)
