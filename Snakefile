@@ -12,17 +12,23 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: f"workflow/rules/{SOURCE_RULES}.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/results.smk"
 
 
 rule submission:
-    # What people ask for: the file for Kaggle, and the report that says what it is worth.
+    # What people ask for: the file for Kaggle, and the pages that say what it is worth and of what.
     default_target: True
     input:
         result("submission.csv"),
         result("report.html"),
+        result("audit.html"),
+
+
+onsuccess:
+    show_results()
 
 
 onerror:

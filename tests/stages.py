@@ -9,7 +9,9 @@ from audit import audit
 from folds import folds
 from groups import groups
 from histo import tables
+from histo.files import read_json
 from index import index
+from leaks import leaks
 from overlaps import overlaps
 from pack import pack
 from unzip import unzip
@@ -51,13 +53,14 @@ class Results:
             pack(folder, table, checked, self.root / f"{split}-{k}.h5", **part, code="test")
         return self
 
-    def audit(self, on_fault: str = "leave_out") -> pd.DataFrame:
+    def audit(self, on_fault: str = "leave_out", leave_out: tuple[str, ...] = ()) -> pd.DataFrame:
         audit(
             self.root / "index.parquet",
             self.validations(),
             self.root / "tiles.parquet",
             self.root / "audit.json",
             on_fault=on_fault,
+            leave_out=leave_out,
         )
         return tables.read(self.root / "tiles.parquet", tables.TILES)
 
@@ -75,3 +78,10 @@ class Results:
         inputs = [self.root / f"{name}.parquet" for name in ("tiles", "groups", "overlaps")]
         folds(*inputs, self.root / "folds.parquet", self.root / "folds.json", count=count, seed=seed)
         return tables.read(self.root / "folds.parquet", tables.FOLDS)
+
+    def leaks(self) -> dict:
+        overlaps, counts = self.root / "overlaps.parquet", self.root / "overlaps.json"
+        rest = [self.root / f"{name}.parquet" for name in ("groups", "folds")]
+        output = self.root / "leaks.json"
+        leaks(self.root / "tiles.parquet", self.validations(), overlaps, counts, *rest, output)
+        return read_json(output)

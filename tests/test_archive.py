@@ -116,7 +116,6 @@ def test_bomb_is_not_inflated_beyond_its_claim(tmp_path):
     ("position", "value", "message"),
     [
         (16, b"\0\0\0\0", "CRC 00000000 expected"),
-        (20, struct.pack("<I", 1 << 20), "1,048,576 bytes expected"),
         (24, struct.pack("<I", 700), "700 bytes expected, 600 there"),
         (42, struct.pack("<I", 3), "no entry begins"),
     ],
@@ -134,3 +133,10 @@ def test_damaged_stream(tmp_path):
     path.write_bytes(data)
     with open(path, "rb") as file, pytest.raises(DamagedEntry):
         read_entry(file, read_directory(path)["a.tif"])
+
+
+@pytest.mark.parametrize(("position", "value"), [(20, 1 << 20), (42, 1 << 20), (42, 0xFFFFFFF0)])
+def test_entries_beyond_the_archive(tmp_path, position, value):
+    path = patched(write(tmp_path / "a.zip", [("a.tif", b"abcdef" * 100)]), position, struct.pack("<I", value))
+    with pytest.raises(InputError, match="expected an entry inside the archive, found"):
+        read_directory(path)

@@ -2,11 +2,14 @@
 
 import logging
 
+import numpy as np
 import pytest
 
+from conftest import sha1
 from histo.errors import InputError
 from histo.files import read_json
 from histo.shards import Shard
+from histo.tiff import tiff
 from stages import Results
 
 
@@ -27,6 +30,7 @@ def test_sound_tiles_are_all_kept(made, tmp_path):
         "positive_share": 0.5,
         "copies": 0,
         "in_both_splits": 0,
+        "left_out": {},
     }
 
 
@@ -86,3 +90,23 @@ def test_training_tiles_of_one_class_are_refused(made, tmp_path):
     made.tables["train_labels.csv"] = made.tables["train_labels.csv"].replace(",1\n", ",0\n")
     with pytest.raises(InputError, match="expected training tiles of both classes, found 0 positives among 12"):
         prepared(made, tmp_path).audit()
+
+
+def test_unwanted_training_tiles_are_left_out_and_test_tiles_are_not(made, tmp_path):
+    even = np.full((96, 96, 3), 240, np.uint8)
+    names = []
+    for split, table, label, grey in (("train", "train_labels.csv", 0, 240), ("test", "sample_submission.csv", 0, 241)):
+        tile = np.full_like(even, grey)
+        names.append(sha1(tile))
+        made.files[f"{split}/{names[-1]}.tif"] = tiff(tile)
+        made.tables[table] += f"{names[-1]},{label}\n"
+    results = prepared(made, tmp_path)
+    assert results.audit("fail")["kept"].all()
+    tiles = results.audit("fail", ("blank", "black"))
+    assert tiles.loc[~tiles["kept"], ["id", "fault", "detail"]].to_numpy().tolist() == [
+        [names[0], "", "blank: validate.leave_out"]
+    ]
+    figures = read_json(results.root / "audit.json")
+    assert figures["left_out"] == {"blank": 1, "black": 0}
+    assert figures["kept"] == {"train": 12, "test": 7}
+    assert figures["faults"] == {}

@@ -35,10 +35,10 @@ import json, sys
 from pathlib import Path
 from types import SimpleNamespace
 from histo import run
-import download, histo.competition
+import download, histo.competition, histo.transfer
 settings = json.loads(sys.argv[1])
-download.PAUSE, download.REPORT, histo.competition.SILENCE = 0.02, 0.2, settings.pop("silence")
-download.SYNC, download.CHAIN = 100_000, settings.pop("chain")
+histo.transfer.PAUSE, histo.transfer.REPORT, histo.competition.SILENCE = 0.02, 0.2, settings.pop("silence")
+histo.transfer.SYNC, download.CHAIN = 100_000, settings.pop("chain")
 run.start(SimpleNamespace(log=["logs/download.log"]))
 download.download(Path("resources/archive.zip"), results=Path("results"), threads=2, **settings)
 """

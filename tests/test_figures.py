@@ -52,7 +52,7 @@ def tiles(count: int) -> np.ndarray:
         (1, 3, True, ["1", "2", "3"]),
         (0.5, 1.5, True, ["1"]),
         (-4000, 4000, True, ["4,000", "2,000", "0", "2,000", "4,000"]),
-        (0, 130908, True, ["0", "50,000", "100,000"]),
+        (0, 130908, True, ["0", "20,000", "40,000", "60,000", "80,000", "100,000", "120,000"]),
     ],
 )
 def test_ticks_are_round_and_written_with_equal_decimals(low, high, whole, expected):

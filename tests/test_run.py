@@ -14,7 +14,7 @@ import sys, time, types, logging
 sys.path.insert(0, {str(SCRIPTS)!r})
 from histo import run
 from histo.errors import InputError
-run.start(types.SimpleNamespace(log=[sys.argv[1]]))
+run.start(types.SimpleNamespace(log=[sys.argv[1]], threads=1))
 logging.info("started")
 """
 

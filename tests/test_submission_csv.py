@@ -54,6 +54,20 @@ def test_score_on_known_labels(tmp_path):
     _, figures = made(tmp_path, "abC", [0.1, 0.2, 0.3], truth="id,label\na,0\nb,1\nC,0\n")
     assert figures["truth"]["auc"] == 0.5
     assert figures["truth"]["tiles"] == 3
+    assert "parts" not in figures["truth"]
+
+
+def test_score_of_each_part(tmp_path):
+    sample = "id,label\n" + "".join(f"{name},0\n" for name in "abcdef")
+    rows = ["a,0,public", "b,1,public", "c,0,private", "d,1,private", "e,1,private", "f,0,private"]
+    values = [0.9, 0.1, 0.2, 0.3, 0.4, 0.35]
+    _, figures = made(tmp_path, "abcdef", values, sample, truth="\n".join(["id,label,part", *rows]))
+    truth = figures["truth"]
+    assert {name: (part["tiles"], part["auc"]) for name, part in truth["parts"].items()} == {
+        "public": (2, 0.0),
+        "private": (4, 0.75),
+    }
+    assert (truth["tiles"], truth["auc"]) == (6, pytest.approx(1 / 3))
 
 
 @pytest.mark.parametrize(

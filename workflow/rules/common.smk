@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from histo.configuration import check, model_settings
 from histo.errors import InputError
+from histo.files import read_json
 from histo.provenance import code_version
 
 try:
@@ -19,6 +20,8 @@ except InputError as error:
 NAME = config["dataset"]["name"]
 SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])] for split in ("train", "test")}
 FOLDS = list(range(config["folds"]["count"]))
+PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in the order in which they are joined
+SOURCE_RULES = "pcam" if config["dataset"]["source"] == "pcam" else "archive"
 MODELS = config["submission"]["models"]
 ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "histo.yaml")
 
@@ -61,15 +64,48 @@ def folds_of(stage, file, models):
 
 
 def archive():
-    """Path of the archive: the user's own, or the one that a rule makes."""
+    """Path of the archive: the user's own, a folder extracted from one, or what a rule makes."""
     dataset = config["dataset"]
-    return dataset["archive"] if dataset["source"] == "archive" else resource("archive.zip")
+    return dataset[dataset["source"]] if dataset["source"] in ("archive", "folder") else resource("archive.zip")
 
 
-def show_errors(log):
-    """Print again, as the last word, what failed jobs wrote as errors into their logs."""
-    paths = dict.fromkeys(re.findall(r"^\s*log: (\S+)", Path(log).read_text(), flags=re.MULTILINE))
+def tables_or_archive():
+    """What stands for the archive as an input: itself, or of a folder the tables, since 277,000 files are too many."""
+    if config["dataset"]["source"] == "folder":
+        return [str(Path(archive()) / table) for table in ("train_labels.csv", "sample_submission.csv")]
+    return archive()
+
+
+def pcam_tiles(splits):
+    """Paths of PatchCamelyon's unpacked tiles, of the parts that the given splits consist of."""
+    return [result(f"pcam_gunzip/{part}.h5") for split in splits for part in PCAM_PARTS[split]]
+
+
+def pcam_labels():
+    """Paths of PatchCamelyon's labels, of all parts."""
+    names = [part for split in PCAM_PARTS for part in PCAM_PARTS[split]]
+    return [resource(f"camelyonpatch_level_2_split_{name}_y.h5.gz") for name in names]
+
+
+def show_errors(logs):
+    """Print again, as the last word, what failed jobs wrote as errors into their logs; logs: Snakemake's own."""
+    texts = [Path(log).read_text() for log in ([logs] if isinstance(logs, str) else logs)]
+    paths = dict.fromkeys(re.findall(r"^\s*log: (\S+)", "\n".join(texts), flags=re.MULTILINE))
     for path in (Path(path) for path in paths):
         errors = path.read_text().partition(" ERROR ")[2] if path.is_file() else ""
         if errors:
             print(f"\nFailed: {errors.rstrip()}\n(whole log: {path})", file=sys.stderr)
+
+
+def show_results():
+    """Print what the run is worth and where its files are, once there is a submission."""
+    paths = {name: Path(result(name)) for name in ("submission.csv", "report.html", "ensemble.json", "submission.json")}
+    if all(path.is_file() for path in paths.values()):
+        ensemble, submission = read_json(paths["ensemble.json"]), read_json(paths["submission.json"])
+        folds = ", ".join(f"{row['auc']:.4f}" for row in ensemble["folds"])
+        interval = f"{ensemble['auc_low']:.4f} to {ensemble['auc_high']:.4f}"
+        print(f"\nOut-of-fold AUC  {ensemble['auc']:.4f} ({interval}); by fold {folds}", file=sys.stderr)
+        if "truth" in submission:
+            print(f"Hidden labels    AUC {submission['truth']['auc']:.4f} of the submission", file=sys.stderr)
+        print(f"Submission       {paths['submission.csv']} ({submission['rows']:,} rows)", file=sys.stderr)
+        print(f"Report           {paths['report.html']}", file=sys.stderr)

@@ -1,134 +1,9 @@
-# From the archive to folds.
+# From shards to folds.
 #
-# Needs:  the archive: from Kaggle (credentials), from the user (dataset.archive) or made.
-# Makes:  pack/{split}-{shard}.h5   tiles, as training reads them
-#         tiles.parquet, audit.json   the verdict on every tile
+# Needs:  index.parquet, validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5, from archive.smk or pcam.smk
+# Makes:  tiles.parquet, audit.json   the verdict on every tile
 #         overlaps.parquet, groups.parquet, folds.parquet   tiles that share tissue, and folds that keep them together
-
-if config["dataset"]["source"] == "kaggle":
-
-    rule download:
-        output:
-            archive=resource("archive.zip"),
-        log:
-            log_of("download"),
-        benchmark:
-            times_of("download")
-        localrule: True
-        conda:
-            ENVIRONMENT
-        threads: 4
-        params:
-            # No fingerprint of the code: the archive is proven by its content, whichever version fetched it.
-            settings=config["download"],
-            results=result(""),
-        script:
-            "../scripts/download.py"
-
-
-if config["dataset"]["source"] == "synthetic":
-
-    rule synthesize:
-        output:
-            archive=resource("archive.zip"),
-            truth=resource("truth.csv"),
-            overlaps=resource("overlaps.parquet"),
-            slides=resource("slides.csv"),
-        log:
-            log_of("synthesize"),
-        benchmark:
-            times_of("synthesize")
-        conda:
-            ENVIRONMENT
-        params:
-            settings=config["synthesize"],
-            code=code_version("synthesize"),
-        script:
-            "../scripts/synthesize.py"
-
-
-rule index:
-    input:
-        archive=archive(),
-    output:
-        index=result("index.parquet"),
-        sample=result("sample_submission.csv"),
-    log:
-        log_of("index"),
-    benchmark:
-        times_of("index")
-    conda:
-        ENVIRONMENT
-    params:
-        settings=config["index"],
-        code=code_version("index"),
-    script:
-        "../scripts/index.py"
-
-
-rule unzip:
-    input:
-        archive=archive(),
-        index=result("index.parquet"),
-    output:
-        temp(directory(result("unzip/{split}-{shard}"))),
-    log:
-        log_of("unzip", "{split}-{shard}"),
-    benchmark:
-        times_of("unzip", "{split}-{shard}")
-    conda:
-        ENVIRONMENT
-    params:
-        settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
-        code=code_version("unzip"),
-    script:
-        "../scripts/unzip.py"
-
-
-# Before more is unzipped, what is there is used up, so that few files exist at a time.
-rule validate:
-    input:
-        folder=result("unzip/{split}-{shard}"),
-        index=result("index.parquet"),
-    output:
-        result("validate/{split}-{shard}.parquet"),
-    log:
-        log_of("validate", "{split}-{shard}"),
-    benchmark:
-        times_of("validate", "{split}-{shard}")
-    priority: 1
-    conda:
-        ENVIRONMENT
-    params:
-        settings=lambda wildcards: {
-            "split": wildcards.split,
-            "shard": int(wildcards.shard),
-            "id_is_sha1": config["validate"]["id_is_sha1"],
-        },
-        code=code_version("validate"),
-    script:
-        "../scripts/validate.py"
-
-
-rule pack:
-    input:
-        folder=result("unzip/{split}-{shard}"),
-        index=result("index.parquet"),
-        validation=result("validate/{split}-{shard}.parquet"),
-    output:
-        result("pack/{split}-{shard}.h5"),
-    log:
-        log_of("pack", "{split}-{shard}"),
-    benchmark:
-        times_of("pack", "{split}-{shard}")
-    priority: 2
-    conda:
-        ENVIRONMENT
-    params:
-        settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
-        code=code_version("pack"),
-    script:
-        "../scripts/pack.py"
+#         leaks.json, audit.html   what random folds would leak and what else makes scores too good, with pictures
 
 
 rule audit:
@@ -146,7 +21,7 @@ rule audit:
     conda:
         ENVIRONMENT
     params:
-        settings={"on_fault": config["validate"]["on_fault"]},
+        settings={key: config["validate"][key] for key in ("on_fault", "leave_out")},
         code=code_version("audit"),
     script:
         "../scripts/audit.py"
@@ -213,3 +88,52 @@ rule folds:
         code=code_version("folds"),
     script:
         "../scripts/folds.py"
+
+
+rule leaks:
+    input:
+        tiles=result("tiles.parquet"),
+        validations=shards_of("validate", "parquet"),
+        overlaps=result("overlaps.parquet"),
+        passed_over=result("overlaps.json"),
+        groups=result("groups.parquet"),
+        folds=result("folds.parquet"),
+    output:
+        result("leaks.json"),
+    log:
+        log_of("leaks"),
+    benchmark:
+        times_of("leaks")
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=4000,
+    params:
+        code=code_version("leaks"),
+    script:
+        "../scripts/leaks.py"
+
+
+rule audit_page:
+    input:
+        template=workflow.source_path("../report/audit.html.j2"),
+        layout=workflow.source_path("../report/page.html.j2"),
+        audit=result("audit.json"),
+        tiles=result("tiles.parquet"),
+        overlaps=result("overlaps.parquet"),
+        leaks=result("leaks.json"),
+        train_shards=shards_of("pack", "h5", ["train"]),
+        test_shards=shards_of("pack", "h5", ["test"]),
+    output:
+        result("audit.html"),
+    log:
+        log_of("audit_page"),
+    benchmark:
+        times_of("audit_page")
+    conda:
+        ENVIRONMENT
+    params:
+        settings={"dataset": {key: config["dataset"][key] for key in ("name", "source")}},
+        code={stage: code_version(stage) for stage in ("audit", "overlaps", "groups", "folds", "leaks", "audit_page")},
+    script:
+        "../scripts/audit_page.py"

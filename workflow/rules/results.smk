@@ -48,7 +48,7 @@ rule ensemble:
 
 rule submission_csv:
     input:
-        **({"truth": resource("truth.csv")} if config["dataset"]["source"] == "synthetic" else {}),
+        **({"truth": resource("truth.csv")} if config["dataset"]["source"] in ("synthetic", "pcam") else {}),
         sample=result("sample_submission.csv"),
         test=result("ensemble/test.parquet"),
         audit=result("audit.json"),
@@ -67,6 +67,57 @@ rule submission_csv:
         "../scripts/submission_csv.py"
 
 
+rule report:
+    input:
+        template=workflow.source_path("../report/report.html.j2"),
+        layout=workflow.source_path("../report/page.html.j2"),
+        audit=result("audit.json"),
+        tiles=result("tiles.parquet"),
+        overlaps=result("overlaps.parquet"),
+        groups=result("groups.parquet"),
+        folds=result("folds.parquet"),
+        fold_figures=result("folds.json"),
+        train_shards=shards_of("pack", "h5", ["train"]),
+        test_shards=shards_of("pack", "h5", ["test"]),
+        histories=folds_of("train", "history.csv", MODELS),
+        trainings=folds_of("train", "training.json", MODELS),
+        evaluations=[result(f"evaluate/{model}.json") for model in MODELS],
+        ensemble=result("ensemble.json"),
+        oof=result("ensemble/oof.parquet"),
+        submission=result("submission.json"),
+    output:
+        report=result("report.html"),
+        config=result("config.yaml"),
+    log:
+        log_of("report"),
+    benchmark:
+        times_of("report")
+    conda:
+        ENVIRONMENT
+    params:
+        # Models that take no part must not change the report.
+        config={**config, "models": {name: config["models"][name] for name in MODELS}},
+        models={name: model_settings(config, name) for name in MODELS},
+        benchmarks=f"benchmarks/{NAME}",
+        code={
+            stage: code_version(stage)
+            for stage in (
+                "validate",
+                "overlaps",
+                "groups",
+                "folds",
+                "train",
+                "predict",
+                "evaluate",
+                "ensemble",
+                "submission_csv",
+                "report",
+            )
+        },
+    script:
+        "../scripts/report.py"
+
+
 # On request only: snakemake --cores 1 submit
 rule submit:
     input:
@@ -76,16 +127,16 @@ rule submit:
     output:
         # A refused second attempt must not cost the record of the first.
         record=update(result("submission-score.json")),
-    params:
-        settings={"competition": config["download"]["competition"], **config["submit"]},
-        code=code_version("submit"),
     log:
         log_of("submit"),
     benchmark:
         times_of("submit")
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
+    params:
+        settings={"competition": config["download"]["competition"], **config["submit"]},
+        code=code_version("submit"),
     script:
         "../scripts/submit.py"
 
@@ -94,15 +145,15 @@ rule submit:
 rule scores:
     output:
         scores=result("scores.json"),
-    params:
-        settings={"competition": config["download"]["competition"]},
-        code=code_version("scores"),
     log:
         log_of("scores"),
     benchmark:
         times_of("scores")
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
+    params:
+        settings={"competition": config["download"]["competition"]},
+        code=code_version("scores"),
     script:
         "../scripts/scores.py"

@@ -1,7 +1,7 @@
 # From shards and folds to probabilities, one job for each model and fold.
 #
 # Needs:  pack/*.h5, folds.parquet, tiles.parquet
-# Makes:  train/{model}/fold-{fold}/weights.pt, history.csv   the network that never saw this fold
+# Makes:  train/{model}/fold-{fold}/weights.pt, history.csv, training.json   the network that never saw this fold
 #         predict/{model}/fold-{fold}/oof.parquet, test.parquet   its probabilities for the fold and for the test tiles
 
 
@@ -12,6 +12,7 @@ rule train:
     output:
         weights=result("train/{model}/fold-{fold}/weights.pt"),
         history=result("train/{model}/fold-{fold}/history.csv"),
+        figures=result("train/{model}/fold-{fold}/training.json"),
     log:
         log_of("train", "{model}/fold-{fold}"),
     benchmark:

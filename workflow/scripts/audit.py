@@ -2,9 +2,13 @@
 
 `fail` ends the run at the first look at a faulty tile, `leave_out` goes on without it. Either way the log lists every
 fault, and nothing has to be unpacked again after a change of mind.
+
+Sound training tiles that are blank, black or blurred are used unless `validate.leave_out` names them; test tiles always
+are, since each needs an answer.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import pandas as pd
 from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
+from histo.remarks import remarks
 
 SHOWN = 10  # faults that an error names
 
@@ -36,6 +41,15 @@ def mark_conflicts(tiles: pd.DataFrame) -> None:
     for sha1, copies in sound[labels > 1].groupby("pixels_sha1"):
         tiles.loc[copies.index, "fault"] = "conflicting_copies"
         tiles.loc[copies.index, "detail"] = f"pixels {sha1} under {', '.join(copies['id'])}"
+
+
+def leave_out_faint(tiles: pd.DataFrame, unwanted: Sequence[str]) -> dict[str, int]:
+    """Take the kept training tiles with one of the `unwanted` remarks out; return how many that are by remark."""
+    remark = np.where(tiles["kept"] & (tiles["split"] == "train"), remarks(tiles), "")
+    for name in unwanted:
+        tiles.loc[remark == name, "kept"] = False
+        tiles.loc[remark == name, "detail"] = f"{name}: validate.leave_out"
+    return {name: int((remark == name).sum()) for name in unwanted}
 
 
 def count(tiles: pd.DataFrame) -> dict:
@@ -63,8 +77,13 @@ def describe(faulty: pd.DataFrame) -> list[str]:
     return [f"{row.split}/{row.id}: {row.fault}: {row.detail}" for row in faulty.itertuples()]
 
 
-def audit(index: Path, validations: list[Path], output: Path, figures: Path, *, on_fault: str) -> None:
-    """Write the verdict on every tile (`tables.TILES`) and the audit's figures; InputError when the policy says so."""
+def audit(
+    index: Path, validations: list[Path], output: Path, figures: Path, *, on_fault: str, leave_out: Sequence[str] = ()
+) -> None:
+    """Write the verdict on every tile (`tables.TILES`) and the audit's figures; InputError when the policy says so.
+
+    on_fault: "fail" or "leave_out"; leave_out: keys of `remarks.REMARKS`, whose training tiles are not used.
+    """
     columns = [name for name in tables.VALIDATION.names if name != "blocks"]
     tiles = join(
         tables.read(index, tables.INDEX), [tables.read(path, tables.VALIDATION, columns) for path in validations]
@@ -81,7 +100,8 @@ def audit(index: Path, validations: list[Path], output: Path, figures: Path, *, 
             f"{len(faulty)} of {len(tiles)} tiles have a fault (this log lists all):{listed}\n"
             "Mend the archive, or set `validate: {on_fault: leave_out}` to go on without these tiles."
         )
-    result = count(tiles)
+    left_out = leave_out_faint(tiles, leave_out)
+    result = count(tiles) | {"left_out": left_out}
     if not 0 < result["positives"] < result["kept"]["train"]:
         raise InputError(
             f"{index}: expected training tiles of both classes, found {result['positives']} positives among "

@@ -1,6 +1,6 @@
-"""List the tiles of an archive: everything that can be known without decoding one.
+"""List the tiles of an archive or a folder: everything that can be known without decoding one.
 
-Joins the directory of the archive with `train_labels.csv` and `sample_submission.csv`, deals the tiles out to shards
+Joins the list of files with `train_labels.csv` and `sample_submission.csv`, deals the tiles out to shards
 and notes what the tables and the files disagree on. What makes the whole archive unusable ends here, before any work.
 """
 
@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from histo import tables
-from histo.archive import DamagedEntry, Entry, read_directory, read_entry
+from histo.archive import DamagedEntry, Entry
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
 from histo.files import whole
+from histo.sources import get_again, list_entries, open_source
 
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
@@ -36,10 +37,10 @@ def find_table(path: Path, entries: dict[str, Entry], name: str) -> str:
 def read_rows(path: Path, entry: Entry, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, values of `columns`) of a CSV table in the archive."""
     try:
-        with open(path, "rb") as file:
-            data = read_entry(file, entry)
+        with open_source(path) as read:
+            data = read(entry)
     except DamagedEntry as error:
-        raise InputError(f"{path}: {entry.name}: damaged: {error}. Get the archive again.") from None
+        raise InputError(f"{path}: {entry.name}: damaged: {error}. {get_again(path)}") from None
     yield from parse_csv(f"{path}: {entry.name}", data, columns)
 
 
@@ -125,8 +126,11 @@ def join(split: str, listed: dict[str, tuple[int, str, str]], tiles: dict[str, E
 
 
 def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, test_shards: int) -> None:
-    """Write one row per tile of either split (`tables.INDEX`), and a copy of sample_submission.csv as it is."""
-    entries = read_directory(archive)
+    """Write one row per tile of either split (`tables.INDEX`), and a copy of sample_submission.csv as it is.
+
+    archive: a zip, or a folder that was extracted from one.
+    """
+    entries = list_entries(archive)
     labels = find_table(archive, entries, LABELS)
     sample = find_table(archive, entries, SAMPLE)
     root = PurePosixPath(labels).parent
@@ -147,8 +151,8 @@ def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, 
     unused = len(entries) - 2 - sum(int((frame["entry"] != "").sum()) for frame in frames)
     if unused:
         logging.info("%d entries of the archive are neither tiles nor tables and stay unread", unused)
-    with open(archive, "rb") as file, whole(sample_copy) as temporary:
-        temporary.write_bytes(read_entry(file, entries[sample]))
+    with open_source(archive) as read, whole(sample_copy) as temporary:
+        temporary.write_bytes(read(entries[sample]))
     tables.write(pd.concat(frames), output, tables.INDEX)
 
 
@@ -157,7 +161,7 @@ if __name__ == "__main__":
 
     run.start(snakemake)  # noqa: F821
     index(
-        Path(snakemake.input.archive),  # noqa: F821
+        Path(snakemake.params.archive),  # noqa: F821
         Path(snakemake.output.index),  # noqa: F821
         Path(snakemake.output.sample),  # noqa: F821
         **snakemake.params.settings,  # noqa: F821

@@ -53,12 +53,22 @@ def check(submission: pd.DataFrame, wanted: list[str]) -> None:
 
 
 def score(submission: pd.DataFrame, truth: Path) -> dict:
-    """Score the submission as a leaderboard would; truth: CSV with id,label, as `synthesize` writes it."""
-    labels = {name: int(value) for _, (name, value) in parse_csv(str(truth), truth.read_bytes(), ["id", "label"])}
-    known = submission[submission["id"].isin(labels.keys())]
-    values, targets = known["label"].to_numpy(), known["id"].map(labels).to_numpy()
-    low, high = auc_interval(targets, values)
-    return {"tiles": len(known), "auc": auc(targets, values), "auc_low": low, "auc_high": high}
+    """Score the submission as a leaderboard would: {"tiles", "auc", "auc_low", "auc_high"}.
+
+    truth: CSV with id,label, as `synthesize` writes it. With the column `part`, as `pcam_index` writes it, each part
+    (public, private) has the same figures of its own under "parts".
+    """
+    known = pd.read_csv(truth, dtype={"id": str}).merge(
+        submission.rename(columns={"label": "probability"}), on="id", validate="1:1"
+    )
+    parts = {name: _rated(part) for name, part in known.groupby("part", sort=False)} if "part" in known else {}
+    return _rated(known) | ({"parts": parts} if parts else {})
+
+
+def _rated(tiles: pd.DataFrame) -> dict:
+    labels, values = tiles["label"].to_numpy(), tiles["probability"].to_numpy()
+    low, high = auc_interval(labels, values)
+    return {"tiles": len(tiles), "auc": auc(labels, values), "auc_low": low, "auc_high": high}
 
 
 def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, output: Path, figures: Path) -> None:
@@ -95,7 +105,8 @@ def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, ou
     }
     if truth:
         result["truth"] = score(submission, truth)
-        logging.info("scored on the hidden labels: AUC %.4f on %d tiles", result["truth"]["auc"], len(rows))
+        for name, rated in [("all", result["truth"]), *result["truth"].get("parts", {}).items()]:
+            logging.info("scored on the hidden labels: %s: AUC %.4f on %d tiles", name, rated["auc"], rated["tiles"])
     if filled.any():
         logging.warning("%d test tiles could not be read and get %.4f: %s", filled.sum(), share, result["filled"][:10])
     write_json(figures, result)

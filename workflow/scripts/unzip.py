@@ -1,15 +1,16 @@
 """Unzip the tiles of one shard into a temporary folder, as ID.tif.
 
 Jobs of one archive run side by side; each goes straight to its own entries. Every entry is checked against the size
-and the CRC that the archive states.
+and the CRC that the archive states. Where the source is a folder, its files are copied.
 """
 
 import logging
 from pathlib import Path
 
 from histo import tables
-from histo.archive import DamagedEntry, Entry, read_entry
+from histo.archive import DamagedEntry, Entry
 from histo.errors import InputError
+from histo.sources import get_again, open_source
 
 NAMED = 5  # damaged entries that an error names
 
@@ -20,19 +21,19 @@ def unzip(archive: Path, index: Path, folder: Path, *, split: str, shard: int) -
     rows = rows[(rows["split"] == split) & (rows["shard"] == shard) & (rows["entry"] != "")]
     folder.mkdir(parents=True, exist_ok=True)
     damaged = []
-    with open(archive, "rb") as file:
+    with open_source(archive) as read:
         # In the order of the archive, so that it is read from front to back.
         for row in rows.sort_values("offset").itertuples():
             entry = Entry(row.entry, row.offset, row.compressed, row.size, row.crc, row.method)
             try:
-                (folder / f"{row.id}.tif").write_bytes(read_entry(file, entry))
+                (folder / f"{row.id}.tif").write_bytes(read(entry))
             except DamagedEntry as error:
                 damaged.append(f"{row.entry}: {error}")
     if damaged:
         more = f" (and {len(damaged) - NAMED} more)" if len(damaged) > NAMED else ""
         raise InputError(
             f"{archive}: {len(damaged)} of {len(rows)} entries of {split} shard {shard} are damaged: "
-            f"{'; '.join(damaged[:NAMED])}{more}. Get the archive again."
+            f"{'; '.join(damaged[:NAMED])}{more}. {get_again(archive)}"
         )
     logging.info("%d tiles, %.1f MB", len(rows), rows["size"].sum() / 1e6)
 
@@ -42,7 +43,7 @@ if __name__ == "__main__":
 
     run.start(snakemake)  # noqa: F821
     unzip(
-        Path(snakemake.input.archive),  # noqa: F821
+        Path(snakemake.params.archive),  # noqa: F821
         Path(snakemake.input.index),  # noqa: F821
         Path(snakemake.output[0]),  # noqa: F821
         **snakemake.params.settings,  # noqa: F821

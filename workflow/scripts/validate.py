@@ -18,6 +18,8 @@ from histo import tables
 from histo.measurements import Rows
 from histo.tiles import Decoder
 
+LISTED = ["id", "split", "shard", "entry", "fault", "detail"]  # columns of the index that matter here
+
 
 def examine(row: dict, folder: Path, decoder: Decoder, *, id_is_sha1: bool) -> tuple[dict, np.ndarray | None]:
     """Return the verdict on one tile and its pixels, uint8 [96, 96, 3], if it has any.
@@ -44,12 +46,12 @@ def examine(row: dict, folder: Path, decoder: Decoder, *, id_is_sha1: bool) -> t
 
 def validate(folder: Path, index: Path, output: Path, *, split: str, shard: int, id_is_sha1: bool) -> None:
     """Write one row per tile of a shard (`tables.VALIDATION`)."""
-    rows = tables.read(index, tables.INDEX)
+    rows = tables.read(index, tables.INDEX, LISTED)
     rows = rows[(rows["split"] == split) & (rows["shard"] == shard)]
     start = time.perf_counter()
     decoder, found = Decoder(), Rows()
-    for row in rows.to_dict("records"):
-        found.add(*examine(row, folder, decoder, id_is_sha1=id_is_sha1))
+    for values in zip(*(rows[name].tolist() for name in LISTED), strict=True):
+        found.add(*examine(dict(zip(LISTED, values, strict=True)), folder, decoder, id_is_sha1=id_is_sha1))
     frame = found.frame()
     tables.write(frame, output, tables.VALIDATION)
     seconds = time.perf_counter() - start

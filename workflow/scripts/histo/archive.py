@@ -81,6 +81,10 @@ def _check(path: Path, info: zipfile.ZipInfo) -> None:
     if info.compress_type not in _METHODS:
         raise _hostile(path, name, "stored or deflated entries", f"compression method {info.compress_type}")
     largest = LARGEST_TILE if name.lower().endswith((".tif", ".tiff")) else LARGEST_TABLE
+    if not 0 <= info.header_offset <= info.header_offset + info.compress_size <= path.stat().st_size:
+        raise _hostile(
+            path, name, "an entry inside the archive", f"{info.compress_size:,} bytes at {info.header_offset:,}"
+        )
     if info.file_size > largest:
         raise _hostile(path, name, f"at most {largest:,} bytes", f"{info.file_size:,}")
 

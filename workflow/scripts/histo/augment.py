@@ -21,6 +21,7 @@ from torch.nn import functional
 from histo.networks import dihedral
 from histo.tiles import CENTRE, SIDE
 
+AT_ONCE = 16  # tiles changed at once on the CPU: they stay in its cache from step to step, three times as fast as all
 DRAWS = 40  # uniform numbers per tile; a multiple of 4, which is what one step of the generator yields
 
 # Optical density of haematoxylin, eosin and DAB per channel (Ruifrok & Johnston 2001, Anal Quant Cytol Histol 23:291),
@@ -242,6 +243,26 @@ def _map(matrices: Tensor, planes: Tensor) -> Tensor:
     return torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], planes)
 
 
+def _change(made: Plan, tiles: Tensor, part: slice) -> Tensor:
+    """What happens to each tile by itself: uint8 [n, 3, S, S], which are `part` of the batch, to float32
+    [n, 3, side, side] in 0..1."""
+    device, side = tiles.device, made.side
+    tiles = tiles.to(torch.float32, memory_format=torch.contiguous_format)
+    if made.theta is not None:
+        grid = _grid(made.theta[part].to(device, non_blocking=True), side)
+        tiles = functional.grid_sample(tiles, grid, padding_mode="reflection", align_corners=False)
+    planes = tiles.flatten(2)
+    if made.stain is not None:
+        planes = planes.add_(1).mul_(1 / 256).log_()
+        # Back from (RGB + 1) / 256 to RGB in 0..1.
+        planes = _map(made.stain[part].to(device, non_blocking=True), planes).exp_().mul_(256 / 255).sub_(1 / 255)
+    else:
+        planes = planes.mul_(1 / 255)
+    if made.colour is not None:
+        planes = _map(made.colour[part].to(device, non_blocking=True), planes)
+    return planes.view(len(tiles), 3, side, side)
+
+
 def apply(made: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Augment a batch where it is.
 
@@ -259,20 +280,14 @@ def apply(made: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     steps = (made.theta, made.stain, made.colour, made.erase, made.mixup, made.cutmix)
     if all(step is None for step in steps):
         return tiles, labels
-    tiles = tiles.to(torch.float32, memory_format=torch.contiguous_format)
-    if made.theta is not None:
-        grid = _grid(made.theta.to(device, non_blocking=True), side)
-        tiles = functional.grid_sample(tiles, grid, padding_mode="reflection", align_corners=False)
-    planes = tiles.flatten(2)
-    if made.stain is not None:
-        planes = planes.add_(1).mul_(1 / 256).log_()
-        # Back from (RGB + 1) / 256 to RGB in 0..1.
-        planes = _map(made.stain.to(device, non_blocking=True), planes).exp_().mul_(256 / 255).sub_(1 / 255)
+    if device.type == "cpu":
+        changed = torch.empty((len(tiles), 3, side, side))
+        for start in range(0, len(tiles), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            changed[part] = _change(made, tiles[part], part)
+        tiles = changed
     else:
-        planes = planes.mul_(1 / 255)
-    if made.colour is not None:
-        planes = _map(made.colour.to(device, non_blocking=True), planes)
-    tiles = planes.view(len(tiles), 3, side, side)
+        tiles = _change(made, tiles, slice(None))
     if made.erase is not None and len(made.erase.tile):
         chosen = torch.from_numpy(made.erase.tile).to(device, non_blocking=True)
         paint = made.erase_colour.to(device, non_blocking=True)

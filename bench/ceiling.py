@@ -1,0 +1,156 @@
+"""The engine against its ceiling: the same steps of the same network on one fixed batch that already is on the device.
+
+The real path is that of the stage `train`: batches from `Tiles` with the augmentation drawn ahead, `augment.apply` on
+the device, `Engine.train_step`, the sum of the losses. The ceiling is `Engine.train_step` alone. Both run in one
+process, on one network, in short blocks in turn, so that what disturbs the machine disturbs both; a real block starts
+its pipeline anew, which counts against it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import measure  # noqa: F401  puts the stages on the path
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import densenet121, resnet34
+
+from histo import augment
+from histo.batches import Tiles, epoch_order
+from histo.engine import Engine
+from histo.networks import Network, residual
+from histo.tiles import SIDE
+from train import Losses
+
+SEED = 1
+# Everything on, at the strengths that people train with.
+ALL: dict[str, Any] = {
+    "flips": True, "shift": 4, "rotation": 15, "zoom": 0.1, "shear": 5, "brightness": 0.1, "contrast": 0.1,
+    "saturation": 0.1, "hue": 0.02, "channel_scale": 0.2, "channel_offset": 0.3, "stain": 0.05, "erase": 0.25,
+    "mixup": 0.2, "cutmix": 0.2,
+}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "crop": SIDE, "seed": SEED, "learning_rate": 1e-4, "weight_decay": 0.05, "schedule": "one_cycle", "warmup": 0.25,
+    "gradient_clip": 1.0, "ema": 0.0, "label_smoothing": 0.0, "positive_weight": 1.0, "focal_gamma": 0.0,
+    "precision": "auto", "compile": False, "augment": ALL,
+}  # fmt: skip
+
+
+def plain(convolutions: int, normalised: bool) -> nn.Module:
+    """A CNN of 3 × 3 convolutions of 32, 64, 128, … (at most 256) channels, each but the last followed by pooling."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for number in range(convolutions):
+        outputs = min(32 << number, 256)
+        layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=not normalised))
+        if normalised:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.ReLU(inplace=True))
+        if number < convolutions - 1:
+            layers.append(nn.MaxPool2d(2))
+        inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1))
+
+
+BODIES: dict[str, Callable[[], nn.Module]] = {
+    "residual": lambda: residual(SIDE, width=32, blocks=2, dropout=0.0),
+    "densenet121": lambda: densenet121(weights=None, num_classes=1),
+    "resnet34": lambda: resnet34(weights=None, num_classes=1),
+}
+for count in range(3, 7):
+    BODIES[f"plain_{count}"] = lambda count=count: plain(count, normalised=False)
+    BODIES[f"batchnorm_{count}"] = lambda count=count: plain(count, normalised=True)
+
+
+class Clock:
+    """Seconds between two moments on a device: by the GPU's own events, or by the processor's clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def now(self) -> Any:
+        """This moment, in the order of the work on the device."""
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between(self, begun: Any, ended: Any) -> float:
+        """Seconds from one moment to another; waits for the device."""
+        if self.device.type != "cuda":
+            return ended - begun
+        ended.synchronize()
+        return begun.elapsed_time(ended) / 1e3
+
+
+class Race:
+    """One network, trained in turn on the real path and at its ceiling."""
+
+    def __init__(self, name: str, tiles: Tiles, batch_size: int, settings: dict[str, Any] | None = None) -> None:
+        """settings: what differs from SETTINGS."""
+        self.tiles, self.batch_size = tiles, batch_size
+        self.settings = SETTINGS | {"batch_size": batch_size} | (settings or {})
+        torch.manual_seed(SEED)
+        self.mean, self.std = (np.array(values) for values in tiles.statistics())
+        network = Network(BODIES[name](), SIDE).to(memory_format=torch.channels_last)
+        network.set_normalisation(self.mean.tolist(), self.std.tolist())
+        # The schedule of a run so long that no block sees it change.
+        self.engine = Engine(network, self.settings, tiles.device, 1_000_000)
+        self.clock = Clock(tiles.device)
+        self.epoch = 0
+        self.order: list[np.ndarray] = []
+        with torch.no_grad():
+            self.fixed = next(self._batches(1))
+
+    def _batches(self, steps: int) -> Any:
+        """So many batches, at most an epoch's, as the stage `train` gives them to the engine."""
+        if len(self.order) < steps:
+            self.epoch += 1
+            self.order = epoch_order(len(self.tiles), self.batch_size, SEED, self.epoch)
+        epoch, first = self.epoch, len(self.tiles) // self.batch_size - len(self.order)
+        order, self.order = self.order[:steps], self.order[steps:]
+
+        def prepare(index: int, count: int) -> augment.Plan:
+            return augment.plan(
+                self.settings["augment"], side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
+                start=(first + index) * self.batch_size, count=count,
+            )  # fmt: skip
+
+        for images, labels, plan in self.tiles.batches(order, prepare):
+            yield augment.apply(plan, images, labels)
+
+    def real(self, steps: int) -> float:
+        """Seconds of so many steps on the real path."""
+        losses = Losses(self.settings)
+        begun = self.clock.now()
+        for step, batch in enumerate(self._batches(steps), 1):
+            losses.add(self.engine.train_step(*batch), self.epoch, step)
+        losses.fetch()
+        return self.clock.between(begun, self.clock.now())
+
+    def ceiling(self, steps: int) -> float:
+        """Seconds of so many steps on the fixed batch."""
+        begun = self.clock.now()
+        for _ in range(steps):
+            self.engine.train_step(*self.fixed)
+        return self.clock.between(begun, self.clock.now())
+
+    def run(self, seconds: float, block_seconds: float) -> tuple[list[float], list[float], int]:
+        """Blocks in turn for about so many seconds, at least three pairs.
+
+        Returns the seconds per step of each real block, those of each ceiling block, and the steps of a block.
+        """
+        self.real(1)  # memory is allotted, kernels are chosen
+        self.ceiling(1)
+        once = self.ceiling(2) / 2
+        steps = max(2, min(round(block_seconds / once), len(self.tiles) // self.batch_size))
+        real, ceiling = [], []
+        ways = [(self.real, real), (self.ceiling, ceiling)]
+        begun = time.perf_counter()
+        while len(real) < 3 or time.perf_counter() - begun < seconds:
+            for way, found in ways:
+                found.append(way(steps) / steps)
+            ways.reverse()
+        return real, ceiling, steps

@@ -1,0 +1,174 @@
+"""What all benchmarks share: fair repeats, tables, the machine, and the report beside the script.
+
+Importing this module puts `workflow/scripts` first on the path, so that `from train import …` means the stage and not
+the benchmark of the same name.
+"""
+
+import argparse
+import ctypes
+import mmap
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+
+
+def arguments(text: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark has: `--smoke`, a run of seconds that shows nothing but that it runs."""
+    parser = argparse.ArgumentParser(description=(text or "").split("\n")[0])
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, a few seconds; writes no report")
+    return parser
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine(*packages: str) -> list[str]:
+    """Lines that say on what a result was measured: processor, cores, memory, kernel, date, versions."""
+    name = "unknown processor"
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = [f"Python {platform.python_version()}"]
+    for package in packages:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"no {package}")
+    load = os.getloadavg()[0]
+    return [
+        f"{name}, {cores()} cores, {memory:.0f} GiB memory, Linux {platform.release()}; load {load:.1f} at the start.",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {', '.join(versions)}.",
+    ]
+
+
+def alternate(
+    ways: dict[str, Callable[[], float]],
+    repeats: int,
+    before: Callable[[str], object] = lambda name: None,
+    warm_up: bool = True,
+) -> dict[str, list[float]]:
+    """Run every way once per repeat, in an order that turns by one each time, so that a slow moment of the machine
+    hits them all alike; return what they returned. `before` a way runs untimed; `warm_up`: one round is thrown away."""
+    names, found = list(ways), {name: [] for name in ways}
+    for repeat in range(-1 if warm_up else 0, repeats):
+        turn = repeat % len(names)
+        for name in names[turn:] + names[:turn]:
+            before(name)
+            value = ways[name]()
+            if repeat >= 0:
+                found[name].append(value)
+    return found
+
+
+def seconds(work: Callable[[], object]) -> Callable[[], float]:
+    """`work` as a way for `alternate` that returns how long it took."""
+
+    def timed() -> float:
+        begun = time.perf_counter()
+        work()
+        return time.perf_counter() - begun
+
+    return timed
+
+
+def paired(numerators: list[float], denominators: list[float]) -> float:
+    """Median of the ratios within each repeat: what disturbs a repeat disturbs both sides of its ratio."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def spread(values: list[float]) -> str:
+    """The interquartile range as a share of the median, in percent."""
+    if len(values) < 4:
+        return "-"
+    low, _, high = statistics.quantiles(values, n=4)
+    return f"{100 * (high - low) / statistics.median(values):.0f} %"
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, in 10^6 bytes.
+
+    VmHWM and not ru_maxrss, which a child inherits from the process that started it.
+    """
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024 / 1e6
+
+
+def evict(paths: Iterable[str | Path]) -> None:
+    """Drop files from the page cache, as far as nobody maps them."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)  # only clean pages can go
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def cached_share(path: str | Path) -> float:
+    """Share of a file's pages that are in the page cache."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as mapped:
+        pages = np.zeros(-(-size // mmap.PAGESIZE), np.uint8)
+        view = np.frombuffer(mapped, np.uint8)
+        libc = ctypes.CDLL(None, use_errno=True)
+        failed = libc.mincore(
+            ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(size), ctypes.c_void_p(pages.ctypes.data)
+        )
+        del view  # a map cannot be closed while it is looked at
+    if failed:
+        raise OSError(ctypes.get_errno(), "mincore", str(path))
+    return float((pages & 1).mean())
+
+
+class Report:
+    """Prints a benchmark's lines as they come and, at the end, writes them beside the script as `<name>.md`."""
+
+    def __init__(self, script: str, title: str, machine_lines: list[str], smoke: bool) -> None:
+        self._path = None if smoke else Path(script).resolve().with_suffix(".md")
+        self._lines: list[str] = []
+        self._ratios: list[str] = []
+        self.add(f"# {title}", "", *machine_lines)
+        if smoke:
+            self.add("Smoke run: these numbers mean nothing.")
+
+    def add(self, *lines: str) -> None:
+        """Print lines of Markdown."""
+        self._lines += lines
+        print(*lines, sep="\n", flush=True)
+
+    def table(self, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
+        """Print a table; the first column is flush left, the others right."""
+        cells = [columns, *([str(cell) for cell in row] for row in rows)]
+        widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
+        lines = [
+            "| "
+            + " | ".join(c.rjust(w) if k else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True)))
+            + " |"
+            for row in cells
+        ]
+        rule = "|" + "|".join("-" * (w + 1) + (":" if k else "-") for k, w in enumerate(widths)) + "|"
+        self.add("", lines[0], rule, *lines[1:], "")
+
+    def ratio(self, name: str, value: float) -> None:
+        """Note a headline; all of them are printed last."""
+        self._ratios.append(f"RATIO {name} {value:.4g}")
+
+    def close(self) -> None:
+        """Print the headlines and write the report, unless this was a smoke run."""
+        self.add("", "```", *self._ratios, "```")
+        if self._path:
+            self._path.write_text("\n".join(self._lines) + "\n")

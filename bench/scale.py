@@ -1,0 +1,271 @@
+"""Cost per tile and peak memory of packing and loading as the data grow, up to the size of the competition.
+
+For each size ten shards are packed as the stage does it, from a folder of random tiles as TIFFs that `unzip` would have
+left (in the page cache, written to the disk), each in a process of its own. Beside each, the same bytes are copied as
+`dd` would, with fsync. Then batches of 256 in random order are loaded in processes of their own: from the page cache
+(one epoch to map the pages, one epoch timed) and streamed (files dropped from the page cache first). Last, the residual
+CNN trains some steps on streamed tiles. Sizes and repeats take turns. Needs about 12 GB of disk for the default sizes;
+the folder is that of temporary files (TMPDIR).
+
+Times are of the stage's function; starting Python and importing libraries are left out. Peak memory is VmHWM, of the
+whole process where nothing else is said.
+"""
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from measure import Report, arguments, cores, evict, machine, paired, peak_mb
+
+from histo import tables
+from histo.tiff import tiff_header
+from histo.tiles import PIXEL_BYTES, SIDE
+from pack import pack
+
+SHARDS = 10
+BATCH = 256
+STREAMED = 40 * BATCH  # tiles of one measurement of streaming: five windows
+TRAINED = 36  # steps of training on streamed tiles, of 128 tiles each
+BLOCK = 1 << 20  # bytes that the copy moves at once
+
+
+@dataclass
+class Size:
+    """A made data set of so many tiles, and what was measured of it."""
+
+    tiles: int
+    folder: Path
+    pack_seconds: list[float] = field(default_factory=list)  # per tile, one per shard
+    copy_seconds: list[float] = field(default_factory=list)
+    pack_peak: float = 0.0
+    cache: list[dict[str, float]] = field(default_factory=list)
+    stream: list[dict[str, float]] = field(default_factory=list)
+    train: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Such as 277k."""
+        return f"{self.tiles // 1000}k" if self.tiles >= 1000 else str(self.tiles)
+
+    @property
+    def shards(self) -> list[Path]:
+        return sorted(self.folder.glob("train-*.h5"))
+
+    def write_tables(self) -> None:
+        """index.parquet and folds.parquet."""
+        self.folder.mkdir()
+        frame = pd.DataFrame({"id": [f"{row:040x}" for row in range(self.tiles)]})
+        parts = np.array_split(np.arange(self.tiles), SHARDS)
+        frame["shard"] = np.repeat(np.arange(SHARDS), [len(part) for part in parts])
+        frame["row"] = np.concatenate([np.arange(len(part)) for part in parts])
+        frame["label"] = np.arange(self.tiles) % 2
+        numbers = {"offset": 0, "compressed": 0, "size": 0, "crc": 0, "method": 0}
+        index = frame.assign(split="train", entry=frame["id"], fault="", detail="", **numbers)
+        tables.write(index, self.folder / "index.parquet", tables.INDEX)
+        tables.write(frame.assign(group=frame["id"], fold=0), self.folder / "folds.parquet", tables.FOLDS)
+
+    def write_folder(self, shard: int) -> int:
+        """The folder of one shard, written to the disk, and its validation table; returns the number of tiles."""
+        index = tables.read(self.folder / "index.parquet", tables.INDEX, ["id", "split", "shard"])
+        index = index[index["shard"] == shard]
+        random = np.random.default_rng(shard)
+        header = tiff_header(SIDE, SIDE, 3, "2018:11:15 17:21:32")
+        folder = self.folder / "tiff"
+        folder.mkdir()
+        for name in index["id"]:
+            (folder / f"{name}.tif").write_bytes(header + random.bytes(PIXEL_BYTES))
+        texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
+        numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": PIXEL_BYTES, "width": SIDE, "height": SIDE}
+        frame = index.assign(**texts, **numbers, blocks=[np.zeros(tables.BLOCKS, np.uint64)] * len(index))
+        tables.write(frame, self.folder / "validation.parquet", tables.VALIDATION)
+        os.sync()
+        return len(index)
+
+
+def apart(work: Callable[..., Any], *values: Any) -> Any:
+    """Call a function of this module in a fresh process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(work, *values).result()
+
+
+def pack_job(folder: Path, shard: int, first: Path) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of packing one shard, after the few tiles of `first`, with which libraries load what
+    they load when they are first used."""
+    elapsed = 0.0
+    for place, number in ((first, 0), (folder, shard)):
+        begun = time.perf_counter()
+        pack(
+            place / "tiff", place / "index.parquet", place / "validation.parquet", place / f"train-{number:05d}.h5",
+            split="train", shard=number, code="bench",
+        )  # fmt: skip
+        elapsed = time.perf_counter() - begun
+    return elapsed, peak_mb()
+
+
+def copy(source: Path, target: Path) -> float:
+    """Seconds of copying a file and having it on the disk."""
+    begun = time.perf_counter()
+    with open(source, "rb", buffering=0) as reader, open(target, "wb", buffering=0) as writer:
+        while block := reader.read(BLOCK):
+            writer.write(block)
+        os.fsync(writer.fileno())
+    return time.perf_counter() - begun
+
+
+def load_job(folder: Path, home: str) -> dict[str, float]:
+    """Seconds per tile of one epoch (page cache, after another) or of STREAMED tiles (streamed), and memory in MB:
+    peak beyond what importing torch and our modules took (mapped pages of the page cache not counted)."""
+    import torch
+
+    from histo.batches import Tiles, epoch_order
+    from histo.shards import open_shards
+
+    torch.set_num_threads(cores())
+    framework = peak_mb()
+    rows = tables.read(folder / "folds.parquet", tables.FOLDS)
+    tiles = Tiles(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), home)
+    order = epoch_order(len(tiles), BATCH, 1, 1)
+    if home == "stream":
+        order = order[: STREAMED // BATCH]
+    else:
+        for _ in tiles.batches(epoch_order(len(tiles), BATCH, 1, 0)):
+            pass
+    count, anonymous, begun = 0, 0.0, time.perf_counter()
+    for number, (images, _, _) in enumerate(tiles.batches(order)):
+        count += len(images)
+        if number % 50 == 0 and home == "cache":
+            anonymous = max(anonymous, anonymous_mb())
+    elapsed = time.perf_counter() - begun
+    memory = peak_mb() - framework if home == "stream" else anonymous
+    return {"seconds": elapsed / count, "tiles": count, "memory": memory}
+
+
+def anonymous_mb() -> float:
+    """Resident memory of this process that no file stands behind, in 10^6 bytes."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) * 1024 / 1e6
+
+
+def train_job(folder: Path, steps: int, batch_size: int) -> dict[str, float]:
+    """Peak memory (MB) of training the residual CNN on streamed tiles, beyond what importing took."""
+    import torch
+    from ceiling import Race
+
+    from histo.batches import Tiles
+    from histo.shards import open_shards
+
+    torch.set_num_threads(cores())
+    framework = peak_mb()
+    rows = tables.read(folder / "folds.parquet", tables.FOLDS)
+    tiles = Tiles(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), "stream")
+    race = Race("residual", tiles, batch_size)
+    race.real(steps)
+    return {"memory": peak_mb() - framework}
+
+
+def measure_packing(sizes: list[Size], folder: Path) -> None:
+    """Pack every shard of every size, and copy it; `folder` is for what else that needs."""
+    first = Size(8 * SHARDS, folder / "first")
+    first.write_tables()
+    first.write_folder(0)
+    for shard in range(SHARDS):
+        for size in sizes:
+            count = size.write_folder(shard)
+            elapsed, peak = apart(pack_job, size.folder, shard, first.folder)
+            size.pack_seconds.append(elapsed / count)
+            size.pack_peak = max(size.pack_peak, peak)
+            target = size.folder / "copy"
+            size.copy_seconds.append(copy(size.shards[-1], target) / count)
+            target.unlink()
+            shutil.rmtree(size.folder / "tiff")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000, 277_483], help="tiles")
+    parser.add_argument("--repeats", type=int, default=5, help="of the loading")
+    options = parser.parse_args()
+    numbers, repeats = (sorted(options.sizes), options.repeats) if not options.smoke else ([400, 800], 1)
+    steps, batch_size = (2, 8) if options.smoke else (TRAINED, 128)
+    report = Report(
+        __file__, "scale: cost per tile as the data grow", machine("torch", "numpy", "pandas", "h5py"), options.smoke
+    )
+    with tempfile.TemporaryDirectory() as name:
+        sizes = [Size(number, Path(name) / str(number)) for number in numbers]
+        for size in sizes:
+            size.write_tables()
+        measure_packing(sizes, Path(name))
+        for _ in range(repeats):
+            for size in sizes:
+                size.cache.append(apart(load_job, size.folder, "cache"))
+        for _ in range(min(3, repeats)):
+            for size in sizes:
+                evict(size.shards)
+                size.stream.append(apart(load_job, size.folder, "stream"))
+        for size in sizes:
+            size.train.append(apart(train_job, size.folder, steps, batch_size))
+
+    def micro(found: list[dict[str, float]]) -> float:
+        return 1e6 * statistics.median(job["seconds"] for job in found)
+
+    def most(found: list[dict[str, float]]) -> str:
+        return f"{max(job['memory'] for job in found):,.0f}"
+
+    report.add(
+        f"{SHARDS} shards of random tiles, each packed in its own process; medians over shards (pack, copy), over "
+        f"n = {repeats} processes (page cache) and n = {min(3, repeats)} (streamed, cold, "
+        f"{sizes[-1].stream[0]['tiles']:,} tiles of the largest set)."
+    )
+    report.table(
+        ["tiles", "pack, µs/tile", "copy, µs/tile", "pack speed / copy speed", "cache, µs/tile", "stream, µs/tile"],
+        [
+            (
+                f"{size.tiles:,}", f"{1e6 * statistics.median(size.pack_seconds):.1f}",
+                f"{1e6 * statistics.median(size.copy_seconds):.1f}",
+                f"{paired(size.copy_seconds, size.pack_seconds):.2f}", f"{micro(size.cache):.2f}",
+                f"{micro(size.stream):.1f}",
+            )
+            for size in sizes
+        ],
+    )  # fmt: skip
+    report.add("Peak memory, MB (10^6 bytes):")
+    report.table(
+        [
+            "tiles",
+            "pack, whole process",
+            "page cache, whole process, map not counted",
+            "streamed, beyond imports",
+            "training streamed, beyond imports",
+        ],
+        [
+            (f"{size.tiles:,}", f"{size.pack_peak:,.0f}", most(size.cache), most(size.stream), most(size.train))
+            for size in sizes
+        ],
+    )
+    report.add(
+        f"Training streamed: residual CNN, width 32, 96 pixels, batches of {batch_size}, {steps} steps; its weights "
+        "and activations are counted.",
+        "Ratios: cost per tile at the larger size / at the smallest; pack speed / copy speed at the largest.",
+    )
+    first, last = sizes[0], sizes[-1]
+    for size in sizes[1:]:
+        ends = f"{size.name}_vs_{first.name}"
+        report.ratio(f"scale_pack_{ends}", statistics.median(size.pack_seconds) / statistics.median(first.pack_seconds))
+        report.ratio(f"scale_load_{ends}", micro(size.cache) / micro(first.cache))
+        report.ratio(f"scale_stream_{ends}", micro(size.stream) / micro(first.stream))
+    report.ratio("pack_vs_copy", paired(last.copy_seconds, last.pack_seconds))
+    report.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""One pass of `validate` against the three passes that people make over these tiles, and against its floor.
+
+The three passes, each a loop of its own over all files: Pillow's `verify`; Pillow's `open` for size and mode; the MD5
+of the file. None of them decodes a pixel. Our pass is the stage itself with all that it does: it reads the index, reads
+each file once, decodes it, proves it by the SHA-1 of its pixels, takes the MD5, measures brightness, colour and
+sharpness, hashes 36 blocks, and writes its table to the disk. The floor is reading each file, its MD5 and the SHA-1 of
+its pixels, and nothing else.
+
+Same files, warm cache, one process on one core. Tiles: $PCAM_REAL_ARCHIVE or ../shared/data/pcam-real.zip, else made.
+"""
+
+import hashlib
+import os
+import statistics
+import tempfile
+from pathlib import Path
+
+from measure import ROOT, Report, alternate, arguments, machine, paired, seconds, spread
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+from histo.tiles import PIXEL_BYTES
+from index import index
+from synthesize import synthesize
+from unzip import unzip
+from validate import validate
+
+SPLITS = ("train", "test")
+
+
+def archive(folder: Path, smoke: bool) -> tuple[Path, str]:
+    """Path of an archive and what its tiles are."""
+    real = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
+    if real.is_file() and not smoke:
+        return real, "original tiles"
+    made = folder / "archive.zip"
+    tiles = {"train_tiles": 60, "test_tiles": 40} if smoke else {"train_tiles": 2700, "test_tiles": 1400}
+    beside = (folder / name for name in ("truth.csv", "overlaps.parquet", "slides.csv"))
+    synthesize(made, *beside, **tiles, train_slides=6, test_slides=3, seed=1, faults={})
+    return made, "made tiles"
+
+
+def verify(paths: list[Path]) -> None:
+    for path in paths:
+        with Image.open(path) as image:
+            image.verify()
+
+
+def size_and_mode(paths: list[Path]) -> set[tuple]:
+    found = set()
+    for path in paths:
+        with Image.open(path) as image:
+            found.add((image.size, image.mode))
+    return found
+
+
+def md5(paths: list[Path]) -> list[str]:
+    return [hashlib.md5(path.read_bytes()).hexdigest() for path in paths]
+
+
+def floor(paths: list[Path]) -> list[tuple[str, str]]:
+    found = []
+    for path in paths:
+        data = path.read_bytes()
+        found.append((hashlib.md5(data).hexdigest(), hashlib.sha1(memoryview(data)[-PIXEL_BYTES:]).hexdigest()))
+    return found
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    repeats = 3 if options.smoke else options.repeats
+    lines = machine("pillow", "numpy")
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as name, threadpool_limits(1):
+        folder = Path(name)
+        source, kind = archive(folder, options.smoke)
+        table = folder / "index.parquet"
+        index(source, table, folder / "sample.csv", train_shards=1, test_shards=1)
+        for split in SPLITS:
+            unzip(source, table, folder / split, split=split, shard=0)
+        paths = sorted(path for split in SPLITS for path in (folder / split).iterdir())
+
+        def ours() -> None:
+            for split in SPLITS:
+                output = folder / f"{split}.parquet"
+                validate(folder / split, table, output, split=split, shard=0, id_is_sha1=True)
+
+        report = Report(__file__, "validate: one pass against three", lines, options.smoke)
+        ways = {
+            "Pillow verify": seconds(lambda: verify(paths)),
+            "Pillow open: size, mode": seconds(lambda: size_and_mode(paths)),
+            "MD5 of the file": seconds(lambda: md5(paths)),
+            "ours: one pass, everything": seconds(ours),
+            "floor: read + MD5 + SHA-1": seconds(lambda: floor(paths)),
+        }
+        found = alternate(ways, repeats)
+
+    theirs = [sum(passes) for passes in zip(*list(found.values())[:3], strict=True)]
+    mine, least = list(found.values())[3:]
+    report.add(
+        f"{len(paths):,} {kind}, warm cache, one process on one core, medians of n = {repeats} interleaved repeats."
+    )
+    rows = list(found.items())
+    rows.insert(3, ("their three passes together", theirs))
+    report.table(
+        ["way", "s", "µs/tile", "tiles/s", "spread (IQR)"],
+        [
+            (
+                name, f"{statistics.median(times):.3f}", f"{1e6 * statistics.median(times) / len(paths):.0f}",
+                f"{len(paths) / statistics.median(times):,.0f}", spread(times),
+            )
+            for name, times in rows
+        ],
+    )  # fmt: skip
+    report.add("Ratios: our time / their time (below 1: ours is faster), our time / time of the floor.")
+    report.ratio("validate_vs_three_passes", paired(mine, theirs))
+    report.ratio("validate_vs_floor", paired(mine, least))
+    report.close()
+
+
+if __name__ == "__main__":
+    main()

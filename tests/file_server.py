@@ -1,0 +1,70 @@
+"""A file server on loopback that misbehaves on request: HTTP with Range, as Zenodo's, but without ETag and date."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+
+class FileServer(ThreadingHTTPServer):
+    """Started by `with`. `files`: content by name; `requests`: (name, Range header) in order.
+
+    The lists of faults are used up, one item per request; the last state is that nothing is wrong.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files = files
+        self.requests: list[tuple[str, str | None]] = []
+        self.status: list[tuple[int, dict[str, str]]] = []  # answers other than the file
+        self.cut_after: list[int] = []  # bytes after which the connection breaks off; -1: not
+        self.ranges = True
+        self.content_length = True
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/files"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that goes away in the middle is part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        server, asked = self.server, self.headers.get("Range")
+        name = self.path.removeprefix("/files/")
+        server.requests.append((name, asked))
+        if server.status:
+            return self._send(*server.status.pop(0), b"trouble")
+        content = server.files.get(name)
+        if content is None:
+            return self._send(404, {}, b"not here")
+        if not (asked and server.ranges):
+            return self._send(200, {}, content)
+        start = int(asked.removeprefix("bytes=").rstrip("-"))
+        place = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        return self._send(206, place, content[start:])
+
+    def _send(self, code: int, headers: dict[str, str], body: bytes) -> None:
+        cut = self.server.cut_after.pop(0) if self.server.cut_after and code < 300 else -1
+        self.send_response(code)
+        if self.server.content_length:
+            headers = headers | {"Content-Length": str(len(body))}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body if cut < 0 else body[:cut])

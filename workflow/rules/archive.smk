@@ -1,0 +1,133 @@
+# From an archive, a folder that was extracted from one, or made tiles, to shards.
+#
+# Needs:  the archive: from Kaggle (credentials), from the user (dataset.archive, dataset.folder) or made.
+# Makes:  index.parquet, sample_submission.csv   what the tables list and where the tiles lie
+#         validate/{split}-{shard}.parquet   what one look at each tile found
+#         pack/{split}-{shard}.h5   tiles, as training reads them
+
+if config["dataset"]["source"] == "kaggle":
+
+    rule download:
+        output:
+            archive=resource("archive.zip"),
+        log:
+            log_of("download"),
+        benchmark:
+            times_of("download")
+        localrule: True
+        conda:
+            ENVIRONMENT
+        threads: 4
+        params:
+            # No fingerprint of the code: the archive is proven by its content, whichever version fetched it.
+            settings=config["download"],
+            results=result(""),
+        script:
+            "../scripts/download.py"
+
+
+if config["dataset"]["source"] == "synthetic":
+
+    rule synthesize:
+        output:
+            archive=resource("archive.zip"),
+            truth=resource("truth.csv"),
+            overlaps=resource("overlaps.parquet"),
+            slides=resource("slides.csv"),
+        log:
+            log_of("synthesize"),
+        benchmark:
+            times_of("synthesize")
+        conda:
+            ENVIRONMENT
+        params:
+            settings=config["synthesize"],
+            code=code_version("synthesize"),
+        script:
+            "../scripts/synthesize.py"
+
+
+rule index:
+    input:
+        tables_or_archive(),
+    output:
+        index=result("index.parquet"),
+        sample=result("sample_submission.csv"),
+    log:
+        log_of("index"),
+    benchmark:
+        times_of("index")
+    conda:
+        ENVIRONMENT
+    params:
+        archive=lambda wildcards: archive(),
+        settings=config["index"],
+        code=code_version("index"),
+    script:
+        "../scripts/index.py"
+
+
+rule unzip:
+    input:
+        tables_or_archive(),
+        index=result("index.parquet"),
+    output:
+        temp(directory(result("unzip/{split}-{shard}"))),
+    log:
+        log_of("unzip", "{split}-{shard}"),
+    benchmark:
+        times_of("unzip", "{split}-{shard}")
+    conda:
+        ENVIRONMENT
+    params:
+        archive=lambda wildcards: archive(),
+        settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
+        code=code_version("unzip"),
+    script:
+        "../scripts/unzip.py"
+
+
+# Before more is unzipped, what is there is used up, so that few files exist at a time.
+rule validate:
+    input:
+        folder=result("unzip/{split}-{shard}"),
+        index=result("index.parquet"),
+    output:
+        result("validate/{split}-{shard}.parquet"),
+    log:
+        log_of("validate", "{split}-{shard}"),
+    benchmark:
+        times_of("validate", "{split}-{shard}")
+    priority: 1
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wildcards: {
+            "split": wildcards.split,
+            "shard": int(wildcards.shard),
+            "id_is_sha1": config["validate"]["id_is_sha1"],
+        },
+        code=code_version("validate"),
+    script:
+        "../scripts/validate.py"
+
+
+rule pack:
+    input:
+        folder=result("unzip/{split}-{shard}"),
+        index=result("index.parquet"),
+        validation=result("validate/{split}-{shard}.parquet"),
+    output:
+        result("pack/{split}-{shard}.h5"),
+    log:
+        log_of("pack", "{split}-{shard}"),
+    benchmark:
+        times_of("pack", "{split}-{shard}")
+    priority: 2
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
+        code=code_version("pack"),
+    script:
+        "../scripts/pack.py"

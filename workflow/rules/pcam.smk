@@ -1,0 +1,94 @@
+# From PatchCamelyon's own files to shards.
+#
+# Needs:  pcam_download.address   where the six files lie
+# Makes:  index.parquet, sample_submission.csv   its tiles; the parts valid and test are the test split
+#         truth.csv   labels of the test split, for a score that is computed here
+#         validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5   tiles, measured and as training reads them
+
+
+rule pcam_download:
+    output:
+        resource("camelyonpatch_level_2_split_{part}_{what}.h5.gz"),
+    log:
+        log_of("pcam_download", "{part}_{what}"),
+    benchmark:
+        times_of("pcam_download", "{part}_{what}")
+    wildcard_constraints:
+        part="train|valid|test",
+        what="x|y",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        # No fingerprint of the code: the file is proven by its MD5, whichever version fetched it.
+        settings=lambda wildcards: {
+            "address": config["pcam_download"]["address"],
+            "md5": config["pcam_download"]["md5"][f"{wildcards.part}_{wildcards.what}"],
+        },
+        results=result(""),
+    script:
+        "../scripts/pcam_download.py"
+
+
+rule pcam_gunzip:
+    input:
+        resource("camelyonpatch_level_2_split_{part}_x.h5.gz"),
+    output:
+        temp(result("pcam_gunzip/{part}.h5")),
+    log:
+        log_of("pcam_gunzip", "{part}"),
+    benchmark:
+        times_of("pcam_gunzip", "{part}")
+    wildcard_constraints:
+        part="train|valid|test",
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_version("pcam_gunzip"),
+    script:
+        "../scripts/pcam_gunzip.py"
+
+
+rule pcam_index:
+    input:
+        images=pcam_tiles(["train", "test"]),
+        labels=pcam_labels(),
+    output:
+        index=result("index.parquet"),
+        sample=result("sample_submission.csv"),
+        truth=resource("truth.csv"),
+    log:
+        log_of("pcam_index"),
+    benchmark:
+        times_of("pcam_index")
+    conda:
+        ENVIRONMENT
+    params:
+        settings={"shards": {split: len(SHARDS[split]) for split in SHARDS}, "parts": PCAM_PARTS},
+        code=code_version("pcam_index"),
+    script:
+        "../scripts/pcam_index.py"
+
+
+rule pcam_pack:
+    input:
+        images=lambda wildcards: pcam_tiles([wildcards.split]),
+        index=result("index.parquet"),
+    output:
+        shard=result("pack/{split}-{shard}.h5"),
+        validation=result("validate/{split}-{shard}.parquet"),
+    log:
+        log_of("pcam_pack", "{split}-{shard}"),
+    benchmark:
+        times_of("pcam_pack", "{split}-{shard}")
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wildcards: {
+            "split": wildcards.split,
+            "shard": int(wildcards.shard),
+            "parts": PCAM_PARTS[wildcards.split],
+        },
+        code=code_version("pcam_pack"),
+    script:
+        "../scripts/pcam_pack.py"

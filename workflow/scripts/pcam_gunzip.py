@@ -1,0 +1,32 @@
+"""Unpack the tiles of one part of PatchCamelyon for as long as they are needed: HDF5 is not read from front to back."""
+
+import gzip
+import logging
+import shutil
+from pathlib import Path
+
+from histo.errors import InputError
+from histo.files import whole
+from histo.pcam import DAMAGED
+from histo.proof import size_text
+
+PIECE = 1 << 20  # bytes
+
+
+def pcam_gunzip(packed: Path, output: Path) -> None:
+    """Write what the gzip file holds; InputError when it is damaged."""
+    try:
+        with whole(output) as temporary, gzip.open(packed) as source, open(temporary, "wb") as target:
+            shutil.copyfileobj(source, target, PIECE)
+    except DAMAGED as error:
+        raise InputError(
+            f"{packed}: expected a complete gzip file, found a damaged one ({error}). Delete it and run again."
+        ) from None
+    logging.info("%s → %s", size_text(packed.stat().st_size), size_text(output.stat().st_size))
+
+
+if __name__ == "__main__":
+    from histo import run
+
+    run.start(snakemake)  # noqa: F821
+    pcam_gunzip(Path(snakemake.input[0]), Path(snakemake.output[0]))  # noqa: F821
