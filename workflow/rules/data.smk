@@ -137,3 +137,17 @@ rule audit_page:
         code={stage: code_version(stage) for stage in ("audit", "overlaps", "groups", "folds", "leaks", "audit_page")},
     script:
         "../scripts/audit_page.py"
+
+
+# On request only: reads every byte of the shards.
+rule verify:
+    input:
+        shards_of("pack", "h5"),
+    log:
+        log_of("verify"),
+    benchmark:
+        times_of("verify")
+    conda:
+        ENVIRONMENT
+    script:
+        "../scripts/verify.py"
