@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +32,22 @@ def no_secret(folder: Path, *printed: str) -> int:
     return len(files)
 
 
+@pytest.fixture(params=["made", "real"])
+def archive(request, tmp_path) -> bytes:
+    """An archive of 60 made tiles, and that of the real ones."""
+    if request.param == "real":
+        return request.getfixturevalue("real_archive").read_bytes()
+    return Archive(np.random.default_rng(1), train=44, test=16).write(tmp_path / "archive.zip").read_bytes()
+
+
 @pytest.mark.slow
-def test_from_credentials_to_score(tmp_path: Path) -> None:
-    made = Archive(np.random.default_rng(1), train=44, test=16)
+def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        wanted = [row.split(",")[0] for row in file.read("sample_submission.csv").decode().split()[1:]]
     folder, home = tmp_path / "work", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
-    with KaggleServer(made.write(tmp_path / "archive.zip").read_bytes()) as server:
+    with KaggleServer(archive) as server:
         server.faults.cut_after = [300_000]  # the connection breaks once on the way
         server.faults.pending = 1
         environment = server.environment(home, **CREDENTIALS)
@@ -46,9 +57,10 @@ def test_from_credentials_to_score(tmp_path: Path) -> None:
         results = folder / "results" / "made"
         with open(results / "submission.csv") as file:
             rows = list(csv.DictReader(file))
-        assert [row["id"] for row in rows] == list(reversed(made.test))
+        assert [row["id"] for row in rows] == wanted
         assert all(0 < float(row["label"]) < 1 for row in rows)
         assert server.sent == {}
+        assert "Sent to Kaggle" not in (results / "report.html").read_text()
 
         sent = snakemake(folder, "submit", *SETTINGS, environment=environment)
         assert sent.returncode == 0, sent.stderr
@@ -60,9 +72,16 @@ def test_from_credentials_to_score(tmp_path: Path) -> None:
 
         again = snakemake(folder, "submit", *SETTINGS, environment=environment)
         assert "Nothing to be done" in again.stdout + again.stderr
+        listed = snakemake(folder, "scores", *SETTINGS, environment=environment)
+        assert listed.returncode == 0, listed.stderr
+        shown = snakemake(folder, "submission", *SETTINGS, environment=environment)
+        assert shown.returncode == 0, shown.stderr
         assert len(server.sent) == 1
 
+    page = (results / "report.html").read_text()
+    assert f"{record['reference']} (this one)" in page
+    assert "0.9753" in page
+    assert "0.9642" in page
     assert list((folder / ".snakemake" / "metadata").iterdir())
-    assert (results / "report.html").is_file()
     assert list((folder / "logs").rglob("download.log"))
-    assert no_secret(folder, *(run.stdout + run.stderr for run in (done, sent, again))) > 50
+    assert no_secret(folder, *(run.stdout + run.stderr for run in (done, sent, again, listed, shown))) > 50

@@ -117,7 +117,7 @@ class Run:
         arguments = {"config": self.config, "models": self.models, "code": {"train": {"train.py": "abc123"}}}
         module.report(
             changes.pop("results", self.results), output, self.folder / "config.yaml", benchmarks=self.benchmarks,
-            **(arguments | changes),
+            **(arguments | {"sent": []} | changes),
         )  # fmt: skip
         return Page(output)
 
@@ -308,3 +308,18 @@ def test_settings_that_are_off_everywhere_are_left_out():
 def test_stages_stand_in_the_order_of_the_workflow(made, tmp_path):
     assert [row["stage"] for row in read_times(made.benchmarks)] == ["audit", "train"]
     assert read_times(tmp_path / "missing") == []
+
+
+def test_scores_of_what_was_sent(made):
+    digest = read_json(made.results.submission)["sha256"]
+    row = {"reference": 7, "status": "complete", "public": 0.97531, "private": 0.9642, "oof_auc": 0.98, "error": ""}
+    earlier = {"reference": 5, "time": "2026-01-01T00:00:00Z", "oof_auc": None, "sha256": None, "private": None}
+    write_json(made.folder / "one.json", row | {"sent": "2026-01-02T00:00:00Z", "sha256": digest})
+    listed = [row | {"time": "2026-01-02T00:00:00Z", "sha256": digest[:16]}, row | earlier]
+    write_json(made.folder / "all.json", {"submissions": listed})
+    page = made.write(sent=[made.folder / "one.json", made.folder / "all.json"])
+    text = page.text
+    assert "7 (this one) 2026-01-02T00:00:00Z complete 0.9753 0.9642 0.9800" in text
+    assert "5 2026-01-01T00:00:00Z complete 0.9753 – –" in text
+    assert text.index("7 (this one)") < text.index("5 2026-01-01")
+    assert "Sent to Kaggle" not in made.write().text

@@ -99,6 +99,7 @@ rule report:
         config={**config, "models": {name: config["models"][name] for name in MODELS}},
         models={name: model_settings(config, name) for name in MODELS},
         benchmarks=f"benchmarks/{NAME}",
+        sent=sent(),
         code={
             stage: code_version(stage)
             for stage in (

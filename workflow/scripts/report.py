@@ -261,6 +261,20 @@ def warnings(config: dict, models: dict[str, dict], data: dict, final: dict, sub
     return found
 
 
+def read_sent(paths: list[Path], digest: str) -> list[dict]:
+    """Join what `submit` and `scores` wrote: one row per submission to Kaggle, newest first.
+
+    paths: their JSON files, as far as there are any; digest: SHA-256 of the submission at hand, whose rows are marked.
+    """
+    rows: dict[int, dict] = {}
+    for path in paths:
+        value = read_json(path)
+        for row in value.get("submissions", [value]):
+            own = row["sha256"] is not None and digest.startswith(row["sha256"])
+            rows[row["reference"]] = row | {"time": row.get("time") or row.get("sent"), "own": own}
+    return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
+
+
 def report(
     results: Results,
     output: Path,
@@ -270,6 +284,7 @@ def report(
     models: dict[str, dict[str, Any]],
     code: dict[str, dict[str, str]],
     benchmarks: Path,
+    sent: list[Path],
 ) -> None:
     """Write the report and, as YAML, the settings of the run.
 
@@ -321,6 +336,7 @@ def report(
             "probability of tumour",
             f"{submission['rows']:,} rows from {submission['min']:.4f} to {submission['max']:.4f}.",
         ),
+        sent=read_sent(sent, submission["sha256"]),
         times=read_times(benchmarks),
     )
     with whole(output) as temporary:
@@ -360,7 +376,7 @@ if __name__ == "__main__":
             **{name: Path(inputs[name]) for name in single},
             **{name: [Path(path) for path in inputs[name]] for name in several},
             histories=by_model(inputs.histories),
-            trainings=by_model(inputs.get("trainings", [])),
+            trainings=by_model(inputs.trainings),
         ),
         Path(snakemake.output.report),  # noqa: F821
         Path(snakemake.output.config),  # noqa: F821
@@ -368,4 +384,5 @@ if __name__ == "__main__":
         models=models,
         code=snakemake.params.code,  # noqa: F821
         benchmarks=Path(snakemake.params.benchmarks),  # noqa: F821
+        sent=[Path(path) for path in snakemake.params.sent],  # noqa: F821
     )
