@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import train as module
-from histo import checkpoints, devices, resume
+from histo import checkpoints
 from histo.errors import InputError
 from train import train
 from training import CODE, LIVELY, make_split, settings, write_folds, write_tiles
@@ -186,31 +186,6 @@ def test_a_resume_file_of_another_run_is_refused(made, tmp_path, monkeypatch, wh
     assert expected in caplog.text and "Continuing" not in caplog.text
     run(made, tmp_path / "fresh", **changes)
     assert (tmp_path / "cut/weights.pt").read_bytes() == (tmp_path / "fresh/weights.pt").read_bytes()
-
-
-def test_save_interval_comes_from_the_environment(monkeypatch):
-    monkeypatch.delenv("HISTO_SAVE_SECONDS", raising=False)
-    assert resume.interval() == 300
-    monkeypatch.setenv("HISTO_SAVE_SECONDS", "0.5")
-    assert resume.interval() == 0.5
-    monkeypatch.setenv("HISTO_SAVE_SECONDS", "often")
-    with pytest.raises(InputError, match="HISTO_SAVE_SECONDS: expected a number of seconds, found 'often'"):
-        resume.interval()
-
-
-def test_two_jobs_claim_two_devices(tmp_path):
-    slots = [tmp_path / "gpu-a", tmp_path / "gpu-b"]
-    first, first_file = devices.claim(slots)
-    second, second_file = devices.claim(slots)
-    assert (first, second) == (0, 1)
-    third, third_file = devices.claim(slots)
-    assert third in (0, 1)
-    os.close(third_file)
-    os.close(first_file)
-    again, again_file = devices.claim(slots)
-    assert again == 0
-    os.close(again_file)
-    os.close(second_file)
 
 
 def start(folder, out, shards):

@@ -116,6 +116,9 @@ def show_results():
         interval = f"{ensemble['auc_low']:.4f} to {ensemble['auc_high']:.4f}"
         print(f"\nOut-of-fold AUC  {ensemble['auc']:.4f} ({interval}); by fold {folds}", file=sys.stderr)
         if "truth" in submission:
-            print(f"Hidden labels    AUC {submission['truth']['auc']:.4f} of the submission", file=sys.stderr)
+            parts = submission["truth"].get("parts", {}).items()
+            shares = ", ".join(f"{part} part {rated['auc']:.4f}" for part, rated in parts)
+            rated = f"{submission['truth']['auc']:.4f}" + (f" ({shares})" if shares else "")
+            print(f"Hidden labels    AUC {rated} of the submission", file=sys.stderr)
         print(f"Submission       {paths['submission.csv']} ({submission['rows']:,} rows)", file=sys.stderr)
         print(f"Report           {paths['report.html']}", file=sys.stderr)
