@@ -39,7 +39,7 @@ import download, histo.competition, histo.transfer
 settings = json.loads(sys.argv[1])
 histo.transfer.PAUSE, histo.transfer.REPORT, histo.competition.SILENCE = 0.02, 0.2, settings.pop("silence")
 histo.transfer.SYNC, download.CHAIN = 100_000, settings.pop("chain")
-run.start(SimpleNamespace(log=["logs/download.log"]))
+run.start(SimpleNamespace(log=["logs/download.log"], threads=2))
 download.download(Path("resources/archive.zip"), results=Path("results"), threads=2, **settings)
 """
 

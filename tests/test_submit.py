@@ -27,7 +27,7 @@ from histo import run
 import histo.competition, submit, scores
 histo.competition.SILENCE = 1.0
 submit.FIRST_PAUSE, submit.LONGEST_PAUSE = 0.05, 0.1
-run.start(SimpleNamespace(log=["logs/submit.log"]))
+run.start(SimpleNamespace(log=["logs/submit.log"], threads=1))
 if sys.argv[1] == "submit":
     files = [Path(name) for name in ("submission.csv", "submission.json", "ensemble.json", "submission-score.json")]
     submit.submit(*files, **json.loads(sys.argv[2]))
