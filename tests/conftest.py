@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from histo.tiff import tiff
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and children inherit that:
+# tests that interrupt a process would wait for nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
