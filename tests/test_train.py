@@ -142,8 +142,8 @@ def test_a_fold_without_both_labels_is_refused(made, tmp_path):
     with pytest.raises(InputError, match="fold 5: its 0 validation tiles must hold both labels"):
         folder, shards = made
         train(
-            shards, folder / "folds.parquet", tmp_path / "w", tmp_path / "h", tmp_path / "f", fold=5, settings=settings(),
-            code=CODE, threads=1, resume_path=tmp_path / "r",
+            shards, folder / "folds.parquet", tmp_path / "w", tmp_path / "h", tmp_path / "f", fold=5,
+            settings=settings(), code=CODE, threads=1, resume_path=tmp_path / "r",
         )  # fmt: skip
 
 
