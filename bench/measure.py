@@ -168,7 +168,8 @@ class Report:
         self._ratios.append(f"RATIO {name} {value:.4g}")
 
     def close(self) -> None:
-        """Print the headlines and write the report, unless this was a smoke run."""
-        self.add("", "```", *self._ratios, "```")
+        """Print the headlines last and write the report, unless this was a smoke run."""
+        print("", *self._ratios, sep="\n", flush=True)
+        self._lines += ["", "```", *self._ratios, "```"]
         if self._path:
             self._path.write_text("\n".join(self._lines) + "\n")
