@@ -110,3 +110,12 @@ def test_unwanted_training_tiles_are_left_out_and_test_tiles_are_not(made, tmp_p
     assert figures["left_out"] == {"blank": 1, "black": 0}
     assert figures["kept"] == {"train": 12, "test": 7}
     assert figures["faults"] == {}
+
+
+def test_one_id_for_two_pictures_is_refused(made, tmp_path):
+    """Possible only where ids are no hashes: overlaps of test tiles would pass for overlaps of training tiles."""
+    a, b = made.train[0], made.test[0]
+    made.files[f"test/{a}.tif"] = made.files.pop(f"test/{b}.tif")
+    made.tables["sample_submission.csv"] = made.tables["sample_submission.csv"].replace(b, a)
+    with pytest.raises(InputError, match=f"1 ids with different pixels in train and in test, such as {a}"):
+        prepared(made, tmp_path, id_is_sha1=False).audit()

@@ -53,6 +53,7 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
             "none.csv",
             "folds.slides: expected a CSV table with the columns id,slide, found no such file: none.csv",
         ),
+        ("models", {2024: {}}, "models: expected text of the form ^[A-Za-z0-9][A-Za-z0-9_.-]*$, found 2024"),
         ("models.residual.keep", "ema", "keep: ema needs ema above 0"),
         ("models.residual.augment", {"mixup": 0.6, "cutmix": 0.6}, "at most 1"),
     ],

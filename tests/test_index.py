@@ -78,6 +78,7 @@ def test_a_folder_around_everything_and_strangers_are_fine(made, tmp_path):
     made.files = {f"data/{name}": content for name, content in made.files.items()}
     made.tables = {f"data/{name}": content for name, content in made.tables.items()}
     made.files |= {"__MACOSX/data/._train_labels.csv": b"x", "data/.DS_Store": b"x", "__MACOSX/train_labels.csv": b"x"}
+    made.files |= {f"data/train/._{made.train[0]}.tif": b"x"}
     assert faults(indexed(made, tmp_path)) == {}
 
 

@@ -39,3 +39,12 @@ def test_tiles_that_change_under_its_hands(made, tmp_path):
             split="train", shard=0, code="",
         )  # fmt: skip
     assert not output.exists()
+
+
+def test_more_shards_than_tiles(made, tmp_path):
+    results = Results(made.write(tmp_path / "a.zip"), tmp_path / "r", 15, 8).prepare()
+    assert [len(Shard(path)) for path in results.packed("train")] == [1] * 12 + [0] * 3
+    assert results.audit()["kept"].all()
+    assert len(results.overlaps()) == 0
+    results.groups()
+    assert sorted(results.folds()["id"]) == made.train

@@ -103,3 +103,8 @@ def test_nothing_is_written_when_it_is_refused(tmp_path):
 def test_predictions_of_strangers_are_refused(tmp_path):
     with pytest.raises(InputError, match="1 predicted ids are not in"):
         made(tmp_path, "abCz", [0.1, 0.2, 0.3, 0.4])
+
+
+def test_ids_that_pandas_takes_for_missing(tmp_path):
+    frame, _ = made(tmp_path, ["NA", "null"], [0.25, 0.5], "id,label\nnull,0\nNA,0\n")
+    assert frame["label"].tolist() == [0.5, 0.25]

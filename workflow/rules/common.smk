@@ -2,11 +2,15 @@
 
 import hashlib
 import re
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+
+# Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
+sys.executable = shlex.quote(sys.executable)
 
 from histo.configuration import check, model_settings
 from histo.errors import InputError

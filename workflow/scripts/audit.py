@@ -88,6 +88,13 @@ def audit(
     tiles = join(
         tables.read(index, tables.INDEX), [tables.read(path, tables.VALIDATION, columns) for path in validations]
     )
+    sound = tiles[(tiles["row"] >= 0) & (tiles["fault"] == "")]
+    contents = sound.groupby("id")["pixels_sha1"].nunique()
+    if (contents > 1).any():
+        raise InputError(
+            f"{index}: expected an id to name one picture, found {int((contents > 1).sum())} ids with different pixels "
+            f"in train and in test, such as {contents.idxmax()}. Rename the tiles of one split."
+        )
     mark_conflicts(tiles)
     faulty = tiles[tiles["fault"] != ""]
     tiles["kept"] = (tiles["fault"] == "") & (tiles["row"] >= 0)

@@ -95,6 +95,8 @@ def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split
     tiles: dict[str, Entry] = {}
     for name, entry in entries.items():
         file = PurePosixPath(name)
+        if file.name.startswith("._"):  # what macOS leaves beside a file
+            continue
         if file.parent == root / split and file.suffix.lower() in (".tif", ".tiff"):
             key = check_id(f"{path}: entry {name!r}", file.stem)
             if key in tiles:

@@ -88,7 +88,9 @@ def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, ou
     with whole(output) as temporary:
         # repr keeps every bit of a float: ties that rounding makes cost AUC.
         submission.to_csv(temporary, index=False, lineterminator="\n")
-    check(pd.read_csv(output, dtype={"id": str}), rows["written"].tolist())
+    # An id may be "NA"; only an empty label is none.
+    again = pd.read_csv(output, dtype={"id": str}, keep_default_na=False, na_values={"label": [""]})
+    check(again, rows["written"].tolist())
 
     values = submission["label"]
     edges = np.linspace(0, 1, 51)

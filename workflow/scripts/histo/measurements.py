@@ -110,7 +110,8 @@ class Rows:
                 values[f"std_{letter}"][measured] = joined["std"][:, channel]
             blocks[measured] = np.where(joined["flat"], np.uint64(0), joined["blocks"])
         frame = frame.assign(**values)
-        frame["blocks"] = list(blocks)
+        # Typed, since a shard without tiles has no list to tell the type by.
+        frame["blocks"] = pd.Series(list(blocks), index=frame.index, dtype=object)
         return frame
 
     def _measure(self) -> None:
