@@ -11,6 +11,11 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+# The number of GPUs in profiles/default is that of one machine: a cluster counts its own.
+resource_scopes:
+    gpu="local",
+
+
 include: "workflow/rules/common.smk"
 include: f"workflow/rules/{SOURCE_RULES}.smk"
 include: "workflow/rules/data.smk"

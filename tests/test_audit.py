@@ -3,8 +3,10 @@
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from audit import mark_conflicts
 from conftest import sha1
 from histo.errors import InputError
 from histo.files import read_json
@@ -119,3 +121,13 @@ def test_one_id_for_two_pictures_is_refused(made, tmp_path):
     made.tables["sample_submission.csv"] = made.tables["sample_submission.csv"].replace(b, a)
     with pytest.raises(InputError, match=f"1 ids with different pixels in train and in test, such as {a}"):
         prepared(made, tmp_path, id_is_sha1=False).audit()
+
+
+def test_many_copies_are_not_all_named_by_each(random):
+    ids = [f"{k:040d}" for k in range(300)]
+    tiles = pd.DataFrame({"id": ids, "split": "train", "fault": "", "detail": "", "pixels_sha1": "a"})
+    tiles["label"] = random.integers(0, 2, 300)
+    mark_conflicts(tiles)
+    assert (tiles["fault"] == "conflicting_copies").all()
+    assert tiles["detail"].str.len().max() < 600
+    assert tiles["detail"][0].endswith("and 290 more")

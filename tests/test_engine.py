@@ -150,3 +150,13 @@ def test_compiled_network_shares_its_weights():
     assert engine._forward is not engine.network
     names = [name for name, _ in engine.network.named_parameters()]
     assert names[0] == "body.0.weight"
+
+
+def test_a_run_goes_on_in_a_precision_that_scales():
+    """Begun in bfloat16, which needs no scaling of the loss, and continued on a GPU that has float16 alone."""
+    engine = Engine(build(settings()["network"], 32), settings(), CPU, 10)
+    state = engine.state()
+    assert state["scaler"] == {}
+    engine.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    engine.restore(state | {"step": 7})
+    assert engine.step == 7

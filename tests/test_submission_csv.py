@@ -108,3 +108,8 @@ def test_predictions_of_strangers_are_refused(tmp_path):
 def test_ids_that_pandas_takes_for_missing(tmp_path):
     frame, _ = made(tmp_path, ["NA", "null"], [0.25, 0.5], "id,label\nnull,0\nNA,0\n")
     assert frame["label"].tolist() == [0.5, 0.25]
+
+
+def test_hidden_labels_of_one_class_are_named(tmp_path):
+    with pytest.raises(InputError, match="The 3 hidden labels are all of one class"):
+        made(tmp_path, "abC", [0.1, 0.2, 0.3], truth="id,label\na,0\nb,0\nC,0\n")

@@ -40,7 +40,9 @@ def mark_conflicts(tiles: pd.DataFrame) -> None:
     labels = sound.groupby("pixels_sha1")["label"].transform("nunique")
     for sha1, copies in sound[labels > 1].groupby("pixels_sha1"):
         tiles.loc[copies.index, "fault"] = "conflicting_copies"
-        tiles.loc[copies.index, "detail"] = f"pixels {sha1} under {', '.join(copies['id'])}"
+        # Every copy carries this text, so it must not name all of thousands.
+        more = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
+        tiles.loc[copies.index, "detail"] = f"pixels {sha1} under {', '.join(copies['id'][:SHOWN])}{more}"
 
 
 def leave_out_faint(tiles: pd.DataFrame, unwanted: Sequence[str]) -> dict[str, int]:

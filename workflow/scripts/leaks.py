@@ -116,8 +116,8 @@ def adversarial(split: np.ndarray, colours: np.ndarray, bundle: np.ndarray) -> d
     """Return how well colour statistics, float [N, F], tell train from test; 0.5: not at all, 1: always.
 
     Cross-validated; tiles of one bundle (int [N]: tiles of one slide, as far as known) stay in one part, so that they
-    are told apart by what their splits have in common, not by having met their neighbours. `auc` is None where a split
-    has too few bundles.
+    are told apart by what their splits have in common, not by having met their neighbours. `auc` is None where the
+    bundles are too few or cannot be shared out.
     """
     random = np.random.default_rng(0)
     chosen = []
@@ -133,6 +133,8 @@ def adversarial(split: np.ndarray, colours: np.ndarray, bundle: np.ndarray) -> d
     scores = np.empty(len(sample))
     shuffled = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
     for fit, rest in shuffled.split(colours, is_test, bundle):
+        if len(np.unique(is_test[fit])) < 2:
+            return result | {"auc": None, "single": {}}
         model = HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=0)
         scores[rest] = model.fit(colours[fit], is_test[fit]).predict_proba(colours[rest])[:, -1]
     single = {name: auc(is_test, colours[:, k]) for k, name in enumerate(tables.COLOUR)}

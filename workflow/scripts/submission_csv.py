@@ -67,6 +67,10 @@ def score(submission: pd.DataFrame, truth: Path) -> dict:
 
 def _rated(tiles: pd.DataFrame) -> dict:
     labels, values = tiles["label"].to_numpy(), tiles["probability"].to_numpy()
+    if len(np.unique(labels)) < 2:
+        raise InputError(
+            f"The {len(tiles)} hidden labels are all of one class, so no AUC exists. Make more test tiles."
+        )
     low, high = auc_interval(labels, values)
     return {"tiles": len(tiles), "auc": auc(labels, values), "auc_low": low, "auc_high": high}
 

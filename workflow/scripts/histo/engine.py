@@ -151,7 +151,8 @@ class Engine:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty when the run began in a precision that needs no scaling
+            self.scaler.load_state_dict(state["scaler"])
 
 
 @torch.inference_mode()
