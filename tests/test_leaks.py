@@ -173,5 +173,4 @@ def test_bundles_that_cannot_be_shared_out_give_no_figure(random):
     """A part whose other parts hold training tiles alone would learn nothing and still give an AUC, of 0.2 or so."""
     split = np.array(["train"] * 47 + ["test"] * 20)
     bundle = np.array([0] * 30 + [1] * 17 + [1] * 4 + [100] * 16)
-    found = [adversarial(split, random.normal(size=(67, 8)), bundle)["auc"] for _ in range(5)]
-    assert all(value is None or 0.3 < value < 0.7 for value in found)
+    assert adversarial(split, random.normal(size=(67, 8)), bundle)["auc"] is None
