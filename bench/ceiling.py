@@ -31,7 +31,8 @@ ALL: dict[str, Any] = {
     "mixup": 0.2, "cutmix": 0.2,
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
-    "crop": SIDE, "seed": SEED, "learning_rate": 1e-4, "weight_decay": 0.05, "schedule": "one_cycle", "warmup": 0.25,
+    "crop": SIDE, "seed": SEED, "optimiser": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05,
+    "schedule": "one_cycle", "warmup": 0.25,
     "gradient_clip": 1.0, "ema": 0.0, "label_smoothing": 0.0, "positive_weight": 1.0, "focal_gamma": 0.0,
     "precision": "auto", "compile": False, "augment": ALL,
 }  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 
 from histo import engine as engines
 from histo.batches import Tiles
-from histo.engine import Engine, infer, learning_rate, loss, precision
+from histo.engine import Engine, infer, learning_rate, loss, optimiser, precision
 from histo.errors import InputError
 from histo.networks import build, dihedral
 from histo.shards import open_shards
@@ -160,3 +160,20 @@ def test_a_run_goes_on_in_a_precision_that_scales():
     engine.scaler = torch.amp.GradScaler("cpu", enabled=True)
     engine.restore(state | {"step": 7})
     assert engine.step == 7
+
+
+def test_adam_decays_through_the_gradient_and_adamw_apart_from_it():
+    moved = {}
+    for name in ("adam", "adamw"):
+        layer = torch.nn.Linear(1, 1)
+        with torch.no_grad():
+            layer.weight.fill_(2.0)
+            layer.bias.fill_(2.0)
+        made = optimiser(layer, {"optimiser": name, "learning_rate": 0.1, "weight_decay": 0.5})
+        for parameter in layer.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        made.step()
+        moved[name] = layer.weight.item(), layer.bias.item()
+    # Adam's first step is the learning rate in the direction of the decay; AdamW shrinks by lr × decay, no biases.
+    assert moved["adam"] == pytest.approx((1.9, 1.9))
+    assert moved["adamw"] == pytest.approx((1.9, 2.0))

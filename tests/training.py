@@ -26,8 +26,10 @@ def settings(**changes: Any) -> dict[str, Any]:
     """Complete settings of a tiny model."""
     return {
         "network": {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0},
-        "crop": 32, "seed": 3, "epochs": 2, "batch_size": 16, "learning_rate": 0.004, "weight_decay": 0.05,
-        "schedule": "one_cycle", "warmup": 0.25, "gradient_clip": 1.0, "ema": 0.0, "keep": "last", "patience": 0,
+        "crop": 32, "normalisation": "tiles", "seed": 3, "epochs": 2, "batch_size": 16, "optimiser": "adamw",
+        "learning_rate": 0.004, "weight_decay": 0.05,
+        "schedule": "one_cycle", "warmup": 0.25, "gradient_clip": 1.0, "ema": 0.0, "keep": "last",
+        "watch": "auc", "patience": 0,
         "label_smoothing": 0.0, "positive_weight": 1.0, "focal_gamma": 0.0, "precision": "float32", "compile": False,
         "augment": dict(STILL), **changes,
     }  # fmt: skip

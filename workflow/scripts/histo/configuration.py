@@ -155,8 +155,14 @@ def _folder_faults(folder: str | None) -> list[str]:
 
 
 def model_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the settings of one model: those of `train`, changed by its own."""
-    return merge(config["train"], config["models"][name])
+    """Return the settings of one model: those of `train`, changed by its own.
+
+    A model that names another network takes none of the options of that of `train`.
+    """
+    own, base = config["models"][name], config["train"]
+    if own.get("network", {}).get("name", base["network"]["name"]) != base["network"]["name"]:
+        base = {**base, "network": {}}
+    return merge(base, own)
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,11 @@ def learning_rate(step: int, steps: int, settings: dict[str, Any]) -> float:
 
     one_cycle (Smith & Topin 2017, arXiv:1708.07120): half a cosine from peak/25 up to the peak during the first
     `warmup` share of the steps, half a cosine down to peak/10⁴ in the others. cosine (Loshchilov & Hutter 2017,
-    arXiv:1608.03983): a straight line up from 0, half a cosine down to 0.
+    arXiv:1608.03983): a straight line up from 0, half a cosine down to 0. constant: the peak throughout.
     """
     peak, rise = settings["learning_rate"], settings["warmup"] * steps
+    if settings["schedule"] == "constant":
+        return peak
     start, end = (peak / 25, peak / 1e4) if settings["schedule"] == "one_cycle" else (0.0, 0.0)
     if step < rise:
         share = (step + 1) / (rise + 1)
@@ -69,6 +71,16 @@ def loss(logits: Tensor, labels: Tensor, settings: dict[str, Any]) -> Tensor:
     return each.mean()
 
 
+def optimiser(network: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """adamw: decay apart from the gradient (Loshchilov & Hutter 2019, arXiv:1711.05101), see parameter_groups; adam:
+    decay as part of the gradient, of all parameters (Kingma & Ba 2015, arXiv:1412.6980)."""
+    rate, decay = settings["learning_rate"], settings["weight_decay"]
+    if settings["optimiser"] == "adam":
+        used = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return torch.optim.Adam(used, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameter_groups(network, decay), lr=rate, fused=True)
+
+
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on matrices and kernels, none on biases and scales."""
     used = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -91,9 +103,7 @@ class Engine:
         self.dtype = precision(settings["precision"], device)
         # A compiled module shares its parameters with the one it was made of.
         self._forward: Callable[[Tensor], Tensor] = torch.compile(network) if settings["compile"] else network
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(network, settings["weight_decay"]), lr=settings["learning_rate"], fused=True
-        )
+        self.optimiser = optimiser(network, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.ema = copy.deepcopy(network).requires_grad_(False) if settings["ema"] else None
 

@@ -18,6 +18,8 @@ from histo.tiles import CENTRE, SIDE
 # those of its own tiles.
 PCAM_MEAN = (0.7024, 0.5462, 0.6965)
 PCAM_STD = (0.2389, 0.2821, 0.2163)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):

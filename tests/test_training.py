@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-import train as module
 from histo import checkpoints
+from histo import training as module
 from histo.errors import InputError
-from train import train
+from histo.training import train
 from training import CODE, LIVELY, make_split, settings, write_folds, write_tiles
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 JOB = """
 import json, logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-from train import train
+from histo.training import train
 job = json.load(open(sys.argv[1]))
 train(job["shards"], job["folds"], job["weights"], job["history"], job["figures"], fold=0, settings=job["settings"],
       code=job["code"], threads=1, resume_path=job["resume"])
@@ -252,3 +252,18 @@ def test_killed_at_any_point_it_ends_with_the_same_bits(made, tmp_path):
         number += 1
     assert killed >= 10
     assert continued >= 3
+
+
+@pytest.mark.parametrize("watch", ["auc", "loss"])
+def test_the_best_epoch_is_that_of_what_is_watched(made, tmp_path, watch):
+    kept, history = run(made, tmp_path, epochs=4, keep="best", watch=watch, learning_rate=0.05, schedule="constant")
+    best = history["auc"].idxmax() if watch == "auc" else history["validation_loss"].idxmin()
+    assert kept["epoch"] == history["epoch"][best]
+    assert kept["auc"] == pytest.approx(history["auc"][best])
+    assert (history["learning_rate"] == 0.05).all()
+
+
+def test_imagenet_normalisation_goes_into_the_weights(made, tmp_path):
+    kept, _ = run(made, tmp_path, epochs=1, normalisation="imagenet")
+    assert kept["normalisation"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
+    assert kept["normalisation"]["std"] == pytest.approx([0.229, 0.224, 0.225])

@@ -1,0 +1,281 @@
+"""A training run: epochs, validation, history, and going on after it was killed.
+
+A run that was killed continues from its resume file and ends, on the CPU, with the same bits as one that was never
+disturbed.
+
+Which weights are kept: those of the last step by default. The best epoch is chosen on the very fold whose out-of-fold
+probabilities judge the model, so `keep: best` makes that judgement slightly optimistic.
+"""
+
+import csv
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from histo import augment, checkpoints, tables
+from histo.batches import Tiles, epoch_order
+from histo.devices import device as claim_device
+from histo.engine import Engine, learning_rate, loss
+from histo.errors import InputError
+from histo.files import whole, write_json
+from histo.metrics import auc
+from histo.networks import IMAGENET_MEAN, IMAGENET_STD, build
+from histo.resume import ResumeFile, fingerprint
+from histo.shards import open_shards
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ["epoch", "step", "loss", "learning_rate", "validation_loss", "auc", "seconds", "tiles_per_second"]
+LINE_EVERY = 30.0  # seconds between progress lines
+WATCHED = {"auc": "validation AUC", "loss": "validation loss"}
+LOSSES_AT_ONCE = 20  # losses that are fetched from the device together: fetching waits for it
+
+
+@contextmanager
+def termination() -> Iterator[list[int]]:
+    """A list that is no longer empty once SIGTERM came, instead of dying from it at any point."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def write_history(rows: list[dict[str, Any]], path: str | Path) -> None:
+    """Write the history anew, whole."""
+    with whole(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def check(settings: dict[str, Any]) -> None:
+    """InputError for settings that contradict each other."""
+    if settings["keep"] == "ema" and not settings["ema"]:
+        raise InputError("keep: ema needs ema > 0, for example 0.998; or set keep: last.")
+    if settings["augment"]["mixup"] + settings["augment"]["cutmix"] > 1:
+        raise InputError("augment: mixup + cutmix are shares of the tiles, their sum may be at most 1.")
+
+
+def select(folds: Any, fold: int) -> tuple[Any, Any]:
+    """(training rows, validation rows) of the table, in the order of the shards."""
+    folds = folds.sort_values(["shard", "row"], ignore_index=True)
+    here = folds["fold"] == fold
+    training, validation = folds[~here], folds[here]
+    for name, rows in (("training", training), ("validation", validation)):
+        if set(rows["label"]) != {0, 1}:
+            raise InputError(
+                f"fold {fold}: its {len(rows)} {name} tiles must hold both labels, found {sorted(set(rows['label']))}. "
+                "Set fewer folds or another seed of the folds."
+            )
+    return training, validation
+
+
+def normalisation(tiles: Tiles, settings: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Per-channel mean and standard deviation, in 0..1, of the training tiles or of ImageNet."""
+    return tiles.statistics() if settings["normalisation"] == "tiles" else (list(IMAGENET_MEAN), list(IMAGENET_STD))
+
+
+def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: dict[str, Any]) -> float:
+    """The training loss, on tiles as they are."""
+    return float(loss(torch.from_numpy(logits), torch.tensor(labels, dtype=torch.float32), settings))
+
+
+def diverged(what: str, epoch: int, step: int, settings: dict[str, Any]) -> str:
+    """What to tell the user when numbers are not finite any more."""
+    return (
+        f"The {what} not finite at epoch {epoch}, step {step}. Lower learning_rate (now {settings['learning_rate']}), "
+        f"set gradient_clip to 1 (now {settings['gradient_clip']}) or set precision: float32 (now "
+        f"{settings['precision']})."
+    )
+
+
+class Losses:
+    """Sum of the losses of an epoch, kept on the device and fetched in packs."""
+
+    def __init__(self, settings: dict[str, Any], total: float = 0.0) -> None:
+        self.total, self.waiting = total, []
+        self.settings = settings
+
+    def add(self, value: torch.Tensor, epoch: int, step: int) -> None:
+        """Note the loss of a step (counted from 1)."""
+        self.waiting.append((epoch, step, value))
+        if len(self.waiting) >= LOSSES_AT_ONCE or value.device.type == "cpu":
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Add up what waits; InputError at the first loss that is not finite."""
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
+            return
+        values = torch.stack([value for _, _, value in waiting]).double().cpu()
+        for (epoch, step, _), value in zip(waiting, values.tolist(), strict=True):
+            if not np.isfinite(value):
+                raise InputError(diverged("loss is", epoch, step, self.settings))
+            self.total += value
+
+
+def train(
+    shards: list[str],
+    folds: str,
+    weights_out: str,
+    history_out: str,
+    figures_out: str,
+    *,
+    fold: int,
+    settings: dict[str, Any],
+    code: dict[str, str],
+    threads: int,
+    resume_path: str | Path,
+) -> None:
+    """Train, validate after each epoch, write weights, history and figures (JSON: parameters, device, precision).
+
+    shards: of training tiles; settings: of one model, complete; code: fingerprint that goes into the weights file.
+    Raises InputError for unusable input, contradicting settings and a loss that is not finite. On SIGTERM it saves and
+    raises SystemExit(143).
+    """
+    check(settings)
+    opened = open_shards(shards, "train")
+    table = tables.read(folds, tables.FOLDS)
+    training_rows, validation_rows = select(table, fold)
+    identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
+    resume = ResumeFile(resume_path, identity)
+
+    with termination() as terminated, claim_device(threads) as device:
+        training = Tiles(opened, training_rows, device)
+        validation = Tiles(opened, validation_rows, device)
+        torch.manual_seed(settings["seed"])
+        network = build(settings["network"], settings["crop"])
+        mean, std = normalisation(training, settings)
+        network.set_normalisation(mean, std)
+        batches = len(epoch_order(len(training), settings["batch_size"], settings["seed"], 0))
+        engine = Engine(network, settings, device, settings["epochs"] * batches)
+        log.info(
+            "Fold %d: %d training and %d validation tiles, %d steps per epoch; %s of %.2f million weights, %s, "
+            "tiles: %s.", fold, len(training), len(validation), batches, settings["network"]["name"],
+            sum(p.numel() for p in network.parameters()) / 1e6, str(engine.dtype).removeprefix("torch."), training.home,
+        )  # fmt: skip
+
+        # What of the run is not in the engine: the epochs done, the best weights, the epoch under way.
+        run: dict[str, Any] = {"rows": [], "best": None, "best_score": -math.inf, "best_epoch": 0, "done": 0,
+                               "loss": 0.0, "seconds": 0.0}  # fmt: skip
+        saved = resume.load()
+        if saved is not None:
+            engine.restore(saved["engine"])
+            run = saved["run"]
+            log.info("Continuing after epoch %d, step %d.", len(run["rows"]), run["done"])
+
+        def save() -> None:
+            resume.save({"engine": engine.state(), "run": run})
+
+        def leave_if_terminated() -> None:
+            if terminated:
+                save()
+                log.warning("Terminated; saved epoch %d, step %d.", len(run["rows"]) + 1, run["done"])
+                raise SystemExit(143)
+
+        def prepare(first: int) -> Any:
+            """Drawing the augmentation of the batches from `first` on, which runs ahead in a thread."""
+            return lambda index, count: augment.plan(
+                settings["augment"], side=settings["crop"], mean=np.array(mean), std=np.array(std),
+                seed=settings["seed"], epoch=epoch, start=(first + index) * settings["batch_size"], count=count,
+            )  # fmt: skip
+
+        while len(run["rows"]) < settings["epochs"]:
+            epoch = len(run["rows"]) + 1
+            if settings["patience"] and epoch - 1 - run["best_epoch"] >= settings["patience"]:
+                log.info(
+                    "Stopped early: no better %s in %d epochs since epoch %d.", WATCHED[settings["watch"]],
+                    settings["patience"], run["best_epoch"],
+                )  # fmt: skip
+                break
+            order = epoch_order(len(training), settings["batch_size"], settings["seed"], epoch)
+            losses = Losses(settings, run["loss"])
+            already, begun = run["seconds"], time.monotonic()
+            line = begun
+            first = run["done"]
+            for images, labels, plan in training.batches(order[first:], prepare(first)):
+                value = engine.train_step(*augment.apply(plan, images, labels))
+                run["done"] += 1
+                losses.add(value, epoch, run["done"])
+                now = time.monotonic()
+                if now - line >= LINE_EVERY:
+                    line = now
+                    losses.fetch()
+                    log.info(
+                        "epoch %d/%d  step %d/%d  loss %.4f  %.0f tiles/s", epoch, settings["epochs"], run["done"],
+                        batches, losses.total / run["done"], (run["done"] - first) * len(order[0]) / (now - begun),
+                    )  # fmt: skip
+                if terminated or resume.due():
+                    losses.fetch()
+                    run["loss"], run["seconds"] = losses.total, already + now - begun
+                    save()
+                    leave_if_terminated()
+            losses.fetch()
+            run["loss"], run["seconds"] = losses.total, already + time.monotonic() - begun
+            leave_if_terminated()
+            trained = run["seconds"]
+
+            begun = time.monotonic()
+            shown = engine.ema if settings["keep"] == "ema" else engine.network
+            logits = engine.logits(validation, shown)
+            if not np.isfinite(logits).all():
+                raise InputError(diverged("logits are", epoch, batches, settings))
+            area = float(auc(validation.labels, logits))
+            miss = validation_loss(logits, validation.labels, settings)
+            score = area if settings["watch"] == "auc" else -miss
+            run["rows"].append(
+                {
+                    "epoch": epoch,
+                    "step": engine.step,
+                    "loss": run["loss"] / batches,
+                    "learning_rate": learning_rate(engine.step - 1, engine.steps, settings),
+                    "validation_loss": miss,
+                    "auc": area,
+                    "seconds": round(trained + time.monotonic() - begun, 3),
+                    "tiles_per_second": round(batches * len(order[0]) / max(trained, 1e-9), 1),
+                }
+            )
+            if score > run["best_score"]:
+                run["best_score"], run["best_epoch"] = score, epoch
+                run["best"] = {key: value.detach().cpu().clone() for key, value in shown.state_dict().items()}
+            run["done"], run["loss"], run["seconds"] = 0, 0.0, 0.0
+            row = run["rows"][-1]
+            log.info(
+                "epoch %d/%d  loss %.4f  AUC %.4f%s  learning rate %.2e  %.1f s  %.0f tiles/s", epoch,
+                settings["epochs"], row["loss"], row["auc"], " (best)" if run["best_epoch"] == epoch else "",
+                row["learning_rate"], row["seconds"], row["tiles_per_second"],
+            )  # fmt: skip
+            write_history(run["rows"], history_out)
+            save()
+            leave_if_terminated()
+
+        write_history(run["rows"], history_out)
+        weights = {"last": engine.network.state_dict(), "best": run["best"]}
+        if engine.ema is not None:
+            weights["ema"] = engine.ema.state_dict()
+        kept = run["best_epoch"] if settings["keep"] == "best" else len(run["rows"])
+        checkpoints.save(
+            weights_out, settings=settings, fold=fold, auc=run["rows"][kept - 1]["auc"], epoch=kept,
+            tiles={"training": len(training), "validation": len(validation)}, weights=weights, code=code,
+        )  # fmt: skip
+        where = f"CPU, {threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+        parameters = sum(p.numel() for p in network.parameters())
+        precision = str(engine.dtype).removeprefix("torch.")
+        write_json(figures_out, {"parameters": parameters, "device": where, "precision": precision})
+        resume.remove()
+        log.info("Kept the weights of epoch %d (%s), AUC %.4f.", kept, settings["keep"], run["rows"][kept - 1]["auc"])
