@@ -67,7 +67,7 @@ def interrupt(made, out, monkeypatch, after, **changes):
 
 def test_weights_and_history_of_a_run(made, tmp_path):
     checkpoint, history = run(made, tmp_path / "a", epochs=6, augment=LIVELY)
-    assert list(history) == ["epoch", "step", "loss", "learning_rate", "auc", "seconds", "tiles_per_second"]
+    assert list(history) == ["epoch", "step", "loss", "learning_rate", "validation_loss", "auc", *TIMES]
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert history["step"].tolist() == [5, 10, 15, 20, 25, 30]  # 84 training tiles, batches of 16
     assert history["learning_rate"].idxmax() == 1 and (history[TIMES] > 0).all().all()
