@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histo.equivariant import p4m_residual
 from histo.errors import InputError
 from histo.tiles import CENTRE, SIDE
 
@@ -113,7 +114,7 @@ def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module
     return nn.Sequential(*layers)
 
 
-BODIES: dict[str, Callable[..., nn.Module]] = {"residual": residual}
+BODIES: dict[str, Callable[..., nn.Module]] = {"p4m_residual": p4m_residual, "residual": residual}
 
 
 def build(settings: dict[str, Any], crop: int) -> Network:
