@@ -21,7 +21,7 @@ from histo.batches import Tiles, epoch_order
 from histo.engine import Engine
 from histo.networks import Network, residual
 from histo.tiles import SIDE
-from train import Losses
+from histo.training import Losses
 
 SEED = 1
 # Everything on, at the strengths that people train with.

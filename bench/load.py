@@ -42,7 +42,7 @@ def tiles_per_second(batches: Batches, at_least: float) -> Callable[[], float]:
 def warm(
     forms: Forms, rivals: dict[str, tuple[Batches, list[Path]]], repeats: int, at_least: float
 ) -> dict[str, list[float]]:
-    """Tiles per second of all ways but streaming, which drops from the page cache what it has read."""
+    """Tiles per second of all ways but streaming, which reads past the page cache where it can."""
     homes = {label: ours(forms.tiles(torch.device("cpu"), home)) for label, home in OURS.items() if home != "stream"}
     ways = homes | {label: batches for label, (batches, _) in rivals.items()}
     return alternate({label: tiles_per_second(batches, at_least) for label, batches in ways.items()}, repeats)

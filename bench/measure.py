@@ -1,6 +1,6 @@
 """What all benchmarks share: fair repeats, tables, the machine, and the report beside the script.
 
-Importing this module puts `workflow/scripts` first on the path, so that `from train import …` means the stage and not
+Importing this module puts `workflow/scripts` first on the path, so that `from predict import …` means the stage and not
 the benchmark of the same name.
 """
 

@@ -3,9 +3,9 @@
 For each size ten shards are packed as the stage does it, from a folder of random tiles as TIFFs that `unzip` would have
 left (in the page cache, written to the disk), each in a process of its own. Beside each, the same bytes are copied as
 `dd` would, with fsync. Then batches of 256 in random order are loaded in processes of their own: from the page cache
-(one epoch to map the pages, one epoch timed) and streamed (files dropped from the page cache first). Last, the residual
-CNN trains some steps on streamed tiles. Sizes and repeats take turns. Needs about 12 GB of disk for the default sizes;
-the folder is that of temporary files (TMPDIR).
+(one epoch to map the pages, one epoch timed) and streamed (files dropped from the page cache first, for the case that
+they are read through it). Last, the residual CNN trains some steps on streamed tiles. Sizes and repeats take turns.
+Needs about 12 GB of disk for the default sizes; the folder is that of temporary files (TMPDIR).
 
 Times are of the stage's function; starting Python and importing libraries are left out. Peak memory is VmHWM, of the
 whole process where nothing else is said.
@@ -34,7 +34,7 @@ from pack import pack
 
 SHARDS = 10
 BATCH = 256
-STREAMED = 40 * BATCH  # tiles of one measurement of streaming: five windows
+STREAMED = 40 * BATCH  # tiles of one measurement of streaming: ten windows
 TRAINED = 36  # steps of training on streamed tiles, of 128 tiles each
 BLOCK = 1 << 20  # bytes that the copy moves at once
 

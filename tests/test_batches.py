@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histo import batches
+from histo import batches, stream
 from histo.batches import HOMES, Tiles, ahead, choose_home, epoch_order, file_order
 from histo.errors import InputError
 from histo.shards import open_shards
@@ -38,7 +38,7 @@ def test_fewer_tiles_than_a_batch_make_one_batch():
 @pytest.mark.parametrize("home", HOMES)
 def test_homes_give_the_bits_of_the_shards(made, home, monkeypatch):
     shards, frame = made
-    monkeypatch.setattr(batches, "WINDOW", 25)  # several windows, some smaller than a batch of 16 twice
+    monkeypatch.setattr(stream, "WINDOW", 25)  # several windows, some smaller than a batch of 16 twice
     tiles = Tiles(shards, frame, CPU, home)
     order = epoch_order(len(tiles), 16, 5, 1)
     got = list(tiles.batches(order, lambda index, count: (index, count)))
@@ -74,6 +74,12 @@ def test_ids_that_differ_name_the_shard(made):
         Tiles(shards, beyond, CPU)
     with pytest.raises(InputError, match="shard 2: 35 tiles"):
         Tiles({0: shards[0], 1: shards[1]}, frame, CPU)
+
+
+def test_ids_are_those_of_the_rows(made):
+    shards, frame = made
+    mixed = frame.sample(frac=1, random_state=0)
+    assert Tiles(shards, mixed, CPU).ids.tolist() == mixed["id"].tolist()
 
 
 def test_home_is_chosen_by_memory_and_can_be_overridden(monkeypatch):
@@ -112,9 +118,10 @@ def test_ahead_keeps_order_raises_and_stops():
     assert len(taken) == count < 10
 
 
-def test_statistics_are_those_of_the_pixels(made):
+@pytest.mark.parametrize("home", HOMES)
+def test_statistics_are_those_of_the_pixels(made, home):
     shards, frame = made
-    tiles = Tiles(shards, frame, CPU)
+    tiles = Tiles(shards, frame, CPU, home)
     mean, std = tiles.statistics()
     pixels = tiles.gather(np.arange(len(tiles))).reshape(-1, 3) / 255
     assert mean == pytest.approx(pixels.mean(0), abs=1e-12)

@@ -1,11 +1,15 @@
 """Shards: written whole, read as they were, refused when they are not what they say."""
 
+import os
+import resource
+import time
+
 import h5py
 import numpy as np
 import pytest
 
 from histo.errors import InputError
-from histo.shards import Shard, open_shards, write_shard
+from histo.shards import Shard, open_shards, syncing, write_shard
 
 
 @pytest.fixture
@@ -59,6 +63,49 @@ def test_a_failing_rewrite_leaves_the_old_one(tmp_path, images):
     with pytest.raises(ValueError, match="ids but"):
         write(path, images, batches=[])
     np.testing.assert_array_equal(Shard(path).images, images)
+
+
+def test_an_error_of_the_background_sync_ends_the_writing():
+    """A pipe cannot be synced: the error of the thread is raised by what follows it, the end at the latest."""
+    ends = os.pipe()
+    try:
+        for more in (10**6, 0):
+            with pytest.raises(OSError, match="Invalid argument"), syncing(ends[1], every=10) as wrote:
+                wrote(10)
+                time.sleep(0.3)
+                for _ in range(more):
+                    wrote(1)
+        with pytest.raises(ZeroDivisionError), syncing(ends[1], every=10) as wrote:
+            wrote(1 // 0)
+        with syncing(ends[1], every=10) as wrote:
+            wrote(9)
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def test_a_disk_that_is_full_leaves_nothing(tmp_path, images):
+    """The size limit of a process stands for the disk's."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def batches():
+        yield images[:4]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, limits[1]))
+        yield images[4:]
+
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(tmp_path / "a.h5", images, batches=batches())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_that_are_no_text_are_damage(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    path.write_bytes(path.read_bytes().replace(b"0" * 39 + b"7", b"0" * 39 + b"\xff"))
+    with pytest.raises(InputError, match="expected a complete HDF5 shard, found UnicodeDecodeError"):
+        Shard(path)
 
 
 def cut(path):

@@ -5,8 +5,8 @@
 - device: all of them copied once to the device's memory, batches are gathered there;
 - cache: in the shards' memory maps, that is in the page cache, which all jobs of a machine share; a thread gathers
   ahead into staging buffers (pinned for a GPU, then copied asynchronously);
-- stream: on disk; a thread reads ahead many batches at once in the order of the files, past the memory maps, so that
-  memory stays bounded however large the data are.
+- stream: on disk, read ahead past the memory maps (`histo.stream`), so that memory stays bounded however large the data
+  are.
 
 The order of batches depends on the seed and the epoch alone (`epoch_order`), so all homes give the same bits. The home
 is chosen by free memory; the environment variable HISTO_TILES_HOME (device, cache or stream) overrides the choice.
@@ -26,10 +26,10 @@ from torch import Tensor
 
 from histo.errors import InputError
 from histo.shards import TILE, TILE_BYTES, Shard
+from histo.stream import stream
 
 HOMES = ("device", "cache", "stream")
 AHEAD = 3  # batches that are ready before they are asked for
-WINDOW = 2048  # tiles that the stream reads at once: 57 MB
 
 Item = TypeVar("Item")
 
@@ -126,7 +126,7 @@ def ahead(items: Iterable[Item], depth: int = AHEAD) -> Iterator[Item]:
 class Tiles:
     """Chosen tiles of shards.
 
-    Attributes: ids: N str; labels: int8 [N]; home; device.
+    Attributes: labels: int8 [N]; home; device.
     """
 
     def __init__(
@@ -134,12 +134,11 @@ class Tiles:
     ) -> None:
         """shards: by number; rows: a frame with id, shard, row, label, whose order is the order of positions; home:
         None chooses. Raises InputError, naming the shard, when one is missing or its ids are not those of `rows`."""
-        self.ids = rows["id"].to_numpy(dtype=str)
         self.labels = rows["label"].to_numpy(dtype=np.int8)
-        self._shard = rows["shard"].to_numpy(dtype=np.int64)
-        self._row = rows["row"].to_numpy(dtype=np.int64)
+        self._shard = rows["shard"].to_numpy(dtype=np.int32)
+        self._row = rows["row"].to_numpy(dtype=np.int32)
         self._shards = shards
-        self._check()
+        self._check(rows["id"])
         self.device = device
         self.home = home or choose_home(len(self), device)
         self._images: Tensor | None = None
@@ -150,9 +149,18 @@ class Tiles:
                 self._images[int(positions[0]) : int(positions[-1]) + 1].copy_(chunk)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.labels)
 
-    def _check(self) -> None:
+    @property
+    def ids(self) -> np.ndarray:
+        """N str, made anew each time: training has no use for them."""
+        ids = np.empty(len(self), dtype="U40")
+        for number in np.unique(self._shard):
+            here = self._shard == number
+            ids[here] = self._shards[number].ids_ascii[self._row[here]]
+        return ids
+
+    def _check(self, ids: pd.Series) -> None:
         for number in np.unique(self._shard):
             here = self._shard == number
             if number not in self._shards:
@@ -160,15 +168,15 @@ class Tiles:
                     f"shard {number}: {here.sum()} tiles of the table lie there, but it is not among the shards given: "
                     f"{', '.join(str(shard.path) for shard in self._shards.values()) or 'none'}."
                 )
-            shard, row = self._shards[number], self._row[here]
+            shard, row, expected = self._shards[number], self._row[here], ids[here].to_numpy(dtype=str)
             inside = (row >= 0) & (row < len(shard))
             found = np.full(len(row), "no tile", dtype="U40")
-            found[inside] = shard.ids[row[inside]]
-            wrong = np.flatnonzero(found != self.ids[here])
+            found[inside] = shard.ids_ascii[row[inside]]
+            wrong = np.flatnonzero(found != expected)
             if len(wrong):
                 at = wrong[0]
                 raise InputError(
-                    f"{shard.path}: expected tile {self.ids[here][at]} in row {row[at]}, found {found[at]}; "
+                    f"{shard.path}: expected tile {expected[at]} in row {row[at]}, found {found[at]}; "
                     f"{len(wrong)} of {len(row)} rows differ. The shard and the table are not of one data set: "
                     "run `pack` and `folds` again."
                 )
@@ -216,7 +224,7 @@ class Tiles:
             yield torch.from_numpy(positions).to(self.device), labels.to(self.device), None
 
     def _staged(self, order: list[np.ndarray], copier: Any) -> Iterator[tuple[Tensor, Tensor, Any]]:
-        read = self._streamed(order) if self.home == "stream" else ((positions, None) for positions in order)
+        read = self._stream(order) if self.home == "stream" else ((positions, None) for positions in order)
         largest = max((len(positions) for positions in order), default=0)
         if copier is not None:
             # One buffer is filled while the others are copied.
@@ -240,57 +248,18 @@ class Tiles:
                 copied[index % 2].record(copier)
             yield *on_device, copied[index % 2]
 
-    def _streamed(self, order: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Read windows of many batches in the order of the files, then hand out their batches."""
-        files = {number: os.open(shard.path, os.O_RDONLY) for number, shard in self._shards.items()}
-        try:
-            windows: list[list[np.ndarray]] = [[]]
-            for positions in order:
-                if windows[-1] and sum(map(len, windows[-1])) + len(positions) > WINDOW:
-                    windows.append([])
-                windows[-1].append(positions)
-            for index, window in enumerate(windows):
-                if index + 1 < len(windows):
-                    # The kernel reads the next window while this one is used.
-                    self._places(windows[index + 1], files, os.POSIX_FADV_WILLNEED)
-                images = self._read(window, files)
-                self._places(window, files, os.POSIX_FADV_DONTNEED)
-                start = 0
-                for positions in window:
-                    # A copy, since a batch may be used longer than the window lives.
-                    yield positions, images[start : start + len(positions)].copy()
-                    start += len(positions)
-        finally:
-            for file in files.values():
-                os.close(file)
-
-    def _sorted(self, window: list[np.ndarray]) -> Iterator[tuple[int, int, int]]:
-        """(place in the window, shard, offset in its file) of each tile, in the order of the files."""
-        positions = np.concatenate(window) if window else np.empty(0, dtype=np.int64)
-        shard, row = self._shard[positions], self._row[positions]
-        for place in np.lexsort((row, shard)):
-            number = int(shard[place])
-            yield int(place), number, self._shards[number].offset + int(row[place]) * TILE_BYTES
-
-    def _places(self, window: list[np.ndarray], files: dict[int, int], advice: int) -> None:
-        for _, number, offset in self._sorted(window):
-            os.posix_fadvise(files[number], offset, TILE_BYTES, advice)
-
-    def _read(self, window: list[np.ndarray], files: dict[int, int]) -> np.ndarray:
-        images = np.empty((sum(map(len, window)), *TILE), dtype=np.uint8)
-        for place, number, offset in self._sorted(window):
-            if os.preadv(files[number], [images[place]], offset) != TILE_BYTES:
-                path = self._shards[number].path
-                raise InputError(f"{path}: cut short while it was read. Delete the file and run `pack` again.")
-        return images
+    def _stream(self, order: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return stream(self._shards, self._shard, self._row, order)
 
     def statistics(self, most: int = 4096) -> tuple[list[float], list[float]]:
         """Per-channel mean and standard deviation in 0..1 of at most `most` tiles, evenly spaced: exact integer sums,
         so the same everywhere."""
         positions = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
         counts = np.zeros((3, 256), dtype=np.int64)
-        for start in range(0, len(positions), 256):
-            images = self.gather(positions[start : start + 256])
+        order = [positions[start : start + 256] for start in range(0, len(positions), 256)]
+        # What is gathered from the maps stays mapped: not where memory is short.
+        streamed = self.home == "stream"
+        for _, images in self._stream(order) if streamed else ((some, self.gather(some)) for some in order):
             for channel in range(3):
                 counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
         levels = np.arange(256)

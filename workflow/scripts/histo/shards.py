@@ -6,7 +6,10 @@ handle, can be shared with forked and spawned workers.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -19,6 +22,49 @@ from histo.tiles import SIDE
 FORMAT_VERSION = 1
 TILE = (SIDE, SIDE, 3)
 TILE_BYTES = SIDE * SIDE * 3
+SYNC_BYTES = 8 << 20  # written between two syncs
+
+
+@contextmanager
+def syncing(file: int, every: int = SYNC_BYTES) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told of bytes written to a descriptor; after each `every` of them a thread syncs.
+
+    So the disk writes while the next bytes are made, and a sync at the end finds little left to do. Where the disk is
+    slower than the writer, one sync covers all that was written meanwhile. What the kernel reports to a sync it does
+    not report again, so an error of the thread (OSError: a full disk, a broken one) is raised by the next call or at
+    the end.
+    """
+    due, over = threading.Event(), threading.Event()
+    errors: list[OSError] = []
+    unsynced = 0
+
+    def work() -> None:
+        while due.wait() and not over.is_set() and not errors:
+            due.clear()
+            try:
+                os.fdatasync(file)
+            except OSError as error:
+                errors.append(error)
+
+    def wrote(count: int) -> None:
+        nonlocal unsynced
+        if errors:
+            raise errors[0]
+        unsynced += count
+        if unsynced >= every:
+            unsynced = 0
+            due.set()
+
+    thread = threading.Thread(target=work, name="sync", daemon=True)
+    thread.start()
+    try:
+        yield wrote
+    finally:
+        over.set()
+        due.set()
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def write_shard(
@@ -61,13 +107,14 @@ def write_shard(
         digest = hashlib.sha256()
         written = 0
         # Written past HDF5, at the offset that it allotted: no copy through its buffers.
-        with open(temporary, "r+b") as raw:
+        with open(temporary, "r+b") as raw, syncing(raw.fileno()) as wrote:
             raw.seek(offset)
             for batch in batches:
                 block = np.ascontiguousarray(batch, dtype=np.uint8)
                 if block.shape[1:] != TILE:
                     raise ValueError(f"expected tiles of shape {TILE}, got {block.shape[1:]}")
                 raw.write(block)
+                wrote(block.nbytes)
                 digest.update(block)
                 written += len(block)
         if written != count:
@@ -79,7 +126,7 @@ def write_shard(
 class Shard:
     """A shard, opened for reading.
 
-    Attributes: path; split ("train" or "test"); number; ids: N str; labels: int8 [N]; images: uint8
+    Attributes: path; split ("train" or "test"); number; ids_ascii: N bytes; labels: int8 [N]; images: uint8
     [N, 96, 96, 3], a read-only memory map; sha256: of `images` as the writer saw it.
 
     Raises InputError when the file is missing, cut short, of another form or of another version.
@@ -96,7 +143,8 @@ class Shard:
                     raise self._error(f"format version {FORMAT_VERSION}", f"version {version}")
                 images = file["images"]
                 offset, shape, kind = images.id.get_offset(), images.shape, images.dtype
-                self.ids = file["ids"][:].astype(str)
+                # By way of str, which finds what is not ASCII.
+                self.ids_ascii = file["ids"][:].astype(str).astype("S")
                 self.labels = file["labels"][:]
                 self.split = str(file.attrs["split"])
                 self.number = int(file.attrs["shard"])
@@ -104,10 +152,10 @@ class Shard:
                 count = int(file.attrs["tiles"])
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
             raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
-        if shape != (count, *TILE) or kind != np.uint8 or len(self.ids) != count or self.labels.shape != (count,):
+        if shape != (count, *TILE) or kind != np.uint8 or len(self) != count or self.labels.shape != (count,):
             raise self._error(
                 f"{count} tiles of shape {TILE}, ids and labels",
-                f"images {kind} {shape}, {len(self.ids)} ids, {self.labels.shape} labels",
+                f"images {kind} {shape}, {len(self)} ids, {self.labels.shape} labels",
             )
         if count and offset is None:
             raise self._error("contiguous, uncompressed images", "chunked or compressed ones")
@@ -122,7 +170,12 @@ class Shard:
         return InputError(f"{self.path}: expected {expected}, found {found}. Delete the file and run again.")
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids_ascii)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """N str, made anew each time: they take four times the memory of `ids_ascii`."""
+        return self.ids_ascii.astype(str)
 
     def batches(self, tiles: int = 1024) -> Iterator[np.ndarray]:
         """Yield the images in order, uint8 [≤ tiles, 96, 96, 3]."""
