@@ -1,5 +1,6 @@
 # make demo     the whole chain on made tiles, no account needed
 # make test     every test
+# make networks name, parameters and how many of them train, of each network
 # make bench-*  side-by-side measurements, see bench/
 # make format   format and lint
 
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test check format
+.PHONY: environment demo test networks check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -32,6 +33,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+networks: $(READY)
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.parameters
 
 check: $(READY)
 	$(BIN)/ruff check .

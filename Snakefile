@@ -1,6 +1,7 @@
 # Histopathologic cancer detection: from Kaggle's archive of tiles to a checked submission and a report.
 #
 #   snakemake --cores 8 submission          the competition
+#   snakemake --cores 8 search              the searches for settings that the configuration has
 #   snakemake --cores 2 --configfile config/demo.yaml -- submission          made tiles, no account needed
 
 from snakemake.utils import min_version
@@ -19,7 +20,11 @@ resource_scopes:
 include: "workflow/rules/common.smk"
 include: f"workflow/rules/{SOURCE_RULES}.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/stain.smk"
+include: "workflow/rules/search.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/training.smk"
+include: "workflow/rules/classical.smk"
 include: "workflow/rules/results.smk"
 
 
@@ -30,6 +35,12 @@ rule submission:
         result("submission.csv"),
         result("report.html"),
         result("audit.html"),
+
+
+rule search:
+    # All searches of the configuration, with a page each.
+    input:
+        lambda wildcards: all_searches(),
 
 
 onsuccess:

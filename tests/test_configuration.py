@@ -44,7 +44,31 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
         ("validate.on_fault", "ignore", "validate.on_fault: expected 'fail' or 'leave_out', found 'ignore'"),
         ("dataset.name", "a/b", "dataset.name: expected text of the form"),
         ("submission.models", [], "submission.models: expected a list with at least 1 entries, found []"),
-        ("submission.models", ["residul"], "'residul' is none of the models. Known: residual."),
+        ("submission.models", ["p4m", "a", "p4m"], "submission.models: expected each once, found 'p4m' 2 times."),
+        ("submission.method", "median", "expected 'mean' or 'rank_mean' or 'weights', found 'median'"),
+        ("predict.average", "logit", "predict.average: expected 'logits' or 'probabilities', found 'logit'"),
+        (
+            "submission.models",
+            ["forest"],
+            "'forest' is none of the models. Known: p4m, logistic_regression, random_forest.",
+        ),
+        (
+            "classical.p4m",
+            {"method": "logistic_regression", "penalty": 1},
+            "classical.p4m: a model of `models` has this",
+        ),
+        (
+            "classical.random_forest.trees",
+            None,
+            "classical.random_forest.trees: missing; method: random_forest needs it",
+        ),
+        ("classical.random_forest.penalty", 1, "penalty: no setting of method: random_forest; leave it out"),
+        (
+            "classical.random_forest.method",
+            "forest",
+            "expected 'logistic_regression' or 'random_forest', found 'forest'",
+        ),
+        ("stain.method", "vahadane", "stain.method: expected 'none' or 'macenko', found 'vahadane'"),
         ("folds.count", None, "folds.count: missing; expected a whole number from 2 to 100"),
         ("dataset.source", "archive", "dataset.archive: missing; source: archive needs the path of the zip"),
         ("dataset.source", "synthetic", "synthesize: missing; source: synthetic needs it"),
@@ -54,6 +78,25 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
             "folds.slides: expected a CSV table with the columns id,slide, found no such file: none.csv",
         ),
         ("models", {2024: {}}, "models: expected text of the form ^[A-Za-z0-9][A-Za-z0-9_.-]*$, found 2024"),
+        ("train.network.name", "resnet43", "found 'resnet43'; did you mean resnet34 or"),
+        (
+            "train.network.name",
+            "vit_h_14",
+            "network.name: vit_h_14 cannot be built for tiles of 96 pixels: its patches",
+        ),
+        ("train.network.weights", "imagenet", "network.weights: only a network of torchvision starts from a file"),
+        (
+            "train.network",
+            {"name": "resnet18", "weights": "imagenet"},
+            "normalisation: weights of ImageNet expect its normalisation; set normalisation: imagenet.",
+        ),
+        (
+            "train.network",
+            {"name": "resnet18", "weights": "none.pth"},
+            "network.weights: expected none, imagenet or the path of a file, found no such file: none.pth",
+        ),
+        ("train.network", {"name": "center32_3conv"}, "the network center32_3conv sees the central 32 × 32 pixels"),
+        ("train.network.convolutions", 3, "train.network.convolutions: expected 1 or 2, found 3"),
         ("models.residual.keep", "ema", "keep: ema needs ema above 0"),
         ("models.residual.augment", {"mixup": 0.6, "cutmix": 0.6}, "at most 1"),
     ],
@@ -108,5 +151,5 @@ def test_every_setting_has_a_description():
 
 def test_every_setting_of_train_has_a_default():
     schema = yaml.safe_load(SCHEMA.read_text())["$defs"]["model"]["properties"]
-    assert schema.keys() == DEFAULT["train"].keys()
+    assert schema.keys() == DEFAULT["train"].keys() | {"search"}  # which only models have
     assert schema["augment"]["properties"].keys() == DEFAULT["train"]["augment"].keys()

@@ -1,34 +1,164 @@
-"""The plain mean of several models, out-of-fold and on the test tiles."""
+"""Blending several models, out-of-fold and on the test tiles."""
 
 import numpy as np
+import pandas as pd
+import pytest
 
-from ensemble import ensemble, logit
+from ensemble import ensemble, fit_weights, nested_weights, rank_mean
 from histo import tables
+from histo.errors import InputError
 from histo.files import read_json
+from histo.metrics import auc
 from test_predictions import FOLDS, written
 
+MODELS = {
+    "one": [("ab", 0, [0.0, 0.4]), ("cd", 1, [0.2, 0.9])],
+    "two": [("ab", 0, [0.2, 0.8]), ("cd", 1, [0.8, 1.0])],
+}
+TESTS = {
+    "one": [("xyz", 0, [0.1, 0.2, 0.3]), ("xyz", 1, [0.9, 0.4, 0.3])],
+    "two": [("xyz", 0, [0.5, 0.6, 0.5]), ("xyz", 1, [0.7, 0.8, 0.9])],
+}
 
-def test_models_are_averaged(tmp_path):
-    tables.write(FOLDS, tmp_path / "folds", tables.FOLDS)
+
+def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
+    """(out-of-fold table, test table, figures) of models {name: [(ids, fold, probabilities) of each network]}."""
+    tables.write(folds, folder / "folds", tables.FOLDS)
+    paths = [
+        {
+            name: [written(folder / f"{split}-{name}-{k}", *parts) for k, parts in enumerate(networks)]
+            for name, networks in models.items()
+        }
+        for split, models in (("oof", oof), ("test", test))
+    ]
+    out = [folder / name for name in ("oof", "test", "json")]
+    ensemble(*paths, folder / "folds", *out, method=method)
+    return *(tables.read(path, tables.PROBABILITIES) for path in out[:2]), read_json(out[2])
+
+
+def test_mean_of_the_probabilities(tmp_path):
+    oof, test, figures = blended(tmp_path, "mean")
+    assert oof["id"].tolist() == list("abcd") and oof["fold"].tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(oof["probability"], [0.1, 0.6, 0.5, 0.95], rtol=1e-15)
+    np.testing.assert_allclose(1 / (1 + np.exp(-oof["logit"])), oof["probability"], rtol=1e-5)
+    assert test["id"].tolist() == list("xyz") and set(test["fold"]) == {-1}
+    np.testing.assert_allclose(test["probability"], [0.55, 0.5, 0.5], rtol=1e-15)
+    assert (figures["models"], figures["method"], figures["auc"]) == (["one", "two"], "mean", 1.0)
+
+
+def test_mean_of_ranks_within_each_network(tmp_path):
+    oof, test, figures = blended(tmp_path, "rank_mean")
+    # Each fold has two tiles, ranks 1 and 2 in both models: (1 - 1/2) / 2 and (2 - 1/2) / 2.
+    assert oof["probability"].tolist() == [0.25, 0.75, 0.25, 0.75]
+    # Ranks of x, y, z by the four networks: 1 2 3 · 3 2 1 · 1.5 3 1.5 · 1 2 3.
+    np.testing.assert_allclose(test["probability"], (np.array([6.5, 9, 8.5]) / 4 - 0.5) / 3, rtol=1e-14)
+    assert figures["method"] == "rank_mean" and figures["auc"] == figures["methods"]["rank_mean"] == 1.0
+
+
+def test_ranks_forget_how_the_networks_of_the_folds_are_spread():
+    folds = np.repeat([0, 1], 4)
+    probabilities = np.array([[0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9], [0.5, 0.4, 0.3, 0.2, 0.1, 0.2, 0.2, 0.9]]).T
+    ranks = np.array([[1, 2, 3, 4, 1, 2, 3, 4], [4, 3, 2, 1, 1, 2.5, 2.5, 4]])
+    np.testing.assert_allclose(rank_mean(probabilities, folds), ((ranks - 0.5) / 4).mean(axis=0), rtol=1e-15)
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.3, 1.0])
+def test_weights_are_those_of_the_mixture_that_drew_the_labels(truth):
+    rng = np.random.default_rng(1)
+    probabilities = rng.random((200_000, 2))
+    labels = (rng.random(200_000) < probabilities @ [truth, 1 - truth]).astype(int)
+    assert fit_weights(probabilities, labels) == pytest.approx([truth, 1 - truth], abs=0.01)
+
+
+def test_weights_are_the_best_of_all():
+    """At the maximum, no model's likelihood relative to the blend is above 1 on average, and it is 1 of those used."""
+    rng = np.random.default_rng(2)
+    labels = (np.arange(5000) % 3 == 0).astype(int)
+    spread = np.array([0.8, 1.0, 1.5, 6.0])
+    probabilities = 1 / (1 + np.exp(-(2 * labels[:, None] - 1 + rng.normal(size=(5000, 4)) * spread)))
+    probabilities[0] = 0.0, 1.0, 0.0, 1.0  # certain and wrong: no infinite loss
+    weights = fit_weights(probabilities, labels)
+    assert weights.sum() == pytest.approx(1, abs=1e-12) and (weights >= 0).all()
+    likelihood = np.where(labels[:, None] == 1, probabilities, 1 - probabilities)
+    gain = (likelihood / (likelihood @ weights)[:, None]).mean(axis=0)
+    assert (gain < 1.001).all()
+    assert gain[weights > 0.01] == pytest.approx(1, abs=1e-3)
+    assert weights[3] < 0.01 < weights[0]
+
+
+def many(seed, flawless):
+    """Three folds of 40 tiles: "steady" is fair, "lucky" is right in fold `flawless` and rather wrong elsewhere."""
+    rng = np.random.default_rng(seed)
+    folds = pd.DataFrame({"id": [f"{k:03d}" for k in range(120)], "shard": 0, "row": range(120), "group": "g"})
+    folds["label"], folds["fold"] = np.arange(120) % 2, np.arange(120) // 2 % 3
+    right, wrong = (np.where(folds["label"] == 1, p, 1 - p) for p in (0.999, 0.3))
+    steady = np.clip(np.where(folds["label"] == 1, 0.6, 0.4) + rng.normal(0, 0.2, 120), 0.05, 0.95)
+    return folds, {"steady": steady, "lucky": np.where(folds["fold"] == flawless, right, wrong)}
+
+
+def test_no_fold_is_blended_with_weights_that_have_seen_it(tmp_path):
+    folds, values = many(3, flawless=0)
     oof = {
-        "one": [written(tmp_path / "a", "ab", 0, [0.0, 0.4]), written(tmp_path / "b", "cd", 1, [0.2, 0.9])],
-        "two": [written(tmp_path / "c", "ab", 0, [0.2, 0.8]), written(tmp_path / "d", "cd", 1, [0.8, 1.0])],
+        name: [(folds.loc[folds["fold"] == k, "id"], k, values[name][folds["fold"] == k]) for k in range(3)]
+        for name in values
     }
-    test = {
-        "one": [written(tmp_path / "e", "xy", 0, [0.1, 0.2]), written(tmp_path / "f", "xy", 1, [0.3, 0.4])],
-        "two": [written(tmp_path / "g", "xy", 0, [0.5, 0.6]), written(tmp_path / "h", "xy", 1, [0.7, 0.8])],
-    }
-    out = [tmp_path / name for name in ("oof", "test", "json")]
-    ensemble(oof, test, tmp_path / "folds", *out)
-    blended = tables.read(out[0], tables.PREDICTIONS)
-    assert blended["id"].tolist() == list("abcd")
-    np.testing.assert_allclose(blended["probability"], [0.1, 0.6, 0.5, 0.95])
-    np.testing.assert_allclose(1 / (1 + np.exp(-blended["logit"])), blended["probability"], rtol=1e-5)
-    tiles = tables.read(out[1], tables.PREDICTIONS)
-    np.testing.assert_allclose(tiles["probability"], [0.4, 0.5])
-    figures = read_json(out[2])
-    assert (figures["models"], figures["auc"]) == (["one", "two"], 1.0)
+    table, test, figures = blended(tmp_path, "weights", oof, {"steady": TESTS["one"], "lucky": TESTS["two"]}, folds)
+    by_fold = [row["lucky"] for row in figures["weights_by_fold"]]
+    # Where it is right it has no weight, since the other folds know it as wrong; elsewhere fold 0 speaks for it.
+    assert by_fold[0] < 1e-6 and min(by_fold[1:]) > 0.05
+    here = (folds["fold"] == 0).to_numpy()
+    np.testing.assert_allclose(table["probability"][here], values["steady"][here], atol=1e-5)
+    matrix = np.stack([values["steady"], values["lucky"]], axis=1)
+    for k in (1, 2):
+        rows = (folds["fold"] == k).to_numpy()
+        expected = fit_weights(matrix[~rows], folds["label"].to_numpy()[~rows])
+        np.testing.assert_allclose(table["probability"][rows], matrix[rows] @ expected, rtol=1e-12)
+    # The test tiles have weights of all folds, over the mean of each model's networks.
+    weights = [figures["weights"][name] for name in ("steady", "lucky")]
+    assert weights == pytest.approx(fit_weights(matrix, folds["label"].to_numpy()).tolist())
+    means = np.array([[0.5, 0.3, 0.3], [0.6, 0.7, 0.7]])
+    np.testing.assert_allclose(test["probability"], weights @ means, rtol=1e-12)
+    # Fitted and rated on the same tiles it would look better.
+    assert figures["auc"] == figures["methods"]["weights"] < auc(folds["label"].to_numpy(), matrix @ weights)
 
 
-def test_logits_of_certain_tiles_are_finite():
-    assert np.isfinite(logit(np.array([0.0, 1.0, 1e-300]))).all()
+def test_labels_of_a_fold_do_not_move_its_own_weights():
+    folds, values = many(4, flawless=1)
+    matrix, labels, fold = np.stack(list(values.values()), axis=1), folds["label"].to_numpy(), folds["fold"].to_numpy()
+    before = nested_weights(matrix, labels, fold)
+    after = nested_weights(matrix, np.where(fold == 2, 1 - labels, labels), fold)
+    assert before.keys() == after.keys() == {0, 1, 2}
+    assert before[2].tolist() == after[2].tolist()
+    assert before[0].tolist() != after[0].tolist()
+
+
+@pytest.mark.parametrize("method", ["mean", "weights"])
+def test_a_single_model_is_left_as_it_is(tmp_path, method):
+    oof, test, figures = blended(tmp_path, method, {"one": MODELS["one"]}, {"one": TESTS["one"]})
+    assert oof["probability"].tolist() == [0.0, 0.4, 0.2, 0.9]
+    np.testing.assert_allclose(test["probability"], [0.5, 0.3, 0.3], rtol=1e-15)
+    assert figures["weights"] == {"one": 1.0} and figures["weights_by_fold"] == [{"one": 1.0}] * 2
+    assert figures["methods"]["mean"] == figures["methods"]["weights"] == figures["auc"]
+
+
+def test_methods_are_compared_whichever_is_chosen(tmp_path):
+    rows = []
+    for method in ("mean", "rank_mean", "weights"):
+        (tmp_path / method).mkdir()
+        figures = blended(tmp_path / method, method)[2]
+        assert figures["auc"] == figures["methods"][method]
+        rows.append((figures["methods"], figures["weights"], figures["weights_by_fold"]))
+    assert rows[0] == rows[1] == rows[2]
+
+
+@pytest.mark.parametrize("method", ["mean", "rank_mean", "weights"])
+def test_certain_tiles_stay_probabilities_and_no_test_tiles_are_none(tmp_path, method):
+    sure = {name: [("ab", 0, [0.0, 1.0]), ("cd", 1, [0.0, 1.0])] for name in "pqr"}
+    oof, test, _ = blended(tmp_path, method, sure, {name: [("", 0, []), ("", 1, [])] for name in "pqr"})
+    assert oof["probability"].between(0, 1).all() and np.isfinite(oof["logit"]).all()
+    assert len(test) == 0
+
+
+def test_models_must_predict_the_same_test_tiles(tmp_path):
+    with pytest.raises(InputError, match="expected the 3 test tiles"):
+        blended(tmp_path, "mean", test=TESTS | {"two": [("xyw", 0, 0.5), ("xyw", 1, 0.5)]})

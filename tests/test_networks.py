@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from histo.errors import InputError
-from histo.networks import build, dihedral
+from histo.network_names import OWN
+from histo.networks import BODIES, build, dihedral
 from training import images
 
 TINY = {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0}
@@ -77,12 +78,16 @@ def test_width_and_blocks_set_the_size():
 
 
 def test_unknown_names_and_settings_are_explained():
-    with pytest.raises(InputError, match=r"network\.name: expected one of residual, found 'resnet'"):
-        build({"name": "resnet"}, 96)
+    with pytest.raises(InputError, match=r"network\.name: expected one of .*, found 'resnet43'; did you mean resnet34"):
+        build({"name": "resnet43"}, 96)
     with pytest.raises(InputError, match=r"network residual: settings do not fit .*depth"):
         build({**TINY, "depth": 3}, 96)
     with pytest.raises(InputError, match="crop: expected 32 to 96 pixels, found 16"):
         build(TINY, 16)
+
+
+def test_all_networks_are_known_without_torch():
+    assert set(OWN) == set(BODIES)
 
 
 def test_dihedral_views_of_a_corner():

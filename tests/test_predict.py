@@ -9,7 +9,7 @@ from histo.engine import infer
 from histo.errors import InputError
 from histo.networks import build
 from histo.shards import open_shards
-from predict import predict, sigmoid
+from predict import combine, predict
 from training import CODE, make_split, settings, write_folds, write_tiles
 
 
@@ -35,11 +35,11 @@ def made(tmp_path):
     return tmp_path, train, test, network
 
 
-def run(made, tta="none"):
+def run(made, tta="none", average="logits"):
     folder, train, test, _ = made
     inputs = [folder / "weights.pt", train, test, folder / "folds.parquet", folder / "tiles.parquet"]
     outputs = [folder / "oof.parquet", folder / "test.parquet"]
-    predict(*inputs, *outputs, tta=tta, threads=1)
+    predict(*inputs, *outputs, tta=tta, average=average, threads=1)
     return [tables.read(path, tables.PREDICTIONS) for path in outputs]
 
 
@@ -55,26 +55,48 @@ def test_oof_is_the_fold_and_test_is_every_kept_tile_once(made):
 
 
 @pytest.mark.parametrize("tta", ["none", "flips", "all"])
-def test_probability_is_the_sigmoid_of_the_mean_logit(made, tta):
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_views_are_averaged(made, tta, average):
     _, paths, _, network = made
-    oof, _ = run(made, tta)
+    oof, _ = run(made, tta, average)
     rows = pd.DataFrame({"id": oof["id"], "shard": oof["id"].str[6].astype(int), "row": oof["id"].str[8:].astype(int)})
     tiles = Tiles(open_shards(paths, "train"), rows.assign(label=0), torch.device("cpu"))
-    expected = infer(network, tiles, torch.float32, tta)
-    assert np.allclose(oof["logit"], expected, atol=1e-5)
-    assert np.allclose(oof["probability"], 1 / (1 + np.exp(-oof["logit"].to_numpy(np.float64))), rtol=1e-14)
+    views = infer(network, tiles, torch.float32, tta).astype(np.float64)
+    expected = 1 / (1 + np.exp(-views))
+    expected = 1 / (1 + np.exp(-views.mean(axis=1))) if average == "logits" else expected.mean(axis=1)
+    assert np.allclose(oof["probability"], expected, atol=1e-6)
+    assert np.allclose(oof["probability"], 1 / (1 + np.exp(-oof["logit"].to_numpy(np.float64))), rtol=1e-6)
 
 
-def test_views_change_the_probabilities(made):
-    none, flips, every = (run(made, tta)[0]["logit"].to_numpy() for tta in ("none", "flips", "all"))
-    assert np.abs(none - flips).max() > 1e-5 and np.abs(flips - every).max() > 1e-5
+def test_probabilities_are_averaged_by_hand():
+    views = np.array([[np.log(1 / 3), 0, np.log(3), np.log(3)], [-50, 0, 0, 800]], dtype=np.float32)
+    logits, probabilities = combine(views, "probabilities")
+    assert probabilities == pytest.approx([(0.25 + 0.5 + 0.75 + 0.75) / 4, 0.5], rel=1e-7)
+    assert logits == pytest.approx([np.log(0.5625 / 0.4375), 0], abs=1e-6)
+    logits, probabilities = combine(views, "logits")
+    assert logits == pytest.approx([np.log(3) / 4, 187.5])
+    assert probabilities == pytest.approx([1 / (1 + 3**-0.25), 1])
+    assert (logits.dtype, probabilities.dtype) == (np.float32, np.float64)
 
 
-def test_sigmoid_keeps_the_order_of_extreme_logits():
-    logits = np.array([-700, -50, -1, 0, 1, 30], dtype=np.float32)
-    values = sigmoid(logits)
-    assert (np.diff(values) > 0).all() and values[3] == 0.5
-    assert values[1] == pytest.approx(np.exp(-50)) and values[0] > 0
+def test_probabilities_are_finer_than_their_logits():
+    """Means of float32 logits that one float32 cannot tell apart."""
+    step = np.nextafter(np.float32(1), np.float32(2))
+    logits, probabilities = combine(np.array([[1, 1, 1, 1], [1, 1, 1, step]], dtype=np.float32), "logits")
+    assert logits[0] == logits[1] and probabilities[0] < probabilities[1]
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_what_less_augmentation_gives_is_kept_to_the_bit(made, average):
+    none, flips, every = (run(made, tta, average) for tta in ("none", "flips", "all"))
+    for table in range(2):
+        for more in (none, flips, every):
+            assert more[table]["logit_none"].tolist() == none[table]["logit"].tolist()
+        for more in (flips, every):
+            assert more[table]["logit_flips"].tolist() == flips[table]["logit"].tolist()
+        assert none[table]["logit_flips"].isna().all()
+        single, four, eight = (part[table]["logit"].to_numpy() for part in (none, flips, every))
+        assert np.abs(single - four).max() > 1e-5 and np.abs(four - eight).max() > 1e-5
 
 
 def test_no_test_tiles_make_an_empty_table(made):

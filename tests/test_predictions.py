@@ -6,15 +6,16 @@ import pytest
 
 from histo import tables
 from histo.errors import InputError
-from histo.predictions import join_folds, mean_of_folds
+from histo.predictions import join_folds, stack_networks
 
 FOLDS = pd.DataFrame({"id": list("abcd"), "shard": 0, "row": range(4), "label": [0, 1, 0, 1], "group": "g"})
 FOLDS["fold"] = [0, 0, 1, 1]
 
 
-def written(path, ids, fold, probabilities):
+def written(path, ids, fold, probabilities, **logits):
     frame = pd.DataFrame({"id": list(ids), "fold": fold, "probability": probabilities})
-    tables.write(frame.assign(logit=0.0), path, tables.PREDICTIONS)
+    frame = frame.assign(**{"logit": 0.0, "logit_none": 0.0, "logit_flips": np.nan} | logits)
+    tables.write(frame, path, tables.PREDICTIONS)
     return path
 
 
@@ -36,15 +37,23 @@ def test_other_tiles_and_folds_are_refused(tmp_path, ids, fold):
         join_folds(paths, FOLDS)
 
 
-def test_test_tiles_are_averaged(tmp_path):
+def test_what_was_not_computed_stays_unknown(tmp_path):
+    paths = [written(tmp_path / "1", "dc", 1, 0.5, logit_none=[4.0, 3.0], logit_flips=[0.4, 0.3])]
+    frame = join_folds([*paths, written(tmp_path / "0", "ba", 0, 0.5, logit_none=[2.0, 1.0])], FOLDS)
+    assert frame["logit_none"].tolist() == [1, 2, 3, 4]
+    assert frame["logit_flips"].isna().tolist() == [True, True, False, False]
+    assert frame["logit_flips"].tolist()[2:] == [np.float32(0.3), np.float32(0.4)]
+
+
+def test_networks_are_stacked_in_the_order_of_the_ids(tmp_path):
     paths = [written(tmp_path / "0", "yx", 0, [0.2, 0.4]), written(tmp_path / "1", "xy", 1, [0.8, 0.6])]
-    frame = mean_of_folds(paths)
-    assert frame["id"].tolist() == ["x", "y"]
-    np.testing.assert_allclose(frame["probability"], [0.6, 0.4])
+    ids, probabilities = stack_networks(paths)
+    assert ids.tolist() == ["x", "y"]
+    assert probabilities.tolist() == [[0.4, 0.2], [0.8, 0.6]]
 
 
 @pytest.mark.parametrize("ids", ["x", "xz", "xyz", "xyy"])
 def test_networks_must_predict_the_same_test_tiles(tmp_path, ids):
     paths = [written(tmp_path / "0", "xy", 0, 0.5), written(tmp_path / "1", ids, 1, 0.5)]
     with pytest.raises(InputError, match="expected the 2 test tiles"):
-        mean_of_folds(paths)
+        stack_networks(paths)

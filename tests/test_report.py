@@ -19,7 +19,7 @@ from histo.figures import sprite
 from histo.files import read_json, write_json
 from histo.shards import open_shards, write_shard
 from html_page import Page
-from report import Results, calibration, most_wrong, read_times, settings_table
+from report import Results, calibration, gains_table, most_wrong, read_times, settings_table
 from submission_csv import submission_csv
 
 TEMPLATE = Path(module.__file__).parent.parent / "report" / "report.html.j2"
@@ -31,7 +31,9 @@ TRAIN, TEST = 120, 20
 class Run:
     """The results folder of a small run, made by the stages that make it, without pixels that mean anything."""
 
-    def __init__(self, folder: Path, models=("small", "wide"), folds=2, faults=True, unpredicted=1):
+    def __init__(
+        self, folder: Path, models=("small", "wide"), folds=2, faults=True, unpredicted=1, tta="all", method="mean"
+    ):
         rng = np.random.default_rng(5)
         self.folder, self.models = folder, {name: {"network": {"name": "residual"}, "keep": "last"} for name in models}
         self.ids = [f"{k:040x}" for k in range(TRAIN)]
@@ -83,6 +85,8 @@ class Run:
                     truth = deal.set_index("id")["label"].loc[ids] if labels is None else np.zeros(len(ids))
                     logit = rng.normal(2 * np.asarray(truth) - 1, 1.5)
                     rows = {"id": ids, "fold": fold, "logit": logit, "probability": 1 / (1 + np.exp(-logit))}
+                    rows["logit_none"] = logit + rng.normal(0, 0.5, len(ids)) * (tta != "none")
+                    rows["logit_flips"] = logit + 0.1 if tta == "all" else logit if tta == "flips" else np.nan
                     made[name].append(part / ("oof.parquet" if made is oof else "test.parquet"))
                     tables.write(pd.DataFrame(rows), made[name][-1], tables.PREDICTIONS)
                 history = {"epoch": [1, 2], "loss": [0.6, 0.5], "auc": [0.7, 0.8 + 0.01 * fold], "seconds": 30.0}
@@ -90,9 +94,9 @@ class Run:
                 pd.DataFrame(history).to_csv(histories[name][-1], index=False)
         evaluations = [folder / f"evaluate-{k}.json" for k in range(len(models))]
         for path, name in zip(evaluations, models, strict=True):
-            evaluate(oof[name], folder / "folds.parquet", path, model=name)
+            evaluate(oof[name], folder / "folds.parquet", path, model=name, tta=tta)
         blend = [folder / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
-        ensemble(oof, test, folder / "folds.parquet", *blend)
+        ensemble(oof, test, folder / "folds.parquet", *blend, method=method)
         sample = folder / "sample_submission.csv"
         sample.write_text("id,label\n" + "".join(f"{name},0\n" for name in tests))
         truth = folder / "truth.csv"
@@ -108,7 +112,9 @@ class Run:
         )  # fmt: skip
         self.config = {
             "dataset": {"name": "made", "source": "synthetic"}, "folds": {"count": folds, "seed": 3, "slides": None},
-            "validate": {"on_fault": "leave_out", "id_is_sha1": True}, "predict": {"tta": "all"},
+            "stain": {"method": "none"}, "classical": {},
+            "validate": {"on_fault": "leave_out", "id_is_sha1": True},
+            "predict": {"tta": tta, "average": "probabilities"},
         }  # fmt: skip
         self.benchmarks = folder / "benchmarks"
 
@@ -207,7 +213,8 @@ def test_unwanted_tiles_are_not_called_faulty(made):
 
 def test_settings_versions_and_code_are_stated(made, page):
     assert "network residual residual" in page.text
-    assert "8 views: flips and quarter turns" in page.text
+    assert "8 views: flips and quarter turns, mean of their probabilities" in page.text
+    assert "ensemble mean of the probabilities" in page.text
     assert f"numpy {np.__version__}" in page.text
     assert "train.py abc123" in page.text
     assert yaml.safe_load((made.folder / "config.yaml").read_text()) == made.config
@@ -253,10 +260,60 @@ def test_one_model_one_fold_no_fault_no_times_no_truth(tmp_path):
     assert "No times were recorded." in page.text
     assert "1 model × 1 fold " in page.text
     assert "ensemble" not in page.text
+    tta = read_json(run.results.evaluations[0])["tta"]
+    table = f"AUC of one view 4 flips 8 flips and turns only {' '.join(f'{value:.4f}' for value in tta.values())} "
+    assert f"What averaging gains {table}" in page.text
+    assert "fitted" not in page.text
     assert "hidden labels" not in page.text
     assert "±" not in page.text.replace("mean ± sd", "")
     assert "a fault" not in page.text
     assert f"The slide of 50 of {TRAIN} training tiles is unknown." in page.text
+
+
+def test_what_averaging_gains_stands_in_one_table(made, page):
+    models, final = [read_json(path) for path in made.results.evaluations], read_json(made.results.ensemble)
+    table = page.text.partition("What averaging gains ")[2]
+    expected = "AUC of one view 4 flips 8 flips and turns fitted weight"
+    for row in models:
+        shares = [weights[row["model"]] for weights in final["weights_by_fold"]]
+        areas = " ".join(f"{row['tta'][name]:.4f}" for name in ("none", "flips", "all"))
+        weight = f"{final['weights'][row['model']]:.4f} {min(shares):.4f} to {max(shares):.4f}"
+        expected += f" {row['model']} {areas} {weight}"
+    for method, name in (("mean", "mean (submitted)"), ("rank_mean", "mean of ranks"), ("weights", "weighted mean")):
+        expected += f" ensemble, {name} – – {final['methods'][method]:.4f} –"
+    assert table.startswith(expected)
+    assert models[0]["tta"]["all"] == models[0]["auc"] != models[0]["tta"]["none"]
+    assert final["methods"]["mean"] == final["auc"]
+
+
+def test_gains_show_the_columns_that_are_known(made):
+    rated = [read_json(path) for path in made.results.evaluations]
+    final = read_json(made.results.ensemble) | {"method": "weights"}
+    for row in rated:
+        row["tta"] |= {"flips": None, "all": None}
+    table = gains_table(rated, final, {"predict": {"tta": "none"}})
+    assert table["views"] == ["one view"]
+    assert [row["auc"] for row in table["rows"]] == [
+        *([row["tta"]["none"]] for row in rated), *([area] for area in final["methods"].values())
+    ]  # fmt: skip
+    assert [row["submitted"] for row in table["rows"]] == [False, False, False, False, True]
+    # A model without views has its one figure where it belongs, and the blend stands where the others are chosen.
+    rated[0]["tta"] |= {"flips": 0.75, "all": 0.8}
+    table = gains_table(rated, final, {"predict": {"tta": "all"}})
+    assert [row["auc"][1:] for row in table["rows"]][:2] == [[0.75, 0.8], [None, None]]
+    assert table["rows"][2]["auc"] == [None, None, final["methods"]["mean"]]
+    # One figure alone is no comparison.
+    assert gains_table(rated[1:], final, {"predict": {"tta": "none"}}) is None
+
+
+def test_ranks_are_not_called_probabilities(tmp_path):
+    run = Run(tmp_path, models=["only"], tta="none", method="rank_mean")
+    page = run.write()
+    final = read_json(run.results.ensemble)
+    assert "The ensemble's values are mean ranks, no probabilities" in page.text
+    assert f"ensemble {final['methods']['rank_mean']:.4f} {final['auc_low']:.4f} to" in page.text
+    assert "What averaging gains" not in page.text
+    assert "mean ranks" not in Run(tmp_path / "mean", models=["only"], tta="none").write().text
 
 
 def test_hostile_names_stay_texts(tmp_path):
@@ -303,6 +360,17 @@ def test_settings_that_are_off_everywhere_are_left_out():
         }
     )
     assert rows == [("network", ["residual, width 8", "wide"]), ("compile", ["on", "off"])]
+
+
+def test_a_model_that_is_no_network_has_settings_and_figures_but_no_training(made):
+    forest = {"classical": {"wide": {"method": "random_forest", "trees": 10}}}
+    results = replace(made.results, histories={"small": made.results.histories["small"]})
+    page = made.write(models={"small": made.models["small"]}, config=made.config | forest, results=results)
+    assert "method – random_forest" in page.text and "network residual –" in page.text
+    assert "Networks 2 1 model × 2 folds" in page.text
+    none = made.write(models={}, config=made.config | forest, results=replace(made.results, histories={}))
+    assert "None of the models is a network." in none.text
+    assert "Networks 0 0 models × 2 folds" in none.text
 
 
 def test_stages_stand_in_the_order_of_the_workflow(made, tmp_path):

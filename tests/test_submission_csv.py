@@ -16,7 +16,7 @@ def made(folder, ids, probabilities, sample="id,label\nb,0\nC,0\na,0\n", truth=N
     (folder / "sample.csv").write_text(sample)
     write_json(folder / "audit.json", {"positive_share": 0.4})
     frame = pd.DataFrame({"id": list(ids), "fold": -1, "logit": 0.0, "probability": probabilities})
-    tables.write(frame, folder / "test.parquet", tables.PREDICTIONS)
+    tables.write(frame, folder / "test.parquet", tables.PROBABILITIES)
     if truth:
         (folder / "truth.csv").write_text(truth)
     inputs = [folder / name for name in ("sample.csv", "test.parquet", "audit.json")]

@@ -14,7 +14,7 @@ import torch
 
 from histo import checkpoints
 from histo import training as module
-from histo.errors import InputError
+from histo.errors import DivergedError, InputError
 from histo.training import train
 from training import CODE, LIVELY, make_split, settings, write_folds, write_tiles
 
@@ -129,7 +129,7 @@ def test_patience_ends_the_run(made, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_ends_with_advice(made, tmp_path):
-    with pytest.raises(InputError, match=r"not finite at epoch \d, step \d.*Lower learning_rate \(now 1e\+30\)"):
+    with pytest.raises(DivergedError, match=r"not finite at epoch \d, step \d.*Lower learning_rate \(now 1e\+30\)"):
         run(made, tmp_path, learning_rate=1e30, gradient_clip=0.0, warmup=0.0)
 
 
@@ -215,7 +215,7 @@ def test_killed_at_any_point_it_ends_with_the_same_bits(made, tmp_path):
         predictions = [out / "oof.parquet", out / "test.parquet"]
         predict(
             out / "weights.pt", shards, test_shards, folder / "folds.parquet", tmp_path / "tiles.parquet", *predictions,
-            tta="flips", threads=1,
+            tta="flips", average="logits", threads=1,
         )  # fmt: skip
         history = pd.read_csv(out / "history.csv").drop(columns=TIMES).to_csv()
         return (out / "weights.pt").read_bytes(), history, *(path.read_bytes() for path in predictions)

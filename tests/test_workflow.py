@@ -91,7 +91,7 @@ def test_real_tiles_from_archive_to_submission(real_archive, tmp_path):
     assert tiles["kept"].all()
     assert len(tiles) == 520
     folds = tables.read(results / "folds.parquet", tables.FOLDS)
-    oof = tables.read(results / "ensemble/oof.parquet", tables.PREDICTIONS)
+    oof = tables.read(results / "ensemble/oof.parquet", tables.PROBABILITIES)
     assert oof["id"].tolist() == folds["id"].tolist() == sorted(row.split(",")[0] for row in train)
     assert dict(zip(folds["id"], folds["label"], strict=True)) == {
         name: int(label) for name, label in (row.split(",") for row in train)

@@ -12,9 +12,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
 sys.executable = shlex.quote(sys.executable)
 
-from histo.configuration import check, model_settings
+from histo.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.files import read_json
+from histo.network_names import weights_file
 from histo.provenance import code_version
 
 try:
@@ -27,15 +28,26 @@ SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])]
 FOLDS = list(range(config["folds"]["count"]))
 PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in the order in which they are joined
 SOURCE_RULES = "pcam" if config["dataset"]["source"] == "pcam" else "archive"
+CLASSICAL = config.get("classical", {})
+SEARCHES = config.get("search", {})
+SEARCH_SETTINGS = {name: search_settings(config, name) for name in SEARCHES}
 MODELS = config["submission"]["models"]
+NETWORKS = [name for name in MODELS if name in config["models"]]
+STAINED = config["stain"]["method"] != "none"
+TILES = "stain" if STAINED else "pack"  # the stage whose shards models learn from and predict
 ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "histo.yaml")
+
+
+def any_of(names):
+    """Pattern of a wildcard that is one of these names."""
+    return "|".join(re.escape(name) for name in names)
 
 
 wildcard_constraints:
     split="train|test",
     shard=r"\d{5}",
     fold=r"\d+",
-    model="|".join(re.escape(name) for name in config["models"]),
+    model=any_of([*config["models"], *CLASSICAL]),
 
 
 def result(path):
@@ -66,6 +78,41 @@ def shards_of(stage, ending, splits=("train", "test")):
 def folds_of(stage, file, models):
     """Paths that a stage makes for all folds of the given models, folds of one model together."""
     return [result(f"{stage}/{model}/fold-{fold}/{file}") for model in models for fold in FOLDS]
+
+
+def initial_weights(settings):
+    """Path of the file of weights that training with these settings of a model starts from, as a list of one or none."""
+    path = weights_file(settings["network"])
+    return [path] if path else []
+
+
+def first_trials(search, count):
+    """Paths of the results of the first `count` trials of a search."""
+    return [result(f"search/{search}/trial-{trial:03d}.json") for trial in range(1, count + 1)]
+
+
+def earlier_trials(search, trial):
+    """Paths of the results that a trial (counted from 1) is drawn from: those of all batches before its own."""
+    settings = SEARCHES[search]
+    before = (trial - 1) // settings["at_once"] * settings["at_once"]
+    return first_trials(search, before) if settings["sampler"] == "tpe" else []
+
+
+def searches_of(models):
+    """Names of the searches that the given models take their settings from."""
+    return list(dict.fromkeys(own["search"] for own in (config["models"][name] for name in models) if "search" in own))
+
+
+def bests_of(models):
+    """Paths of the settings that the given models take from searches."""
+    return [result(f"search/{name}/best.yaml") for name in searches_of(models)]
+
+
+def all_searches():
+    """Paths of the pages of all searches."""
+    if not SEARCHES:
+        raise WorkflowError("The configuration has no section `search`; config/README.md shows one.")
+    return [result(f"search/{name}/trials.html") for name in SEARCHES]
 
 
 def archive():

@@ -18,7 +18,7 @@ rule evaluate:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: {"model": wildcards.model},
+        settings=lambda wildcards: {"model": wildcards.model, "tta": config["predict"]["tta"]},
         code=code_version("evaluate"),
     script:
         "../scripts/evaluate.py"
@@ -40,7 +40,7 @@ rule ensemble:
     conda:
         ENVIRONMENT
     params:
-        settings={"models": MODELS},
+        settings={"models": MODELS, "method": config["submission"]["method"]},
         code=code_version("ensemble"),
     script:
         "../scripts/ensemble.py"
@@ -79,8 +79,9 @@ rule report:
         fold_figures=result("folds.json"),
         train_shards=shards_of("pack", "h5", ["train"]),
         test_shards=shards_of("pack", "h5", ["test"]),
-        histories=folds_of("train", "history.csv", MODELS),
-        trainings=folds_of("train", "training.json", MODELS),
+        histories=folds_of("train", "history.csv", NETWORKS),
+        trainings=folds_of("train", "training.json", NETWORKS),
+        bests=bests_of(NETWORKS),
         evaluations=[result(f"evaluate/{model}.json") for model in MODELS],
         ensemble=result("ensemble.json"),
         oof=result("ensemble/oof.parquet"),
@@ -95,9 +96,14 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        # Models that take no part must not change the report.
-        config={**config, "models": {name: config["models"][name] for name in MODELS}},
-        models={name: model_settings(config, name) for name in MODELS},
+        # Models and searches that take no part must not change the report.
+        config={
+            **config,
+            "models": {name: config["models"][name] for name in NETWORKS},
+            "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
+            "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},
+        },
+        models={name: train_settings(config, name) for name in NETWORKS},
         benchmarks=f"benchmarks/{NAME}",
         sent=sent(),
         code={
@@ -107,8 +113,10 @@ rule report:
                 "overlaps",
                 "groups",
                 "folds",
-                "train",
-                "predict",
+                *(["stain"] if STAINED else []),
+                *(["search_trial", "search_best"] if searches_of(NETWORKS) else []),
+                *(["train", "predict"] if NETWORKS else []),
+                *(["features", "classical"] if len(NETWORKS) < len(MODELS) else []),
                 "evaluate",
                 "ensemble",
                 "submission_csv",

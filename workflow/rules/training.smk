@@ -1,14 +1,17 @@
 # From shards and folds to probabilities, one job for each model and fold.
 #
-# Needs:  pack/*.h5, folds.parquet, tiles.parquet
+# Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet; search/{search}/best.yaml for a model that names a search;
+#         resources/weights/* for models that start from ImageNet weights
 # Makes:  train/{model}/fold-{fold}/weights.pt, history.csv, training.json   the network that never saw this fold
 #         predict/{model}/fold-{fold}/oof.parquet, test.parquet   its probabilities for the fold and for the test tiles
 
 
 rule train:
     input:
-        shards=shards_of("pack", "h5", ["train"]),
+        shards=shards_of(TILES, "h5", ["train"]),
         folds=result("folds.parquet"),
+        bests=lambda wildcards: bests_of([wildcards.model]),
+        weights=lambda wildcards: initial_weights(model_settings(config, wildcards.model)),
     output:
         weights=result("train/{model}/fold-{fold}/weights.pt"),
         history=result("train/{model}/fold-{fold}/history.csv"),
@@ -17,6 +20,8 @@ rule train:
         log_of("train", "{model}/fold-{fold}"),
     benchmark:
         times_of("train", "{model}/fold-{fold}")
+    wildcard_constraints:
+        model=any_of(config["models"]),
     conda:
         ENVIRONMENT
     threads: 16
@@ -25,7 +30,9 @@ rule train:
         mem_mb=16000,
         runtime=720,
     params:
-        settings=lambda wildcards: model_settings(config, wildcards.model),
+        # The weights file tells of normalised tiles, since nothing else in it would.
+        settings=lambda wildcards: train_settings(config, wildcards.model)
+        | ({"stain": config["stain"]["method"]} if STAINED else {}),
         code=code_version("train"),
     script:
         "../scripts/train.py"
@@ -34,8 +41,8 @@ rule train:
 rule predict:
     input:
         weights=result("train/{model}/fold-{fold}/weights.pt"),
-        train_shards=shards_of("pack", "h5", ["train"]),
-        test_shards=shards_of("pack", "h5", ["test"]),
+        train_shards=shards_of(TILES, "h5", ["train"]),
+        test_shards=shards_of(TILES, "h5", ["test"]),
         folds=result("folds.parquet"),
         tiles=result("tiles.parquet"),
     output:
@@ -45,6 +52,8 @@ rule predict:
         log_of("predict", "{model}/fold-{fold}"),
     benchmark:
         times_of("predict", "{model}/fold-{fold}")
+    wildcard_constraints:
+        model=any_of(config["models"]),
     conda:
         ENVIRONMENT
     threads: 16

@@ -1,7 +1,9 @@
 """Probabilities of one trained model of one fold: of the fold's tiles (out-of-fold) and of all test tiles.
 
-Makes two tables (id, fold, logit, probability) from the weights alone, which carry crop and normalisation, so that test
-tiles are treated as training tiles were. Apart from training, so that test-time augmentation can change without it.
+Makes two tables (id, fold, logit, probability, logit_none, logit_flips) from the weights alone, which carry crop and
+normalisation, so that test tiles are treated as training tiles were. Apart from training, so that test-time
+augmentation can change without it. The last two columns say what less augmentation would have given, so that its gain
+is known without another run.
 """
 
 import logging
@@ -12,30 +14,42 @@ import pandas as pd
 from histo import checkpoints, tables
 from histo.batches import Tiles
 from histo.devices import device as claim_device
-from histo.engine import infer, precision
+from histo.engine import VIEWS, infer, precision
 from histo.errors import InputError
+from histo.logits import logit, sigmoid
 from histo.networks import Network
 from histo.shards import open_shards
 
 log = logging.getLogger(__name__)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities in float64, without overflow, so that the order of extreme logits survives as far as it can."""
-    logits = logits.astype(np.float64)
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+def combine(views: np.ndarray, average: str) -> tuple[np.ndarray, np.ndarray]:
+    """(logit float32 [N], probability float64 [N]) of the logits of several views of each tile, float32 [N, views].
+
+    average: of what the mean is taken, `logits` or `probabilities`, in float64 both. The mean of logits lets one view
+    that is very sure outvote others, that of probabilities does not. The logit of one view is left as it is.
+    """
+    if average == "logits" or views.shape[1] == 1:
+        mean = views.mean(axis=1, dtype=np.float64)
+        return mean.astype(np.float32), sigmoid(mean)
+    mean = sigmoid(views).mean(axis=1)
+    return logit(mean), mean
 
 
-def probabilities(network: Network, tiles: Tiles, *, choice: str, tta: str, fold: int) -> pd.DataFrame:
-    """Table of predictions, sorted by id; choice: the setting `precision`."""
-    logits = infer(network, tiles, precision(choice, tiles.device), tta)
-    if not np.isfinite(logits).all():
-        at = int(np.flatnonzero(~np.isfinite(logits))[0])
+def predictions(network: Network, tiles: Tiles, *, choice: str, tta: str, average: str, fold: int) -> pd.DataFrame:
+    """Table of predictions (`tables.PREDICTIONS`), sorted by id; choice: the setting `precision`."""
+    views = infer(network, tiles, precision(choice, tiles.device), tta)
+    if not np.isfinite(views).all():
+        at, view = np.argwhere(~np.isfinite(views))[0]
         raise InputError(
-            f"tile {tiles.ids[at]}: its logit is {logits[at]}. Train with precision: float32 or a lower learning_rate."
+            f"tile {tiles.ids[at]}: its logit is {views[at, view]}. Train with precision: float32 or a lower "
+            "learning_rate."
         )
-    frame = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": logits, "probability": sigmoid(logits)})
+    chosen, probability = combine(views, average)
+    flips = len(VIEWS["flips"])
+    frame = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": chosen, "probability": probability})
+    frame["logit_none"] = views[:, 0]
+    frame["logit_flips"] = combine(views[:, :flips], average)[0] if views.shape[1] >= flips else np.float32(np.nan)
     return frame.sort_values("id", ignore_index=True)
 
 
@@ -49,11 +63,12 @@ def predict(
     test_out: str,
     *,
     tta: str,
+    average: str,
     threads: int,
 ) -> None:
     """Write the out-of-fold table (exactly the tiles of the weights' fold) and the test table (every kept test tile).
 
-    tta: none, flips or all (1, 4, 8 views, logits averaged). Raises InputError for unusable input.
+    tta: none, flips or all (1, 4, 8 views); average: logits or probabilities. Raises InputError for unusable input.
     """
     checkpoint = checkpoints.load(weights)
     fold, choice = checkpoint["fold"], checkpoint["settings"]["precision"]
@@ -70,7 +85,7 @@ def predict(
             (test, test_shards, "test", test_out),
         ):
             chosen = Tiles(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
-            frame = probabilities(network, chosen, choice=choice, tta=tta, fold=fold)
+            frame = predictions(network, chosen, choice=choice, tta=tta, average=average, fold=fold)
             tables.write(frame, out, tables.PREDICTIONS)
             log.info("%s: %d tiles, mean probability %.3f.", out, len(frame), frame["probability"].mean())
 
@@ -87,6 +102,6 @@ if __name__ == "__main__":
         snakemake.input.tiles,  # noqa: F821
         snakemake.output.oof,  # noqa: F821
         snakemake.output.test,  # noqa: F821
-        tta=snakemake.params.settings["tta"],  # noqa: F821
+        **snakemake.params.settings,  # noqa: F821
         threads=snakemake.threads,  # noqa: F821
     )

@@ -19,6 +19,7 @@ from histo import figures, tables
 from histo.figures import Axis, Interval, Line, tile_gallery
 from histo.files import read_json, whole
 from histo.pages import SHOWN, SOURCES, evenly, provenance, render
+from histo.settings import complete
 from histo.shards import Shard, open_shards
 
 Shards = dict[str, dict[int, Shard]]  # split → number → shard
@@ -33,9 +34,13 @@ REASONS = {
     "content": "have the same pixels as another tile",
     "alone": "have nothing in common with another tile",
 }
+NONE = "–"  # in a table
+VIEWS = {"none": "one view", "flips": "4 flips", "all": "8 flips and turns"}
+METHODS = {"mean": "ensemble, mean", "rank_mean": "ensemble, mean of ranks", "weights": "ensemble, weighted mean"}
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
-          "train", "predict", "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
+          "stain", "search_trial", "search_best", "train", "predict", "features", "classical",
+          "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,10 @@ def read_times(folder: Path) -> list[dict[str, Any]]:
 
 
 def settings_table(models: dict[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Return (setting, its value in each model), without what is off in all models; mappings become one line."""
+    """Return (setting, its value in each model), without what is off in all models; mappings become one line.
+
+    A setting that a model does not have at all is NONE there.
+    """
 
     def words(value: Any) -> str:
         if isinstance(value, dict):
@@ -94,8 +102,8 @@ def settings_table(models: dict[str, dict[str, Any]]) -> list[tuple[str, list[st
         )
 
     keys = dict.fromkeys(key for settings in models.values() for key in settings)
-    rows = [(key, [settings.get(key) for settings in models.values()]) for key in keys]
-    return [(key, [words(value) for value in values]) for key, values in rows if any(values)]
+    rows = [(key, [settings.get(key, NONE) for settings in models.values()]) for key in keys]
+    return [(key, [words(value) for value in values]) for key, values in rows if any(v and v != NONE for v in values)]
 
 
 def data_section(results: Results, shards: Shards, audit: dict, tiles: pd.DataFrame, deal: pd.DataFrame) -> dict:
@@ -215,6 +223,34 @@ def results_section(shards: Shards, deal: pd.DataFrame, oof: pd.DataFrame, rated
     }  # fmt: skip
 
 
+def gains_table(rated: list[dict], final: dict, config: dict) -> dict | None:
+    """Return what test-time augmentation and blending gain in out-of-fold AUC; None where there is one figure alone.
+
+    "views": kinds of augmentation that some model has; "rows", models first, then the methods of the ensemble: "name",
+    "auc" (one for each of "views", or None), "weight", "by_fold" (fitted weights; of models alone) and "submitted";
+    "several": whether there is an ensemble. Blended is what `predict.tta` chose.
+    """
+    views, several = [name for name in VIEWS if any(row["tta"][name] is not None for row in rated)], len(rated) > 1
+    if not several and len(views) == 1:
+        return None
+    chosen = config["predict"]["tta"] if config["predict"]["tta"] in views else "none"
+    rows = [
+        {
+            "name": row["model"],
+            "auc": [row["tta"][name] for name in views],
+            "weight": final["weights"][row["model"]],
+            "by_fold": [weights[row["model"]] for weights in final["weights_by_fold"]],
+            "submitted": False,
+        }
+        for row in rated
+    ]
+    for method, area in final["methods"].items() if several else ():
+        areas = [area if name == chosen else None for name in views]
+        submitted = method == final["method"]
+        rows.append({"name": METHODS[method], "auc": areas, "weight": None, "by_fold": [], "submitted": submitted})
+    return {"views": [VIEWS[name] for name in views], "rows": rows, "several": several}
+
+
 def warnings(config: dict, models: dict[str, dict], data: dict, final: dict, submission: dict) -> list[str]:
     """Return what a reader has to know before trusting the figures, in plain sentences."""
     audit, found = data["audit"], []
@@ -251,6 +287,12 @@ def warnings(config: dict, models: dict[str, dict], data: dict, final: dict, sub
     best = [name for name, settings in models.items() if settings.get("keep") == "best"]
     if best:
         found.append(f"{', '.join(best)}: the epoch was chosen by validation AUC, which makes the AUC too good.")
+    searched = [name for name, settings in models.items() if "search" in settings]
+    if searched:
+        found.append(
+            f"{', '.join(searched)}: a search chose the settings by validation AUC on folds that are rated here, which "
+            "makes the AUC somewhat too good."
+        )
     if not config["validate"]["id_is_sha1"]:
         found.append("The pixels were not compared with the ids of the tiles (validate.id_is_sha1 is off).")
     if "truth" in submission and submission["truth"]["auc"] < final["auc_low"]:
@@ -299,9 +341,12 @@ def report(
         row["computed"] = sorted({f"{one['device']}, {one['precision']}" for one in trainings})
     histories = {model: [pd.read_csv(path) for path in paths] for model, paths in results.histories.items()}
     training = training_section(histories)
-    for row, curves in zip(rated, training, strict=True):
-        row["seconds"] = curves["seconds"]
-    shown = [*rated, final | {"parameters": None, "computed": [], "seconds": None}] if len(rated) > 1 else rated
+    seconds = {curves["model"]: curves["seconds"] for curves in training}
+    for row in rated:
+        row["seconds"] = seconds.get(row["model"])
+    # A single model is the ensemble, except for its ranks.
+    several = len(rated) > 1 or final["method"] == "rank_mean"
+    shown = [*rated, final | {"parameters": None, "computed": [], "seconds": None}] if several else rated
 
     shards = {"train": open_shards(results.train_shards, "train"), "test": open_shards(results.test_shards, "test")}
     tiles = tables.read(
@@ -319,15 +364,16 @@ def report(
         source=SOURCES[config["dataset"]["source"]],
         config=config,
         config_text=text,
-        models=models,
-        settings=settings_table(models),
+        models=models | config["classical"],
+        settings=settings_table(models | config["classical"]),
         provenance=provenance(code),
         warnings=warnings(config, models, data, final, submission),
         data=data,
         training=training,
         rated=shown,
         final=final,
-        results=results_section(shards, deal, tables.read(results.oof, tables.PREDICTIONS), shown, final),
+        results=results_section(shards, deal, tables.read(results.oof, tables.PROBABILITIES), shown, final),
+        gains=gains_table(rated, final, config),
         submission=submission,
         submission_chart=figures.histogram(
             "Probabilities of the test tiles",
@@ -350,11 +396,13 @@ if __name__ == "__main__":
     from histo import run
 
     run.start(snakemake)  # noqa: F821
-    inputs, models = snakemake.input, snakemake.params.models  # noqa: F821
+    inputs = snakemake.input  # noqa: F821
+    bests = list(inputs.bests)
+    models = {name: complete(own, bests) for name, own in snakemake.params.models.items()}  # noqa: F821
 
     def by_model(paths: list[str]) -> dict[str, list[Path]]:
         """Split a flat list, models in order and the folds of each in order."""
-        count = len(paths) // len(models)
+        count = len(paths) // max(len(models), 1)
         return {model: [Path(p) for p in paths[i * count : (i + 1) * count]] for i, model in enumerate(models)}
 
     single = (

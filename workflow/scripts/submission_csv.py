@@ -78,7 +78,7 @@ def _rated(tiles: pd.DataFrame) -> dict:
 def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, output: Path, figures: Path) -> None:
     """Write `output` (id,label) and its figures; with `truth`, score it."""
     rows = read_ids(sample)
-    predicted = tables.read(test, tables.PREDICTIONS).set_index("id")["probability"]
+    predicted = tables.read(test, tables.PROBABILITIES).set_index("id")["probability"]
     share = read_json(audit)["positive_share"]
     unknown = set(predicted.index) - set(rows["id"])
     if unknown:

@@ -7,6 +7,7 @@ stage; how it goes is in histo/training.py.
 
 from pathlib import Path
 
+from histo.settings import complete
 from histo.training import train
 
 if __name__ == "__main__":
@@ -20,8 +21,9 @@ if __name__ == "__main__":
         snakemake.output.history,  # noqa: F821
         snakemake.output.figures,  # noqa: F821
         fold=int(snakemake.wildcards.fold),  # noqa: F821
-        settings=snakemake.params.settings,  # noqa: F821
+        settings=complete(snakemake.params.settings, list(snakemake.input.bests)),  # noqa: F821
         code=snakemake.params.code,  # noqa: F821
         threads=snakemake.threads,  # noqa: F821
+        weights_in=next(iter(snakemake.input.weights), None),  # noqa: F821
         resume_path=Path(snakemake.output.weights).with_name("resume.pt"),  # noqa: F821
     )

@@ -1,14 +1,21 @@
 """Checking settings: every error names the setting, what is allowed, and the nearest setting that exists."""
 
-import copy
 import difflib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
+from histo import network_names
 from histo.errors import InputError
+from histo.searches import read_choices, resolved_space, space_faults
+from histo.settings import changed, merge
+
+__all__ = ["check", "merge", "model_settings", "search_settings", "train_settings"]
+
+CLASSICAL = {"logistic_regression": {"penalty"}, "random_forest": {"trees", "leaf", "seed"}}  # settings by method
 
 SCHEMA = Path(__file__).resolve().parent.parent.parent / "schemas" / "config.schema.yaml"
 
@@ -40,6 +47,8 @@ def _read_texts(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
             part = known.get(key, other if isinstance(other, dict) else None)
             if part is not None:
                 value[key] = _read_texts(inner, part, definitions)
+    elif isinstance(value, list) and "items" in schema:
+        value[:] = [_read_texts(inner, schema["items"], definitions) for inner in value]
     elif isinstance(value, str):
         try:
             read = yaml.safe_load(value)
@@ -79,6 +88,9 @@ def _explain(error: jsonschema.ValidationError) -> list[str]:
     if error.validator == "required":
         missing = [key for key in schema["required"] if key not in error.instance]
         return [f"{f'{where}.{key}' if where else key}: missing; {_meaning(schema, key)}" for key in missing]
+    if error.validator == "uniqueItems":
+        counts = {repr(value): error.instance.count(value) for value in error.instance}
+        return [f"{where}: expected each once, found {name} {n} times." for name, n in counts.items() if n > 1]
     return [f"{where or 'the configuration'}: expected {_allowed(schema)}, found {error.instance!r}{_sense(schema)}"]
 
 
@@ -128,16 +140,110 @@ def _contradictions(config: dict[str, Any]) -> list[str]:
     if slides and not made and not Path(slides).is_file():
         lines.append(f"folds.slides: expected a CSV table with the columns id,slide, found no such file: {slides}")
     for name in config["submission"]["models"]:
-        if name not in config["models"]:
-            known = ", ".join(config["models"])
+        if name not in config["models"] and name not in config.get("classical", {}):
+            known = ", ".join([*config["models"], *config.get("classical", {})])
             lines.append(f"submission.models: {name!r} is none of the models. Known: {known}.")
+    lines += _classical_faults(config)
+    strayed = _search_references(config)
+    if strayed:
+        return lines + strayed
     for name in config["models"]:
-        settings = model_settings(config, name)
-        if settings["augment"]["mixup"] + settings["augment"]["cutmix"] > 1:
-            lines.append(f"models.{name}: augment.mixup and augment.cutmix are shares of the same tiles: at most 1.")
-        if settings["keep"] == "ema" and settings["ema"] == 0:
-            lines.append(f"models.{name}: keep: ema needs ema above 0, such as 0.999.")
+        lines += [f"models.{name}: {line}" for line in _model_contradictions(model_settings(config, name))]
+    for name in config.get("search", {}):
+        lines += [f"search.{name}.{line}" for line in _search_faults(config, name)]
     return lines
+
+
+def _classical_faults(config: dict[str, Any]) -> list[str]:
+    """Return names that are models already, and settings that a method lacks or does not have."""
+    lines = []
+    for name, settings in config.get("classical", {}).items():
+        if name in config["models"]:
+            lines.append(f"classical.{name}: a model of `models` has this name; give it another.")
+        wanted = CLASSICAL[settings["method"]]
+        for key in wanted - settings.keys():
+            lines.append(f"classical.{name}.{key}: missing; method: {settings['method']} needs it.")
+        for key in settings.keys() - wanted - {"method"}:
+            lines.append(f"classical.{name}.{key}: no setting of method: {settings['method']}; leave it out.")
+    return sorted(lines)
+
+
+def _model_contradictions(settings: dict[str, Any]) -> list[str]:
+    """Return what no schema can say of complete settings of a model."""
+    lines = []
+    if settings["augment"]["mixup"] + settings["augment"]["cutmix"] > 1:
+        lines.append("augment.mixup and augment.cutmix are shares of the same tiles: at most 1.")
+    if settings["keep"] == "ema" and settings["ema"] == 0:
+        lines.append("keep: ema needs ema above 0, such as 0.999.")
+    return lines + _network_faults(settings)
+
+
+def _network_faults(settings: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the network's name and with the weights that it starts from."""
+    name, weights = settings["network"]["name"], settings["network"].get("weights")
+    if wrong := network_names.fault(name):
+        return [wrong]
+    if name == "center32_3conv" and settings["crop"] != 32:
+        return ["crop: the network center32_3conv sees the central 32 × 32 pixels; set crop: 32."]
+    if weights is None:
+        return []
+    if name not in network_names.TORCHVISION:
+        return [f"network.weights: only a network of torchvision starts from a file, {name} does not; leave it out."]
+    if weights == "imagenet" and settings["normalisation"] != "imagenet":
+        return ["normalisation: weights of ImageNet expect its normalisation; set normalisation: imagenet."]
+    if weights not in ("none", "imagenet") and not Path(weights).is_file():
+        return [f"network.weights: expected none, imagenet or the path of a file, found no such file: {weights}"]
+    return []
+
+
+def _model_faults(settings: dict[str, Any]) -> list[str]:
+    """Return all that is wrong with complete settings of a model, each line with the setting's name in front."""
+    errors = _model_validator().iter_errors(settings)
+    return [line for error in errors for line in _explain(error)] or _model_contradictions(settings)
+
+
+@cache
+def _model_validator() -> jsonschema.Draft202012Validator:
+    """Return what compares complete settings of a model, in which no search is named any more, with the schema."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    model = {**schema["$defs"]["model"], "$defs": schema["$defs"]}
+    model["properties"] = {key: part for key, part in model["properties"].items() if key != "search"}
+    return jsonschema.Draft202012Validator(model)
+
+
+def _search_references(config: dict[str, Any]) -> list[str]:
+    """Return names of searches, and of models of searches, that lead nowhere or in a circle."""
+    searches, lines = config.get("search", {}), []
+    if "search" in config["train"]:
+        lines.append("train.search: only a model takes the settings of a search; write it under models.")
+    for name, own in config["models"].items():
+        if "search" in own and own["search"] not in searches:
+            known = f"Known: {', '.join(searches)}." if searches else "The section `search` is missing."
+            lines.append(f"models.{name}.search: {own['search']!r} is none of the searches. {known}")
+    for name, search in searches.items():
+        if search["model"] not in config["models"]:
+            known = ", ".join(config["models"])
+            lines.append(f"search.{name}.model: {search['model']!r} is none of the models. Known: {known}.")
+        elif "search" in config["models"][search["model"]]:
+            lines.append(f"search.{name}.model: {search['model']!r} takes its settings from a search; name another.")
+        if "search" in search.get("settings", {}):
+            lines.append(f"search.{name}.settings.search: no setting of a trial; leave it out.")
+    return lines
+
+
+def _search_faults(config: dict[str, Any], name: str) -> list[str]:
+    """Return what is wrong with a search; texts among its choices that stand for numbers become these."""
+    search, base = config["search"][name], _search_base(config, name)
+    lines = [
+        f"folds: expected folds from 0 to {config['folds']['count'] - 1}, found {fold!r}."
+        for fold in search["folds"]
+        if fold >= config["folds"]["count"]
+    ]
+    wrong = [f"settings.{line}" for line in _model_faults(base)]
+    if wrong:
+        return lines + wrong
+    read_choices(search, base, _model_faults)
+    return lines + space_faults(search, base, _model_faults)
 
 
 def _folder_faults(folder: str | None) -> list[str]:
@@ -157,20 +263,36 @@ def _folder_faults(folder: str | None) -> list[str]:
 def model_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the settings of one model: those of `train`, changed by its own.
 
-    A model that names another network takes none of the options of that of `train`.
+    A model that names another network takes none of the options of that of `train`. A model that names a search starts
+    from what the search's trials start from; what is best for it is known only once the trials are done.
     """
-    own, base = config["models"][name], config["train"]
-    if own.get("network", {}).get("name", base["network"]["name"]) != base["network"]["name"]:
-        base = {**base, "network": {}}
-    return merge(base, own)
+    own = config["models"][name]
+    return changed(_search_base(config, own["search"]) if "search" in own else config["train"], own)
 
 
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `changes` in their places, mappings merged key by key."""
-    merged = copy.deepcopy(base)
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = merge(merged[key], value)
-        else:
-            merged[key] = copy.deepcopy(value)
-    return merged
+def train_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the rule train knows of a model beforehand, to be made whole by `histo.settings.complete`.
+
+    All its settings, or, if it names a search, only its own.
+    """
+    own = config["models"][name]
+    return own if "search" in own else model_settings(config, name)
+
+
+def search_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the trials of a search depend on: base, space, sampler, seed, folds.
+
+    Not how many there are, nor how many are drawn at once.
+    """
+    search, base = config["search"][name], _search_base(config, name)
+    return {
+        "base": base,
+        "space": resolved_space(search, base, _model_faults),
+        **{key: search[key] for key in ("sampler", "seed", "folds")},
+    }
+
+
+def _search_base(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Complete settings that the trials of a search start from."""
+    search = config["search"][name]
+    return changed(model_settings(config, search["model"]), search.get("settings", {}))

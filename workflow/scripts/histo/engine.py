@@ -142,7 +142,7 @@ class Engine:
 
     def logits(self, tiles: Tiles, network: Network | None = None) -> np.ndarray:
         """Logits of all tiles in their order by the network as it is, or by `network`; float32 [N]."""
-        return infer(network or self.network, tiles, self.dtype)
+        return infer(network or self.network, tiles, self.dtype)[:, 0]
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -167,15 +167,16 @@ class Engine:
 
 @torch.inference_mode()
 def infer(network: Network, tiles: Tiles, dtype: torch.dtype, tta: str = "none") -> np.ndarray:
-    """Logits of all tiles in their order, float32 [N], averaged over the views of test-time augmentation: `none` 1,
-    `flips` 4 (as it is, mirrored left-right, top-bottom, both), `all` 8 flips and quarter turns."""
+    """Logits of all tiles in their order, float32 [N, views], one column for each view of test-time augmentation:
+    `none` 1, `flips` 4 (as it is, mirrored left-right, top-bottom, both), `all` 8 flips and quarter turns, of which the
+    first 4 are the flips and the first is the tile as it is."""
     network.eval()
     found = []
     for images, _, _ in tiles.batches(file_order(len(tiles), INFERENCE_BATCH)):
-        total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+        columns = []
         for view in VIEWS[tta]:
             batch = dihedral(images, view).permute(0, 3, 1, 2)
             with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-                total += network(batch).double()
-        found.append((total / len(VIEWS[tta])).float())
-    return torch.cat(found).cpu().numpy() if found else np.empty(0, dtype=np.float32)
+                columns.append(network(batch).float())
+        found.append(torch.stack(columns, dim=1))
+    return torch.cat(found).cpu().numpy() if found else np.empty((0, len(VIEWS[tta])), dtype=np.float32)

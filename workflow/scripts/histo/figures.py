@@ -90,6 +90,10 @@ class Axis:
         # Counts that hang below an axis are counts all the same.
         return [(tick, f"{abs(tick) if self.whole else tick:,.{decimals}f}") for tick in ticks]
 
+    def share(self, value: float) -> float:
+        """Return where a value lies, from 0 at the low end to 1 at the high one."""
+        return (value - self.low) / (self.high - self.low)
+
     @classmethod
     def around(cls, label: str, values: Sequence[float], limit: float = math.inf) -> "Axis":
         """Return an axis that holds all values with some air, and nothing above `limit`."""
@@ -130,7 +134,7 @@ class Interval:
     points: Sequence[float]
 
 
-class _Canvas:
+class Canvas:
     """Plotting area with axes, to which marks are added in data units."""
 
     def __init__(self, x: Axis, y: Axis, height: int = HEIGHT) -> None:
@@ -138,12 +142,10 @@ class _Canvas:
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:
-        share = (value - self.x_axis.low) / (self.x_axis.high - self.x_axis.low)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + self.x_axis.share(value) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: float) -> float:
-        share = (value - self.y_axis.low) / (self.y_axis.high - self.y_axis.low)
-        return round(self.height - BOTTOM - share * (self.height - BOTTOM - TOP), 1)
+        return round(self.height - BOTTOM - self.y_axis.share(value) * (self.height - BOTTOM - TOP), 1)
 
     def add(self, markup: str) -> None:
         self.parts.append(markup)
@@ -184,7 +186,7 @@ class _Canvas:
         )
 
 
-def _legend(entries: list[tuple[str, str]]) -> str:
+def legend_list(entries: list[tuple[str, str]]) -> str:
     """entries: name and the mark's SVG, in a box of 22 × 10."""
     items = (
         f'<li><svg viewBox="0 0 22 10" aria-hidden="true">{mark}</svg>{escape(name)}</li>' for name, mark in entries
@@ -194,7 +196,7 @@ def _legend(entries: list[tuple[str, str]]) -> str:
 
 def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, description: str, diagonal: bool = False) -> Markup:
     """Return a chart of lines; diagonal: with the line of equal values, as a guide."""
-    canvas = _Canvas(x, y)
+    canvas = Canvas(x, y)
     canvas.y_axis_marks()
     if diagonal:
         canvas.segment("guide", canvas.x(x.low), canvas.y(y.low), canvas.x(x.high), canvas.y(y.high))
@@ -202,7 +204,7 @@ def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, description:
         canvas.path(line)
     canvas.x_axis_marks()
     marks = [(line.name, f'<line class="{line.style}" x1="0" y1="5" x2="22" y2="5"/>') for line in lines]
-    return canvas.figure(title, description, _legend(marks))
+    return canvas.figure(title, description, legend_list(marks))
 
 
 def histogram(
@@ -221,7 +223,7 @@ def histogram(
     """
     high = 1.06 * max(*above[1], 1)
     low = -1.06 * max(*below[1], 1) if below else 0
-    canvas = _Canvas(Axis(x_label, edges[0], edges[-1]), Axis(unit, low, high, whole=True))
+    canvas = Canvas(Axis(x_label, edges[0], edges[-1]), Axis(unit, low, high, whole=True))
     canvas.y_axis_marks()
     zero = canvas.y(0)
     series = [above] if below is None else [above, below]
@@ -239,13 +241,13 @@ def histogram(
         canvas.segment("guide", canvas.x(guide), TOP, canvas.x(guide), canvas.height - BOTTOM)
     canvas.x_axis_marks()
     marks = [(name, f'<rect class="fill-{tone}" x="6" width="10" height="10" rx="2"/>') for name, _, tone in series]
-    return canvas.figure(title, description, _legend(marks) if below else "")
+    return canvas.figure(title, description, legend_list(marks) if below else "")
 
 
 def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: str) -> Markup:
     """Return one row per entry: value as a dot, interval as a bar, single values as ticks."""
     row_height = 46
-    canvas = _Canvas(x, Axis("", 0, 1), height=TOP + BOTTOM + row_height * len(rows))
+    canvas = Canvas(x, Axis("", 0, 1), height=TOP + BOTTOM + row_height * len(rows))
     bottom = canvas.height - BOTTOM
     for tick in x.ticks():
         canvas.segment("grid", canvas.x(tick), TOP, canvas.x(tick), bottom)
@@ -265,7 +267,7 @@ def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: s
          '<circle class="fill-0" cx="11" cy="5" r="4.5"/>'),
         ("single folds", '<line class="stroke-1" stroke-width="2" x1="11" y1="0" x2="11" y2="10"/>'),
     ]  # fmt: skip
-    return canvas.figure(title, description, _legend(marks))
+    return canvas.figure(title, description, legend_list(marks))
 
 
 def sprite(images: np.ndarray) -> bytes:

@@ -1,9 +1,10 @@
 """Networks: from tiles to one logit each, normalisation included.
 
 Every network is a `Network`: a centre crop and a normalisation, which are part of the module and of its state dict, so
-that training and test tiles cannot be treated differently, around a body that `BODIES` names.
+that training and test tiles cannot be treated differently, around a body that `BODIES` or torchvision names.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histo import published, torchvision_networks
 from histo.equivariant import p4m_residual
 from histo.errors import InputError
+from histo.network_names import TORCHVISION, fault
 from histo.tiles import CENTRE, SIDE
 
 # Per-channel mean and standard deviation of the PatchCamelyon training tiles, in 0..1. Training replaces them with
@@ -114,27 +117,31 @@ def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module
     return nn.Sequential(*layers)
 
 
-BODIES: dict[str, Callable[..., nn.Module]] = {"p4m_residual": p4m_residual, "residual": residual}
+# Another one is also named in histo/network_names.py.
+BODIES: dict[str, Callable[..., nn.Module]] = {
+    "p4m_residual": p4m_residual,
+    "residual": residual,
+    **published.BODIES,
+}
 
 
 def build(settings: dict[str, Any], crop: int) -> Network:
     """Build the network `settings["name"]` for a centre crop of `crop` pixels; the other settings go to its body.
 
-    Raises InputError for a name that is not in BODIES and for settings that the network does not have.
+    Raises InputError for a name that is neither in BODIES nor one of torchvision's, for settings that the network does
+    not have and for a crop that it cannot take. Weights are random; `torchvision_networks.load` reads others.
     """
     if not CENTRE <= crop <= SIDE:
         raise InputError(f"crop: expected {CENTRE} to {SIDE} pixels, found {crop}.")
     options = {key: value for key, value in settings.items() if key != "name"}
-    try:
-        body = BODIES[settings["name"]]
-    except KeyError:
-        raise InputError(
-            f"network.name: expected one of {', '.join(BODIES)}, found {settings.get('name')!r}."
-        ) from None
+    name = settings.get("name")
+    if wrong := fault(name):
+        raise InputError(wrong)
+    body = functools.partial(torchvision_networks.body, name) if name in TORCHVISION else BODIES[name]
     try:
         made = body(crop, **options)
     except TypeError as error:
-        raise InputError(f"network {settings['name']}: settings do not fit ({error}).") from None
+        raise InputError(f"network {name}: settings do not fit ({error}).") from None
     return Network(made, crop).to(memory_format=torch.channels_last)
 
 

@@ -10,7 +10,7 @@ from histo.errors import InputError
 
 
 def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
-    """Join out-of-fold predictions with the folds table: id, label, fold, logit, probability, sorted by id.
+    """Join out-of-fold predictions with the folds table: `tables.PREDICTIONS` and label, sorted by id.
 
     InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
     """
@@ -23,13 +23,13 @@ def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
             f"{predictions[0].parent.parent}: expected one out-of-fold prediction for each of {len(folds)} training "
             f"tiles, found {len(frame)}; tile {name} is the first that differs. Run `predict` again."
         )
-    return joined.sort_values("id", ignore_index=True)[["id", "label", "fold", "logit", "probability"]]
+    return joined.sort_values("id", ignore_index=True)[["label", *tables.PREDICTIONS.names]]
 
 
-def mean_of_folds(predictions: list[Path]) -> pd.DataFrame:
-    """Average the test probabilities of the networks of all folds: id, probability, sorted by id.
+def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of the test tiles, sorted [N], and their probabilities by each network, float64 [networks, N].
 
-    InputError unless all of them predict the same tiles, each once.
+    predictions: a file per network. InputError unless all of them predict the same tiles, each once.
     """
     frames = [tables.read(path, tables.PREDICTIONS).sort_values("id") for path in predictions]
     ids = frames[0]["id"].to_numpy()
@@ -38,5 +38,4 @@ def mean_of_folds(predictions: list[Path]) -> pd.DataFrame:
             raise InputError(
                 f"{path}: expected the {len(ids)} test tiles of {predictions[0]}, found others. Run again."
             )
-    probability = np.mean([frame["probability"].to_numpy() for frame in frames], axis=0)
-    return pd.DataFrame({"id": ids, "probability": probability})
+    return ids, np.stack([frame["probability"].to_numpy() for frame in frames])

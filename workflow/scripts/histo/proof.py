@@ -27,6 +27,11 @@ def file_md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def crc_faults(path: Path, entries: list[zipfile.ZipInfo], pool: ThreadPoolExecutor) -> list[str]:
     """What is wrong with which entry. zlib works outside Python's lock, so that threads share the work."""
     entries = sorted(entries, key=lambda entry: entry.header_offset)

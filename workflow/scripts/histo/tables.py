@@ -100,8 +100,16 @@ FOLDS = pa.schema(
         ("fold", pa.int16()),
     ]
 )
-PREDICTIONS = pa.schema(
+PROBABILITIES = pa.schema(
     [("id", pa.string()), ("fold", pa.int16()), ("logit", pa.float32()), ("probability", pa.float64())]
+)
+# Of one network, with what other test-time augmentation would have given; null where it was not computed.
+PREDICTIONS = pa.schema(
+    [
+        *PROBABILITIES,
+        ("logit_none", pa.float32()),  # of the tile as it is
+        ("logit_flips", pa.float32()),  # of its four flips, averaged as `logit` is
+    ]
 )
 
 

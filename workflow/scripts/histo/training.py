@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from histo import augment, checkpoints, tables
+from histo import augment, checkpoints, tables, torchvision_networks
 from histo.batches import Tiles, epoch_order
 from histo.devices import device as claim_device
 from histo.engine import Engine, learning_rate, loss
-from histo.errors import InputError
+from histo.errors import DivergedError, InputError
 from histo.files import whole, write_json
 from histo.metrics import auc
 from histo.networks import IMAGENET_MEAN, IMAGENET_STD, build
+from histo.proof import file_sha256
 from histo.resume import ResumeFile, fingerprint
 from histo.shards import open_shards
 
@@ -95,9 +96,9 @@ def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: dict[str, 
     return float(loss(torch.from_numpy(logits), torch.tensor(labels, dtype=torch.float32), settings))
 
 
-def diverged(what: str, epoch: int, step: int, settings: dict[str, Any]) -> str:
+def diverged(what: str, epoch: int, step: int, settings: dict[str, Any]) -> DivergedError:
     """What to tell the user when numbers are not finite any more."""
-    return (
+    return DivergedError(
         f"The {what} not finite at epoch {epoch}, step {step}. Lower learning_rate (now {settings['learning_rate']}), "
         f"set gradient_clip to 1 (now {settings['gradient_clip']}) or set precision: float32 (now "
         f"{settings['precision']})."
@@ -118,14 +119,14 @@ class Losses:
             self.fetch()
 
     def fetch(self) -> None:
-        """Add up what waits; InputError at the first loss that is not finite."""
+        """Add up what waits; DivergedError at the first loss that is not finite."""
         waiting, self.waiting = self.waiting, []
         if not waiting:
             return
         values = torch.stack([value for _, _, value in waiting]).double().cpu()
         for (epoch, step, _), value in zip(waiting, values.tolist(), strict=True):
             if not np.isfinite(value):
-                raise InputError(diverged("loss is", epoch, step, self.settings))
+                raise diverged("loss is", epoch, step, self.settings)
             self.total += value
 
 
@@ -141,18 +142,25 @@ def train(
     code: dict[str, str],
     threads: int,
     resume_path: str | Path,
+    weights_in: str | None = None,
 ) -> None:
     """Train, validate after each epoch, write weights, history and figures (JSON: parameters, device, precision).
 
-    shards: of training tiles; settings: of one model, complete; code: fingerprint that goes into the weights file.
-    Raises InputError for unusable input, contradicting settings and a loss that is not finite. On SIGTERM it saves and
-    raises SystemExit(143).
+    shards: of training tiles; settings: of one model, complete; code: fingerprint that goes into the weights file;
+    weights_in: file that the network starts from, see torchvision_networks.load.
+    Raises InputError for unusable input and contradicting settings, DivergedError for a loss that is not finite. On
+    SIGTERM it saves and raises SystemExit(143).
     """
     check(settings)
+    weights = settings["network"].get("weights", "none")
+    if weights != "none" and weights_in is None:
+        raise InputError(f"network.weights: {weights} is asked for, and no file was given to start from.")
     opened = open_shards(shards, "train")
-    table = tables.read(folds, tables.FOLDS)
+    table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = select(table, fold)
     identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
+    if weights_in:
+        identity["weights_in"] = file_sha256(Path(weights_in))
     resume = ResumeFile(resume_path, identity)
 
     with termination() as terminated, claim_device(threads) as device:
@@ -160,6 +168,8 @@ def train(
         validation = Tiles(opened, validation_rows, device)
         torch.manual_seed(settings["seed"])
         network = build(settings["network"], settings["crop"])
+        if weights_in:
+            torchvision_networks.load(network, settings["network"], settings["crop"], weights_in)
         mean, std = normalisation(training, settings)
         network.set_normalisation(mean, std)
         batches = len(epoch_order(len(training), settings["batch_size"], settings["seed"], 0))
@@ -234,7 +244,7 @@ def train(
             shown = engine.ema if settings["keep"] == "ema" else engine.network
             logits = engine.logits(validation, shown)
             if not np.isfinite(logits).all():
-                raise InputError(diverged("logits are", epoch, batches, settings))
+                raise diverged("logits are", epoch, batches, settings)
             area = float(auc(validation.labels, logits))
             miss = validation_loss(logits, validation.labels, settings)
             score = area if settings["watch"] == "auc" else -miss

@@ -1,10 +1,10 @@
 """Receiving a large file: resumed after any interruption, and given its name only when it is proven.
 
 What is received lies in `<file>.download/`, which no rule declares, so that it outlives a failed job: the bytes, and
-the identity (ETag or date, or the MD5 where that is known beforehand, and size) of the file they are part of. Bytes are
-only ever added to when the server still offers that same file. After success the folder keeps a hard link to the file
-where the file system has such: when Snakemake deletes the file to run the rule again, nothing needs to be transferred a
-second time.
+the identity (ETag or date, or the digest where that is known beforehand, and size) of the file they are part of. Bytes
+are only ever added to when the server still offers that same file. After success the folder keeps a hard link to the
+file where the file system has such: when Snakemake deletes the file to run the rule again, nothing needs to be
+transferred a second time.
 """
 
 import contextlib
@@ -43,11 +43,11 @@ class Origin:
     connect: asks for the whole file, each time anew, since addresses expire; returns the answer with its body unread;
         Unreachable where the same request may succeed later.
     host, page: whose storage it is, and what to open in a browser to see whether it can be reached.
-    noun, kind, begins: what the file is in messages ("archive", "zip archive"), and its first bytes.
+    noun, kind, begins: what the file is in messages ("archive", "zip archive"), and its possible first bytes.
     seems_whole: whether a file has its end; asked when the storage does not tell the size.
     later: bytes that the chain will write for each byte of the file.
-    md5: of the file, hexadecimal, where it is known beforehand: it then identifies the file instead of the server's
-        ETag or date.
+    digest: of the file ("MD5 1571f5…"), where it is known beforehand: it then identifies the file instead of the
+        server's ETag or date.
     """
 
     connect: Callable[[], requests.Response]
@@ -55,10 +55,10 @@ class Origin:
     page: str
     noun: str
     kind: str
-    begins: bytes
+    begins: bytes | tuple[bytes, ...]
     seems_whole: Callable[[Path], bool]
     later: float
-    md5: str | None = None
+    digest: str | None = None
 
 
 def fetch(target: Path, origin: Origin, results: Path, prove: Callable[["Part"], None]) -> None:
@@ -104,7 +104,7 @@ class Identity:
         length = None if headers.get("Content-Encoding", "identity") != "identity" else headers.get("Content-Length")
         etag = headers.get("ETag")
         strong = etag if etag and not etag.startswith("W/") else None
-        validator = f"MD5 {origin.md5}" if origin.md5 else strong or headers.get("Last-Modified")
+        validator = origin.digest or strong or headers.get("Last-Modified")
         return cls(int(length) if length else None, validator)
 
 
@@ -179,7 +179,7 @@ class Part:
 
 def transfer(origin: Origin, part: Part, results: Path) -> None:
     """Receive the file into `part`, in as many connections as it takes."""
-    if origin.md5 and part.identity.validator == f"MD5 {origin.md5}" and part.is_complete(origin):
+    if origin.digest and part.identity.validator == origin.digest and part.is_complete(origin):
         log.info("nothing to transfer: all %s are here already", size_text(part.received))
         return
     started, fruitless, reached = part.received, 0, False
@@ -238,7 +238,7 @@ def rest_of(first: requests.Response, origin: Origin, part: Part) -> requests.Re
     """Ask the same address for the bytes not yet here; the storage sends the whole file when it is another by now."""
     headers = dict(first.request.headers)
     headers |= {"Range": f"bytes={part.received}-", "Accept-Encoding": "identity"}
-    if not origin.md5:
+    if not origin.digest:
         headers["If-Range"] = part.identity.validator
     try:
         response = requests.request(

@@ -1,0 +1,112 @@
+"""ImageNet weights from a server on loopback: proven by the digits in their name, or one error that says what to do."""
+
+import hashlib
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import histo.transfer
+from chain import snakemake
+from file_server import FileServer
+from histo.errors import InputError
+from weights import weights
+
+
+def made() -> bytes:
+    """A state dict as torch.save writes it, 330 kB of random numbers."""
+    buffer = io.BytesIO()
+    torch.manual_seed(1)
+    torch.save(nn.Linear(256, 320).state_dict(), buffer)
+    return buffer.getvalue()
+
+
+CONTENT = made()
+NAME = f"mobilenet_v3_small-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[FileServer]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(histo.transfer, "PAUSE", 0.01)
+    with FileServer({NAME: CONTENT}) as running:
+        yield running
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "resources" / "weights" / NAME
+
+
+def test_fetched_once(server, file):
+    weights(file, address=server.address + "/")
+    assert file.read_bytes() == CONTENT and server.requests == [(NAME, None)]
+    file.unlink()  # as Snakemake does before it runs a rule again
+    weights(file, address="http://127.0.0.1:9")  # nobody is there, and need not be
+    assert file.read_bytes() == CONTENT
+
+
+def test_a_cut_transfer_goes_on(server, file):
+    server.cut_after = [200_000]
+    weights(file, address=server.address)
+    assert file.read_bytes() == CONTENT
+    assert server.requests[-1] == (NAME, f"bytes={200_000 // 65536 * 65536}-")
+
+
+def test_files_of_before_torch_1_6_count_too(server, tmp_path):
+    old = b"\x80\x02" + random.Random(1).randbytes(1000)
+    name = f"resnet18-{hashlib.sha256(old).hexdigest()[:10]}.pth"
+    server.files[name] = old
+    weights(tmp_path / name, address=server.address)
+    assert (tmp_path / name).read_bytes() == old
+
+
+def test_another_content_than_the_name_says(server, file):
+    other = CONTENT[:-1] + b"?"
+    server.files[NAME] = other
+    says = rf"SHA-256 {hashlib.sha256(other).hexdigest()}, its name says {NAME[-12:-4]}… .*Or fetch"
+    with pytest.raises(InputError, match=says.replace("… ", r"….*")):
+        weights(file, address=server.address)
+    assert not file.exists()
+    server.files[NAME] = CONTENT
+    weights(file, address=server.address)
+    assert file.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"files": {}}, r"answers HTTP 404\. Check `weights\.address`"),
+        ({"files": {NAME: b"<html>sign in</html>"}}, "storage sent no file of weights"),
+        ({"status": [(503, {})]}, r"HTTP 503"),
+    ],
+)
+def test_a_server_that_does_not_have_it(server, file, fault, says):
+    for name, value in fault.items():
+        setattr(server, name, value)
+    with pytest.raises(InputError, match=says):
+        weights(file, address=server.address)
+    assert not file.exists()
+
+
+def test_nobody_answers(file, server):
+    with pytest.raises(InputError) as error:
+        weights(file, address="http://127.0.0.1:9")
+    text = str(error.value)
+    assert "127.0.0.1 cannot be reached" in text
+    assert f"fetch http://127.0.0.1:9/{NAME} on another machine and put it at {file}" in text
+    assert "set network.weights to the path of a file that you have, or to none" in text
+
+
+@pytest.mark.slow
+def test_the_rule(server, tmp_path):
+    """Through the workflow: a mirror by a setting, the file in its place for all data sets."""
+    target = f"resources/weights/{NAME}"
+    done = snakemake(tmp_path, target, f"weights={{address: '{server.address}'}}")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / target).read_bytes() == CONTENT

@@ -1,0 +1,50 @@
+# From shards and folds to probabilities of models that are no networks, one job for each model and fold.
+#
+# Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet
+# Makes:  features/{split}-{shard}.parquet   statistics of colour and texture of each tile
+#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   probabilities for the fold and for the test tiles
+
+
+rule features:
+    input:
+        result(f"{TILES}/{{split}}-{{shard}}.h5"),
+    output:
+        result("features/{split}-{shard}.parquet"),
+    log:
+        log_of("features", "{split}-{shard}"),
+    benchmark:
+        times_of("features", "{split}-{shard}")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_version("features"),
+    script:
+        "../scripts/features.py"
+
+
+rule classical:
+    input:
+        train_features=shards_of("features", "parquet", ["train"]),
+        test_features=shards_of("features", "parquet", ["test"]),
+        folds=result("folds.parquet"),
+        tiles=result("tiles.parquet"),
+    output:
+        oof=result("predict/{model}/fold-{fold}/oof.parquet"),
+        test=result("predict/{model}/fold-{fold}/test.parquet"),
+    log:
+        log_of("classical", "{model}/fold-{fold}"),
+    benchmark:
+        times_of("classical", "{model}/fold-{fold}")
+    wildcard_constraints:
+        model=any_of(CLASSICAL),
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        settings=lambda wildcards: CLASSICAL[wildcards.model],
+        code=code_version("classical"),
+    script:
+        "../scripts/classical.py"

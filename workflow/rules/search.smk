@@ -1,0 +1,62 @@
+# Searching for the settings of a model, one job for each trial.
+#
+# Needs:  pack/*.h5 or stain/*.h5, folds.parquet, section `search` of the configuration; resources/weights/* for networks
+#         that start from ImageNet weights
+# Makes:  search/{search}/trial-{trial}.json   what was drawn, and what it is worth
+#         search/{search}/best.yaml            settings of the best trial, which the rule train reads
+#         search/{search}/trials.csv, trials.html   all trials, as a table and as a page with pictures
+
+
+wildcard_constraints:
+    search=any_of(SEARCHES),
+    trial=r"\d{3}",
+
+
+rule search_trial:
+    input:
+        shards=shards_of(TILES, "h5", ["train"]),
+        folds=result("folds.parquet"),
+        weights=lambda wildcards: initial_weights(SEARCH_SETTINGS[wildcards.search]["base"]),
+        earlier=lambda wildcards: earlier_trials(wildcards.search, int(wildcards.trial)),
+    output:
+        result("search/{search}/trial-{trial}.json"),
+    log:
+        log_of("search_trial", "{search}/trial-{trial}"),
+    benchmark:
+        times_of("search_trial", "{search}/trial-{trial}")
+    conda:
+        ENVIRONMENT
+    threads: 16
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=720,
+    params:
+        # Without the number of trials: more of them leave those that are done as they are.
+        settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],
+        code=code_version("search_trial"),
+    script:
+        "../scripts/search_trial.py"
+
+
+rule search_best:
+    input:
+        template=workflow.source_path("../report/search.html.j2"),
+        layout=workflow.source_path("../report/page.html.j2"),
+        trials=lambda wildcards: first_trials(wildcards.search, SEARCHES[wildcards.search]["trials"]),
+    output:
+        best=result("search/{search}/best.yaml"),
+        table=result("search/{search}/trials.csv"),
+        page=result("search/{search}/trials.html"),
+    log:
+        log_of("search_best", "{search}"),
+    benchmark:
+        times_of("search_best", "{search}")
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],
+        dataset={key: config["dataset"][key] for key in ("name", "source")},
+        code={stage: code_version(stage) for stage in ("search_trial", "search_best")},
+    script:
+        "../scripts/search_best.py"

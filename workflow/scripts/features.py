@@ -1,0 +1,34 @@
+"""Statistics of colour and texture of the tiles of one shard, for the models of the section `classical`.
+
+A stage of its own, since reading and measuring the tiles takes longer than fitting any of these models to the table.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from histo import tables
+from histo.features import NAMES, SCHEMA, features
+from histo.shards import Shard
+
+
+def measure(shard: Path, output: Path) -> None:
+    """Write one row per tile of the shard (`histo.features.SCHEMA`), sorted by id."""
+    start = time.perf_counter()
+    tiles = Shard(shard)
+    values = [np.empty((0, len(NAMES)), np.float32), *(features(batch) for batch in tiles.batches())]
+    frame = pd.DataFrame(np.concatenate(values), columns=list(NAMES))
+    frame.insert(0, "id", tiles.ids)
+    tables.write(frame.sort_values("id", ignore_index=True), output, SCHEMA)
+    seconds = max(time.perf_counter() - start, 1e-9)
+    logging.info("%d statistics of %d tiles, %.0f tiles/s", len(NAMES), len(tiles), len(tiles) / seconds)
+
+
+if __name__ == "__main__":
+    from histo import run
+
+    run.start(snakemake)  # noqa: F821
+    measure(Path(snakemake.input[0]), Path(snakemake.output[0]))  # noqa: F821

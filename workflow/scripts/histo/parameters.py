@@ -1,0 +1,44 @@
+"""How large networks are: `make networks` prints name, parameters and how many of them train, one network a line.
+
+All that a network learns counts, running means and variances of batch normalisation included, which are learnt but not
+trained; so does Keras, in which the published networks were made.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from histo.networks import BODIES, build
+from histo.tiles import CENTRE, SIDE
+
+CONFIG = Path(__file__).resolve().parent.parent.parent.parent / "config" / "config.yaml"
+EXAMPLES = ("densenet121", "resnet34")  # of torchvision's, those that public attempts used
+
+
+def count(body: nn.Module) -> tuple[int, int]:
+    """(parameters, of which trainable)."""
+    running = sum(b.numel() for name, b in body.named_buffers() if name.endswith(("running_mean", "running_var")))
+    parameters = list(body.parameters())
+    return running + sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def complete(name: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the network `name`: what it cannot be built without comes from `defaults`."""
+    wanted = inspect.signature(BODIES[name]).parameters.values() if name in BODIES else []
+    needed = [option.name for option in wanted if option.kind is option.KEYWORD_ONLY and option.default is option.empty]
+    return {"name": name, **{option: defaults[option] for option in needed}}
+
+
+def main() -> None:
+    defaults = yaml.safe_load(CONFIG.read_text())["train"]["network"]
+    for name in (*BODIES, *EXAMPLES):
+        crop = CENTRE if name == "center32_3conv" else SIDE
+        total, trainable = count(build(complete(name, defaults), crop).body)
+        print(f"{name:<16} {total:>11,} {trainable:>11,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Write the shard again with all tiles in the colours of the reference (histo/stain.py).
+
+A stage of its own after `pack`: what compares pixels (ids, overlaps, the audit's pictures) reads the original shards,
+what learns and predicts reads these, of both splits alike. Without a method there is no such stage.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+from histo.shards import Shard, write_shard
+from histo.stain import normalise
+
+
+def stain(shard: Path, output: Path, *, code: str) -> None:
+    """Write the normalised tiles of `shard` under the same ids and in the same order."""
+    start = time.perf_counter()
+    tiles = Shard(shard)
+    write_shard(
+        output,
+        split=tiles.split,
+        number=tiles.number,
+        ids=tiles.ids,
+        labels=tiles.labels,
+        batches=(normalise(batch) for batch in tiles.batches()),
+        code=code,
+    )
+    seconds = max(time.perf_counter() - start, 1e-9)
+    logging.info("%d tiles, %.0f tiles/s", len(tiles), len(tiles) / seconds)
+
+
+if __name__ == "__main__":
+    from histo import run
+
+    run.start(snakemake)  # noqa: F821
+    stain(
+        Path(snakemake.input[0]),  # noqa: F821
+        Path(snakemake.output[0]),  # noqa: F821
+        code=snakemake.params.code["stain.py"],  # noqa: F821
+    )
