@@ -17,9 +17,10 @@ from histo import tables
 from histo.errors import InputError
 from histo.figures import sprite
 from histo.files import read_json, write_json
+from histo.report_results import calibration, gains_table, most_wrong
 from histo.shards import open_shards, write_shard
 from html_page import Page
-from report import Results, calibration, gains_table, most_wrong, read_times, settings_table
+from report import Results, read_times, settings_table
 from submission_csv import submission_csv
 
 TEMPLATE = Path(module.__file__).parent.parent / "report" / "report.html.j2"
