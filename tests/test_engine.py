@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from histo.engine import Engine, infer, learning_rate, loss, optimiser, precisio
 from histo.errors import InputError
 from histo.networks import build, dihedral
 from histo.shards import open_shards
-from training import make_split, settings
+from training import images, make_split, settings
 
 CPU = torch.device("cpu")
 
@@ -179,3 +180,19 @@ def test_adam_decays_through_the_gradient_and_adamw_apart_from_it():
     # Adam's first step is the learning rate in the direction of the decay; AdamW shrinks by lr × decay, no biases.
     assert moved["adam"] == pytest.approx((1.9, 1.9))
     assert moved["adamw"] == pytest.approx((1.9, 2.0))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_network_takes_the_same_steps():
+    tiles = torch.from_numpy(images(16)).permute(0, 3, 1, 2)[..., :32, :32]
+    labels = (torch.arange(16) % 2).float()
+    losses = {}
+    for compiled in (False, True):
+        options = {"name": "p4m_residual", "width": 8, "blocks": 1, "hidden": 8, "dropout": 0.0}
+        chosen = settings(network=options, compile=compiled)
+        torch.manual_seed(0)
+        engine = Engine(build(options, 32), chosen, torch.device("cpu"), 10)
+        losses[compiled] = [engine.train_step(tiles, labels).item() for _ in range(4)]
+    assert losses[True] == pytest.approx(losses[False], abs=1e-4)
+    assert losses[True][3] < losses[True][0] - 0.01
