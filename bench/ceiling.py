@@ -19,6 +19,7 @@ from torchvision.models import densenet121, resnet34
 from histo import augment
 from histo.batches import Tiles, epoch_order
 from histo.engine import Engine
+from histo.equivariant import p4m_residual
 from histo.networks import Network, residual
 from histo.tiles import SIDE
 from histo.training import Losses
@@ -32,8 +33,8 @@ ALL: dict[str, Any] = {
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
     "crop": SIDE, "seed": SEED, "optimiser": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05,
-    "schedule": "one_cycle", "warmup": 0.25,
-    "gradient_clip": 1.0, "ema": 0.0, "label_smoothing": 0.0, "positive_weight": 1.0, "focal_gamma": 0.0,
+    "schedule": "one_cycle", "warmup": 0.25, "gradient_clip": 1.0, "ema": 0.0,
+    "label_smoothing": 0.0, "positive_weight": 1.0, "focal_gamma": 0.0,
     "precision": "auto", "compile": False, "augment": ALL,
 }  # fmt: skip
 
@@ -55,6 +56,7 @@ def plain(convolutions: int, normalised: bool) -> nn.Module:
 
 
 BODIES: dict[str, Callable[[], nn.Module]] = {
+    "p4m_residual": lambda: p4m_residual(SIDE, width=32, blocks=2, hidden=128, dropout=0.0),
     "residual": lambda: residual(SIDE, width=32, blocks=2, dropout=0.0),
     "densenet121": lambda: densenet121(weights=None, num_classes=1),
     "resnet34": lambda: resnet34(weights=None, num_classes=1),

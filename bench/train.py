@@ -12,7 +12,11 @@ from ceiling import Race
 from forms import Forms
 from measure import Report, arguments, cores, machine, paired, spread
 
-NETWORKS = {"residual": ("residual CNN, width 32", 128), "densenet121": ("DenseNet-121", 32)}  # name, batch size
+NETWORKS = {  # name, batch size
+    "p4m_residual": ("p4m residual CNN, width 32", 64),
+    "residual": ("residual CNN, width 32", 128),
+    "densenet121": ("DenseNet-121", 32),
+}
 
 
 def main() -> None:
