@@ -89,10 +89,18 @@ def test_logits_of_unanimous_trees_are_finite():
     assert found == pytest.approx([-np.log(39), np.log(39)])  # half a tree of 20 against 19.5
 
 
-def test_unusable_input_is_explained(made):
-    with pytest.raises(InputError, match="expected tiles of fold 7"):
+def test_unusable_input_is_explained(made, tmp_path):
+    with pytest.raises(InputError, match="expected tiles of both labels in fold 7, found 0 tiles"):
         run(made, REGRESSION, fold=7)
     folder, train, test = made
+    one_class = tables.read(folder / "folds.parquet", tables.FOLDS).assign(fold=lambda frame: frame["label"])
+    tables.write(one_class, tmp_path / "folds.parquet", tables.FOLDS)
+    outputs = [tmp_path / "oof.parquet", tmp_path / "test.parquet"]
+    with pytest.raises(InputError, match=r"both labels in fold 1, found 33 tiles of the labels \[1\]"):
+        classical(
+            train, test, tmp_path / "folds.parquet", folder / "tiles.parquet", *outputs,
+            fold=1, settings=REGRESSION, threads=1,
+        )  # fmt: skip
     with pytest.raises(InputError, match=r"expected statistics of 66 tiles, found none of 26, train-1-000 the first"):
         run((folder, train[:1], test), REGRESSION)
 

@@ -11,6 +11,7 @@ from histo.scatter import Dots, LogAxis, NamedAxis, scatter_chart
 def test_marks_of_a_logarithmic_axis():
     assert [text for _, text in LogAxis("", 1e-4, 1e-2).marks()] == ["0.0001", "0.001", "0.01"]
     assert [text for _, text in LogAxis("", 0.004, 0.06).marks()] == ["0.005", "0.01", "0.02", "0.05"]
+    assert [text for _, text in LogAxis("", 0.0028, 0.0046).marks()] == ["0.003", "0.0035", "0.004", "0.0045"]
 
 
 def test_equal_factors_are_equal_distances():

@@ -202,6 +202,17 @@ class TestSettings:
             "network.dropout": {"low": 0, "high": 0.5, "whole": False, "log": False, "step": 0.25},
         }
 
+    def test_whole_numbers_may_be_written_with_a_point(self):
+        space = {"batch_size": {"low": 32.0, "high": 64.0, "step": 16.0}, "ema": {"low": 0.0, "high": 0.5}}
+        config = config_with({"space": space})
+        check(config)
+        found = search_settings(config, "fine")["space"]
+        assert found["batch_size"] == {"low": 32, "high": 64, "whole": True, "log": False, "step": 16}
+        assert all(isinstance(found["batch_size"][key], int) for key in ("low", "high", "step"))
+        assert found["ema"]["whole"] is False
+        drawn = draw(found, sampler="random", seed=1, trial=1, earlier=[])
+        assert isinstance(drawn["batch_size"], int)
+
     def test_texts_of_the_command_line(self):
         space = {"learning_rate": {"choices": ["1e-2", "1e-3", 0.5]}, "network.dropout": {"low": "0", "high": "5e-1"}}
         config = config_with()
@@ -226,6 +237,20 @@ class TestSettings:
             ({"space": {"learnin_rate": {"low": 0, "high": 1}}}, "learnin_rate: no such setting; did you mean 'l"),
             ({"space": {"search": {"choices": ["fine"]}}}, "search.fine.space.search: no such setting"),
             ({"space": {"network.name": {"choices": ["residual"]}}}, "space.network.name: not to be searched"),
+            ({"space": {"network": {"choices": [{"name": "resnet18"}]}}}, "space.network: not to be searched"),
+            ({"space": {"network.hidden": {"low": 8, "high": 64}}}, "space.network: residual has the options width"),
+            ({"space": {"batch_size": {"low": 32.0, "high": 64.5}}}, "batch_size: expected a whole number from 2"),
+            (
+                {"space": {"augment.mixup": {"low": 0, "high": 0.6}, "augment.cutmix": {"low": 0, "high": 0.6}}},
+                "space: augment.mixup 0.6 with augment.cutmix 0.6: augment.mixup and augment.cutmix are shares",
+            ),
+            (
+                {
+                    "settings": {"ema": 0.9},
+                    "space": {"keep": {"choices": ["last", "ema"]}, "ema": {"choices": [0, 0.99]}},
+                },
+                "space: keep ema with ema 0: keep: ema needs ema above 0",
+            ),
             ({"space": {"learning_rate": {"high": 2}}}, "rate: expected a number above 0 to 1, found 2."),
             ({"space": {"learning_rate": {"low": 0.5}}}, "learning_rate: expected low below high, found 0.5 and 0.01."),
             ({"space": {"learning_rate": {"step": 0.001}}}, "space.learning_rate: log and step exclude each other."),

@@ -81,8 +81,14 @@ def folds_of(stage, file, models):
 
 
 def initial_weights(settings):
-    """Path of the file of weights that training with these settings of a model starts from, as a list of one or none."""
+    """Path of the file of weights that training with these settings of a model starts from, as a list of one or none.
+
+    A file of ImageNet weights has its content's SHA-256 in its name: fetched once more, from a mirror for instance, it
+    must not train again.
+    """
     path = weights_file(settings["network"])
+    if path and settings["network"]["weights"] == "imagenet":
+        path = ancient(path)
     return [path] if path else []
 
 

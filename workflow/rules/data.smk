@@ -142,7 +142,7 @@ rule audit_page:
 # On request only: reads every byte of the shards.
 rule verify:
     input:
-        shards_of("pack", "h5"),
+        shards_of("pack", "h5") + (shards_of("stain", "h5") if STAINED else []),
     log:
         log_of("verify"),
     benchmark:

@@ -79,11 +79,12 @@ def classical(
     deal = tables.read(folds, tables.FOLDS)
     held_out = (deal["fold"] == fold).to_numpy()
     labels = deal["label"].to_numpy()
-    if not held_out.any() or set(labels[~held_out]) != {0, 1}:
-        raise InputError(
-            f"{folds}: expected tiles of fold {fold}, and of both labels in the others, found {held_out.sum()} and the "
-            f"labels {sorted(set(labels[~held_out]))}. Set fewer folds or another seed of the folds."
-        )
+    for name, rows in ((f"fold {fold}", held_out), (f"the folds beside {fold}", ~held_out)):
+        if set(labels[rows]) != {0, 1}:
+            raise InputError(
+                f"{folds}: expected tiles of both labels in {name}, found {rows.sum()} tiles of the labels "
+                f"{sorted(set(labels[rows].tolist()))}. Set fewer folds or another seed of the folds."
+            )
     test = tables.read(tiles, tables.TILES, columns=["id", "split", "row", "kept"])
     test = test.loc[(test["split"] == "test") & test["kept"] & (test["row"] >= 0), "id"].sort_values()
     values = read_features(train_features, deal["id"])

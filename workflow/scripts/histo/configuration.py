@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema
 import yaml
 
-from histo import network_names
+from histo import network_names, network_options
 from histo.errors import InputError
-from histo.searches import read_choices, resolved_space, space_faults
+from histo.searches import joint_faults, read_choices, resolved_space, space_faults
 from histo.settings import changed, merge
 
 __all__ = ["check", "merge", "model_settings", "search_settings", "train_settings"]
@@ -179,21 +179,19 @@ def _model_contradictions(settings: dict[str, Any]) -> list[str]:
 
 
 def _network_faults(settings: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the network's name and with the weights that it starts from."""
+    """Return what is wrong with the network's name, with the weights that it starts from and with its options."""
     name, weights = settings["network"]["name"], settings["network"].get("weights")
     if wrong := network_names.fault(name):
         return [wrong]
     if name == "center32_3conv" and settings["crop"] != 32:
         return ["crop: the network center32_3conv sees the central 32 × 32 pixels; set crop: 32."]
-    if weights is None:
-        return []
-    if name not in network_names.TORCHVISION:
+    if weights is not None and name not in network_names.TORCHVISION:
         return [f"network.weights: only a network of torchvision starts from a file, {name} does not; leave it out."]
     if weights == "imagenet" and settings["normalisation"] != "imagenet":
         return ["normalisation: weights of ImageNet expect its normalisation; set normalisation: imagenet."]
-    if weights not in ("none", "imagenet") and not Path(weights).is_file():
+    if weights not in (None, "none", "imagenet") and not Path(weights).is_file():
         return [f"network.weights: expected none, imagenet or the path of a file, found no such file: {weights}"]
-    return []
+    return [wrong] if (wrong := network_options.fault(settings["network"])) else []
 
 
 def _model_faults(settings: dict[str, Any]) -> list[str]:
@@ -243,7 +241,9 @@ def _search_faults(config: dict[str, Any], name: str) -> list[str]:
     if wrong:
         return lines + wrong
     read_choices(search, base, _model_faults)
-    return lines + space_faults(search, base, _model_faults)
+    lines += space_faults(search, base, _model_faults)
+    # What no schema can say is cheap to ask of every two settings of a sound space.
+    return lines or joint_faults(search, base, _model_contradictions)
 
 
 def _folder_faults(folder: str | None) -> list[str]:

@@ -14,14 +14,15 @@ class LogAxis(Axis):
     """An axis whose equal distances are equal factors; its range is above 0."""
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Return powers of ten, with 2 and 5 times these where there are fewer than three of them."""
+        """Return powers of ten, with 2 and 5 times these where there are fewer than three of them; of a range that
+        holds hardly any of these either, those of a plain axis."""
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for factors in ((1,), (1, 2, 5)):
             ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
             ticks = [tick for tick in ticks if self.low <= tick <= self.high]
             if len(ticks) >= 3:
                 break
-        return ticks
+        return ticks if len(ticks) >= 2 else super().ticks(count)
 
     def marks(self) -> list[tuple[float, str]]:
         """Return the ticks with their texts."""

@@ -1,6 +1,7 @@
 """Section `search` of the configuration: what each search draws from, and what is wrong with it before it starts."""
 
 from collections.abc import Callable
+from itertools import combinations, product
 from typing import Any
 
 import yaml
@@ -39,9 +40,12 @@ def resolved_space(search: dict[str, Any], base: dict[str, Any], faults: Faults)
             space[name] = {"choices": part["choices"]}
             continue
         low, high = part["low"], part["high"]
-        whole = isinstance(low, int) and isinstance(high, int) and bool(_faults_of(base, name, low + 0.5, faults))
-        space[name] = {"low": low, "high": high, "whole": whole} | {key: part.get(key) or None for key in RANGE[2:]}
-        space[name]["log"] = bool(space[name]["log"])
+        step = part.get("step") or None
+        # Also where they are written as 32.0, which a schema takes for a whole number.
+        whole = _is_whole(low, high) and bool(_faults_of(base, name, low + 0.5, faults))
+        if whole:
+            low, high, step = int(low), int(high), step and int(step)
+        space[name] = {"low": low, "high": high, "whole": whole, "log": bool(part.get("log")), "step": step}
     return space
 
 
@@ -53,7 +57,7 @@ def space_faults(search: dict[str, Any], base: dict[str, Any], faults: Faults) -
     """
     lines = []
     for name, part in search["space"].items():
-        if name in ("network.name", "network.weights"):
+        if name in ("network", "network.name", "network.weights"):
             lines.append(f"space.{name}: not to be searched, since networks differ in options; compare models instead.")
             continue
         shape = _shape_fault(part)
@@ -64,6 +68,22 @@ def space_faults(search: dict[str, Any], base: dict[str, Any], faults: Faults) -
             found = [f"space.{line}" for line in _faults_of(base, name, value, faults)]
             lines += found
             if found:
+                break
+    return lines
+
+
+def joint_faults(search: dict[str, Any], base: dict[str, Any], faults: Faults) -> list[str]:
+    """Return the first mistake of each two settings that are right one by one, such as shares whose sum is above 1.
+
+    Of a range its ends are tried, of choices all.
+    """
+    space = {name: part.get("choices") or [part["low"], part["high"]] for name, part in search["space"].items()}
+    lines = []
+    for one, other in combinations(space, 2):
+        for values in product(space[one], space[other]):
+            found = faults(place(base, dict(zip((one, other), values, strict=True))))
+            if found:
+                lines.append(f"space: {one} {values[0]} with {other} {values[1]}: {found[0]}")
                 break
     return lines
 
@@ -91,9 +111,13 @@ def _shape_fault(part: dict[str, Any]) -> str:
 def _probes(part: dict[str, Any]) -> list[float]:
     low, high = part["low"], part["high"]
     between = low + part["step"] if part.get("step") else (low + high) / 2
-    if isinstance(low, int) and isinstance(high, int) and not part.get("step"):
+    if _is_whole(low, high) and not part.get("step"):
         between = low + 1
     return [low, high, between]
+
+
+def _is_whole(*numbers: float) -> bool:
+    return all(float(number).is_integer() for number in numbers)
 
 
 def _faults_of(base: dict[str, Any], name: str, value: Any, faults: Faults) -> list[str]:
