@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import histo.transfer
 from histo.tiff import tiff
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,14 @@ def real_archive() -> Path:
     if not path.is_file():
         pytest.skip(f"no archive of real tiles at {path}; set PCAM_REAL_ARCHIVE")
     return path
+
+
+@pytest.fixture
+def loopback(monkeypatch) -> None:
+    """Transfers that reach servers on loopback whatever proxy this machine uses, and try again at once."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(histo.transfer, "PAUSE", 0.01)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import histo.transfer
 from file_server import FileServer
 from histo.errors import InputError
 from pcam_download import pcam_download
@@ -21,10 +20,7 @@ AT = CUT // 65536 * 65536  # where the last whole piece ends
 
 
 @pytest.fixture
-def server(monkeypatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(histo.transfer, "PAUSE", 0.01)
+def server(loopback) -> Iterator[FileServer]:
     with FileServer({NAME: CONTENT}) as running:
         yield running
 

@@ -4,17 +4,20 @@ from collections import OrderedDict
 
 import pytest
 import torch
+import yaml
 from torchvision import models
 
+from conftest import ROOT
 from histo import checkpoints
 from histo.errors import InputError
-from histo.network_names import IMAGENET_ADDRESS, TOO_COARSE, TORCHVISION, weights_file
+from histo.network_names import TOO_COARSE, TORCHVISION, weights_file
 from histo.networks import build
 from histo.torchvision_networks import head, load
 from histo.training import train
 from training import CODE, images, make_split, settings, write_folds
 
 SMALL = {"name": "mobilenet_v3_small", "weights": "imagenet"}
+ADDRESS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["weights"]["address"]
 
 
 def published(path, name, **options):
@@ -41,7 +44,7 @@ def assert_all_but_the_head(network, state, name, crop=96):
 def test_names_and_files_are_those_of_torchvision():
     assert list(TORCHVISION) == models.list_models(module=models)
     for name, file in TORCHVISION.items():
-        assert models.get_model_weights(name).DEFAULT.url == f"{IMAGENET_ADDRESS}/{file}"
+        assert models.get_model_weights(name).DEFAULT.url == f"{ADDRESS}/{file}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-import histo.transfer
 from chain import snakemake
 from file_server import FileServer
 from histo.errors import InputError
@@ -30,10 +29,7 @@ NAME = f"mobilenet_v3_small-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
 
 
 @pytest.fixture
-def server(monkeypatch) -> Iterator[FileServer]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(histo.transfer, "PAUSE", 0.01)
+def server(loopback) -> Iterator[FileServer]:
     with FileServer({NAME: CONTENT}) as running:
         yield running
 
