@@ -22,6 +22,7 @@ from measure import ROOT, Report, arguments, machine
 from histo.configuration import merge
 
 TRAIN_TILES, TEST_TILES, FOLDS = 2000, 200, 2
+ALONE = [f"{rule}=1" for rule in ("train", "predict", "search_trial", "classical")]  # threads of a job
 # Of a smoke run: every network is built, trained a step or two and evaluated.
 SMOKE = {"train_tiles": 160, "test_tiles": 20, "epochs": 1}
 
@@ -64,7 +65,7 @@ def run(folder: Path, config: dict) -> None:
     path = folder / "settings.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "results/published/ensemble.json", *evaluations(config)]
-    command += ["--cores", "2", "--set-threads", "train=1", "predict=1", "--resources", "gpu=2", "--directory", folder]
+    command += ["--cores", "2", "--set-threads", *ALONE, "--resources", "gpu=2", "--directory", folder]
     command += ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config" / "config.yaml", path]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
