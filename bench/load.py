@@ -68,7 +68,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--tiles", type=int, default=20000)
     parser.add_argument("--repeats", type=int, default=5, help="of the warm measurements")
-    parser.add_argument("--cold-repeats", type=int, default=3)
+    parser.add_argument("--cold-repeats", type=int, default=5)
     options = parser.parse_args()
     tiles, warm_repeats, cold_repeats = options.tiles, options.repeats, options.cold_repeats
     if options.smoke:

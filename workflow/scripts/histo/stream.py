@@ -16,10 +16,10 @@ import numpy as np
 from histo.errors import InputError
 from histo.shards import TILE, TILE_BYTES, Shard
 
-WINDOW = 1024  # tiles that are read at once, 28 MB; two or three windows are held
+WINDOW = 512  # tiles that are read at once, 14 MB; two or three windows are held
 READERS = 16  # reads that the disk sees at once
 RUN = 32  # neighbouring tiles that are read in one go: 0.9 MB
-RUNS = 8  # runs that a thread is given at once
+RUNS = 4  # runs that a thread is given at once
 SECTOR = 512  # bytes; to read past the page cache, offsets and addresses must be multiples of it
 
 
