@@ -224,9 +224,8 @@ def main() -> None:
         return f"{max(job['memory'] for job in found):,.0f}"
 
     report.add(
-        f"{SHARDS} shards of random tiles, each packed {PACKED} times, in processes of their own; medians over these (pack, "
-        "copy), over "
-        f"n = {repeats} processes (page cache) and n = {4 * repeats - 1} (streamed, cold, "
+        f"{SHARDS} shards of random tiles, each packed {PACKED} times, in processes of their own; medians over these "
+        f"(pack, copy), over n = {repeats} processes (page cache) and n = {4 * repeats - 1} (streamed, cold, "
         f"{sizes[-1].stream[0]['tiles']:,} tiles of the largest set)."
     )
     report.table(

@@ -138,6 +138,26 @@ def test_texts_of_the_command_line_become_what_the_schema_wants():
     assert config["dataset"]["name"] == "123"
 
 
+@pytest.mark.parametrize("written", [8.0, "8.0", "8e0"])
+def test_a_whole_number_may_be_written_as_a_fraction(written):
+    config = changed("models.residual", {"batch_size": written})
+    config["train"]["learning_rate"] = 1.0
+    check(config)
+    assert repr(config["models"]["residual"]["batch_size"]) == "8"
+    assert repr(config["train"]["learning_rate"]) == "1.0"
+
+
+def test_the_home_folder_in_a_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tiles.zip").touch()
+    (tmp_path / "slides.csv").touch()
+    config = changed("dataset", {"name": "mine", "source": "archive", "archive": "~/tiles.zip", "folder": None})
+    config["folds"]["slides"] = "~/slides.csv"
+    check(config)
+    assert config["dataset"]["archive"] == str(tmp_path / "tiles.zip")
+    assert config["folds"]["slides"] == str(tmp_path / "slides.csv")
+
+
 def test_settings_of_a_model_change_those_of_train():
     config = changed("models.residual", {"epochs": 3, "augment": {"hue": 0.5}})
     settings = model_settings(config, "residual")

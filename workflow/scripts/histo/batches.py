@@ -178,7 +178,7 @@ class Tiles:
                 raise InputError(
                     f"{shard.path}: expected tile {expected[at]} in row {row[at]}, found {found[at]}; "
                     f"{len(wrong)} of {len(row)} rows differ. The shard and the table are not of one data set: "
-                    "run `pack` and `folds` again."
+                    "delete both and run again."
                 )
 
     def gather(self, positions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

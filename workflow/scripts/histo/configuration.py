@@ -1,6 +1,7 @@
 """Checking settings: every error names the setting, what is allowed, and the nearest setting that exists."""
 
 import difflib
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ __all__ = ["check", "merge", "model_settings", "search_settings", "train_setting
 
 CLASSICAL = {"logistic_regression": {"penalty"}, "random_forest": {"trees", "leaf", "seed"}}  # settings by method
 
+PATHS = (("dataset", "archive"), ("dataset", "folder"), ("folds", "slides"))  # in which ~ is the home folder
+
 SCHEMA = Path(__file__).resolve().parent.parent.parent / "schemas" / "config.schema.yaml"
 
 
@@ -24,11 +27,15 @@ def check(config: dict[str, Any]) -> None:
     """Compare settings with the schema and with each other; InputError with one line per mistake.
 
     Texts in `config` that stand for numbers, true, false or null become these: Snakemake reads whatever is nested in
-    `--config section='{key: 1}'` as text.
+    `--config section='{key: 1}'` as text. A whole number that is written 32.0 becomes 32, and ~
+    in paths the home folder.
     """
     schema = yaml.safe_load(SCHEMA.read_text())
     validator = jsonschema.Draft202012Validator(schema)
-    _read_texts(config, schema, schema["$defs"])
+    _read_values(config, schema, schema["$defs"])
+    for section, key in PATHS:
+        if isinstance(config.get(section), dict) and isinstance(path := config[section].get(key), str):
+            config[section][key] = os.path.expanduser(path)
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     # One missing setting is one error, whose text names all that are missing beside it.
     lines = list(dict.fromkeys(line for error in errors for line in _explain(error)))
@@ -38,17 +45,18 @@ def check(config: dict[str, Any]) -> None:
         raise InputError("\n".join(["The settings have mistakes:", *(f"  {line}" for line in lines)]))
 
 
-def _read_texts(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
-    """Return `value` as its schema wants it where it is a text that the schema forbids; mappings change in place."""
+def _read_values(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+    """Return `value` as its schema wants it where it is a text that the schema forbids, or a whole number written as a
+    fraction; mappings change in place."""
     schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     if isinstance(value, dict):
         known, other = schema.get("properties", {}), schema.get("additionalProperties")
         for key, inner in value.items():
             part = known.get(key, other if isinstance(other, dict) else None)
             if part is not None:
-                value[key] = _read_texts(inner, part, definitions)
+                value[key] = _read_values(inner, part, definitions)
     elif isinstance(value, list) and "items" in schema:
-        value[:] = [_read_texts(inner, schema["items"], definitions) for inner in value]
+        value[:] = [_read_values(inner, schema["items"], definitions) for inner in value]
     elif isinstance(value, str):
         try:
             read = yaml.safe_load(value)
@@ -60,8 +68,8 @@ def _read_texts(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
         if read is None and "null" in kinds:
             return None
         if "string" not in kinds:
-            return _number(value) if isinstance(read, str) else read
-    return value
+            return _whole(_number(value) if isinstance(read, str) else read, schema)
+    return _whole(value, schema)
 
 
 def _number(text: str) -> float | str:
@@ -70,6 +78,13 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def _whole(value: Any, schema: dict[str, Any]) -> Any:
+    """Return 32 for 32.0 where a whole number is wanted: the schema takes both for one, Python does not."""
+    kinds = schema.get("type", ())
+    wanted = "integer" in ([kinds] if isinstance(kinds, str) else kinds)
+    return int(value) if wanted and isinstance(value, float) and value.is_integer() else value
 
 
 def _explain(error: jsonschema.ValidationError) -> list[str]:

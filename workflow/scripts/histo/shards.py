@@ -135,7 +135,7 @@ class Shard:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{path}: no such shard. Run the stage `pack`.")
+            raise InputError(f"{path}: no such shard. Run the workflow again: it makes what is missing.")
         try:
             with h5py.File(self.path, "r") as file:
                 version = int(file.attrs.get("format_version", -1))

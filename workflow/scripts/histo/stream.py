@@ -59,7 +59,7 @@ class Source:
         """Read the tiles from `row` on into `images`; InputError when the file ends before they do."""
         offset, size = self._offset + row * TILE_BYTES, len(images) * TILE_BYTES
         if os.preadv(self._file, images, offset) != size:
-            raise InputError(f"{self._path}: cut short while it was read. Delete the file and run `pack` again.")
+            raise InputError(f"{self._path}: cut short while it was read. Delete the file and run again.")
         if not self.direct:
             os.posix_fadvise(self._file, offset, size, os.POSIX_FADV_DONTNEED)
 
