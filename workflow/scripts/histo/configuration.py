@@ -27,8 +27,8 @@ def check(config: dict[str, Any]) -> None:
     """Compare settings with the schema and with each other; InputError with one line per mistake.
 
     Texts in `config` that stand for numbers, true, false or null become these: Snakemake reads whatever is nested in
-    `--config section='{key: 1}'` as text. A whole number that is written 32.0 becomes 32, and ~
-    in paths the home folder.
+    `--config section='{key: 1}'` as text. A whole number that is written 32.0 becomes 32, and ~ in
+    paths the home folder.
     """
     schema = yaml.safe_load(SCHEMA.read_text())
     validator = jsonschema.Draft202012Validator(schema)

@@ -18,8 +18,8 @@ OWN = (
     "center32_3conv",
 )
 
-# Classification networks of torchvision, and the files of its default ImageNet weights. The digits
-# at a file's end are the first of its SHA-256.
+# Classification networks of torchvision, and the files of its default ImageNet weights. The digits at a file's end are
+# the first of its SHA-256.
 TORCHVISION = {
     "alexnet": "alexnet-owt-7be5be79.pth",
     "convnext_base": "convnext_base-6075fbad.pth",
