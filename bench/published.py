@@ -1,4 +1,5 @@
-"""Every network of config/published.yaml and the default one, on one fold set of a fixed part of an archive.
+"""Every network of config/published.yaml and the default one, on one fold set of a fixed part of an archive (default:
+$PCAM_REAL_ARCHIVE or ../shared/data/pcam-real.zip).
 
 The part: of all training tiles in the order of their ids, which are hashes and so in random order, the first
 TRAIN_TILES, and the first TEST_TILES of the test tiles. An archive of these is written and the workflow itself is run
@@ -21,6 +22,7 @@ from measure import ROOT, Report, arguments, machine
 
 from histo.configuration import merge
 
+ARCHIVE = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
 TRAIN_TILES, TEST_TILES, FOLDS = 2000, 200, 2
 ALONE = [f"{rule}=1" for rule in ("train", "predict", "search_trial", "classical")]  # threads of a job
 # Of a smoke run: every network is built, trained a step or two and evaluated.
@@ -92,7 +94,7 @@ def row(folder: Path, model: str) -> tuple:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("archive", type=Path, help="a zip in the competition's layout")
+    parser.add_argument("archive", nargs="?", type=Path, default=ARCHIVE, help="a zip in the competition's layout")
     parser.add_argument("--train-tiles", type=int, default=TRAIN_TILES)
     parser.add_argument("--weights", default="none", help="none, or imagenet to download them")
     options = parser.parse_args()

@@ -158,6 +158,14 @@ def test_the_home_folder_in_a_path(tmp_path, monkeypatch):
     assert config["folds"]["slides"] == str(tmp_path / "slides.csv")
 
 
+def test_the_home_folder_in_the_path_of_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.pth").touch()
+    config = changed("models.resnet", {"network": {"name": "resnet18", "weights": "~/w.pth"}})
+    check(config)
+    assert config["models"]["resnet"]["network"]["weights"] == str(tmp_path / "w.pth")
+
+
 def test_settings_of_a_model_change_those_of_train():
     config = changed("models.residual", {"epochs": 3, "augment": {"hue": 0.5}})
     settings = model_settings(config, "residual")

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from histo.network_options import OPTIONS, WITH_DEFAULTS, fault
+from histo.network_options import OPTIONS, WITH_DEFAULTS, fault, name_fault
 from histo.networks import BODIES
 
 
@@ -15,6 +15,11 @@ def test_they_are_those_that_the_network_takes(name):
     ]
     assert {option.name for option in options} == set(OPTIONS.get(name, ()))
     assert all((option.default is not option.empty) == (name in WITH_DEFAULTS) for option in options)
+
+
+def test_a_name_that_is_none_is_told_with_the_nearest():
+    assert "found 'resnet43'; did you mean resnet34" in name_fault("resnet43")
+    assert name_fault("swin_t") is name_fault("residual") is None
 
 
 def test_what_fits_is_no_fault():

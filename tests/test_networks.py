@@ -78,7 +78,7 @@ def test_width_and_blocks_set_the_size():
 
 
 def test_unknown_names_and_settings_are_explained():
-    with pytest.raises(InputError, match=r"network\.name: expected one of .*, found 'resnet43'; did you mean resnet34"):
+    with pytest.raises(InputError, match=r"network\.name: expected one of p4m_residual, .*, found 'resnet43'"):
         build({"name": "resnet43"}, 96)
     with pytest.raises(InputError, match=r"network residual: settings do not fit .*depth"):
         build({**TINY, "depth": 3}, 96)

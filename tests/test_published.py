@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
+from conftest import ROOT
+from histo.configuration import merge, model_settings, search_settings
 from histo.errors import InputError
-from histo.networks import build
-from histo.parameters import count
+from histo.networks import build, count
 from histo.published import BODIES
 from training import images
 
@@ -72,3 +74,64 @@ def test_layers_start_and_average_as_in_keras():
     assert first.weight.abs().max() > 0.9 * (6 / (27 + 9 * 32)) ** 0.5 and not first.bias.any()
     norm.train()(torch.ones(2, 32, 4, 4))
     assert torch.allclose(norm.running_mean, torch.tensor(0.01)) and norm.eps == 0.001
+
+
+# Network: epochs, batch, learning rate, crop, and what of `augment` is not off.
+LIGHT = {"brightness": 0.1, "contrast": 0.1}
+RECIPES = {
+    "plain_2conv": (5, 128, 0.001, 96, LIGHT),
+    "plain_5conv": (5, 128, 0.001, 96, LIGHT),
+    "batchnorm_gap": (5, 128, 0.001, 96, LIGHT),
+    "plain_3conv": (10, 32, 0.001, 96, {"rotation": 20, "zoom": 0.15}),
+    "batchnorm_4conv": (25, 64, 0.0005, 96, {"rotation": 20, "shift": 9.6, "shear": 0.1, "zoom": 0.1}),
+    "center32_3conv": (10, 32, 0.001, 32, {"flips": False}),
+    "densenet121": (20, 64, 0.001, 96, LIGHT),
+    "resnet34": (20, 64, 0.001, 96, LIGHT),
+}
+
+
+@pytest.fixture
+def config():
+    """The settings of config/published.yaml, over a default recipe that differs from the attempts' in everything."""
+    default = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    default["train"] |= {
+        "ema": 0.99, "keep": "ema", "watch": "loss", "patience": 2, "label_smoothing": 0.1, "positive_weight": 3.0,
+        "focal_gamma": 1.0, "epochs": 99, "batch_size": 999, "learning_rate": 0.5,
+    }  # fmt: skip
+    default["train"]["augment"] = dict.fromkeys(default["train"]["augment"], 0.5) | {"flips": True}
+    made = merge(default, yaml.safe_load((ROOT / "config" / "published.yaml").read_text()))
+    made["train"]["augment"] |= {"mixup": 0.5, "cutmix": 0.5}
+    return made
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes(config, name):
+    found = model_settings(config, name)
+    augment = found["augment"]
+    on = {key: value for key, value in augment.items() if value not in (0, True)}
+    assert (found["epochs"], found["batch_size"], found["learning_rate"], found["crop"]) == RECIPES[name][:4]
+    assert on == {key: value for key, value in RECIPES[name][4].items() if value}
+    assert augment["flips"] is RECIPES[name][4].get("flips", True)
+    pretrained = name in ("densenet121", "resnet34")
+    assert found["weight_decay"] == (1e-5 if pretrained else 0)
+    assert found["schedule"] == ("one_cycle" if pretrained else "constant")
+    assert found["positive_weight"] == (None if pretrained else 1)
+    assert found["network"] == {"name": name} | ({"weights": "imagenet"} if pretrained else {})
+    same = ("optimiser", "gradient_clip", "ema", "keep", "watch", "patience", "label_smoothing", "focal_gamma")
+    assert [found[key] for key in same] == ["adam", 0, 0, "last", "auc", 0, 0, 0]
+    first = name in ("plain_2conv", "plain_5conv", "batchnorm_gap")
+    assert found["normalisation"] == ("imagenet" if first or pretrained else "tiles")
+
+
+def test_its_search(config):
+    search = config["search"]["gap"]
+    base = search_settings(config, "gap")["base"]
+    assert (search["sampler"], search["trials"], search["folds"]) == ("random", 10, [0])
+    assert (base["epochs"], base["watch"], base["patience"]) == (5, "loss", 3)
+    assert base["network"] == {"name": "batchnorm_gap", "convolutions": 1, "filters": [32, 64, 128]}
+    ranges = {name: part.get("choices") or (part["low"], part["high"]) for name, part in search["space"].items()}
+    assert ranges == {
+        "network.filters.0": (32, 128), "network.filters.1": (32, 128), "network.filters.2": (64, 256),
+        "network.dropout": (0.3, 0.6), "network.dense": (64, 256), "learning_rate": [0.01, 0.001, 0.0001],
+    }  # fmt: skip
+    assert config["models"]["tuned"] == {"search": "gap", "epochs": 10, "patience": 0}

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -261,6 +262,8 @@ class TestSettings:
             ({"space": {"keep": {"choices": ["last", "ema"]}}}, "search.fine.space.keep: ema needs ema above 0"),
             ({"space": {"ema": {"low": 0, "high": 0.9, "log": True}}}, "space.ema: log needs low above 0, found 0."),
             ({"space": {"ema": {"low": 0, "high": 0.9, "step": 0.2}}}, "ema: expected a whole number of steps of 0.2"),
+            ({"space": {"ema": {"low": 0.1, "high": math.inf}}}, "space.ema: expected finite numbers."),
+            ({"space": {"ema.a.b": {"choices": [1]}}}, "space.ema.a.b: no such setting; ema is 0.0 and"),
         ],
     )  # fmt: skip
     def test_mistakes_are_found_before_anything_runs(self, search, message):

@@ -10,8 +10,10 @@ from torchvision import models
 from conftest import ROOT
 from histo import checkpoints
 from histo.errors import InputError
-from histo.network_names import TOO_COARSE, TORCHVISION, weights_file
-from histo.networks import build
+from histo.network_names import TORCHVISION, weights_file
+from histo.network_options import TOO_COARSE
+from histo.networks import build, count
+from histo.proof import file_sha256
 from histo.torchvision_networks import head, load
 from histo.training import train
 from training import CODE, images, make_split, settings, write_folds
@@ -64,6 +66,19 @@ def test_logits_of_squeezenet_may_be_negative():
     with torch.no_grad():
         network.body.classifier[1].bias.fill_(-5.0)
         assert (network(torch.zeros(2, 3, 96, 96)) < 0).all()
+
+
+# The published 7,978,856 and 21,797,672 parameters, less the head of 1,000 classes, plus that of one, and the running
+# values of batch normalisation: 2 × 41,824 and 2 × 8,512.
+@pytest.mark.parametrize(
+    ("name", "trainable", "running"),
+    [
+        ("densenet121", 7_978_856 - 1024 * 1000 - 1000 + 1024 + 1, 2 * 41_824),
+        ("resnet34", 21_797_672 - 512 * 1000 - 1000 + 512 + 1, 2 * 8_512),
+    ],
+)
+def test_number_of_parameters(name, trainable, running):
+    assert count(build({"name": name}, 96).body) == (trainable + running, trainable)
 
 
 @pytest.mark.parametrize("name", TOO_COARSE)
@@ -185,8 +200,9 @@ def test_where_the_weights_of_a_network_lie():
 
 
 def test_training_starts_from_the_file_and_prediction_needs_it_no_more(tmp_path):
-    file = tmp_path / "mobilenet_v3_small-047dcff4.pth"
-    state = published(file, "mobilenet_v3_small")
+    state = published(tmp_path / "w.pth", "mobilenet_v3_small")
+    digits = file_sha256(tmp_path / "w.pth")[:8]
+    file = (tmp_path / "w.pth").rename(tmp_path / f"mobilenet_v3_small-{digits}.pth")
     shards, frame = make_split(tmp_path, "train", (48,))
     write_folds(frame, tmp_path / "folds.parquet")
     chosen = settings(
@@ -203,6 +219,10 @@ def test_training_starts_from_the_file_and_prediction_needs_it_no_more(tmp_path)
 
     with pytest.raises(InputError, match=r"network\.weights: imagenet is asked for, and no file was given"):
         run(None)
+    other = tmp_path / "mobilenet_v3_small-00000000.pth"
+    other.write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match=rf"-00000000\.pth: expected .* begins with 00000000, found one with {digits}"):
+        run(str(other))
     run(str(file))
     file.unlink()
     network = checkpoints.network(checkpoints.load(tmp_path / "weights.pt"))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from histo import checkpoints
+from histo import checkpoints, tables
 from histo import training as module
 from histo.errors import DivergedError, InputError
 from histo.training import train
@@ -77,9 +77,7 @@ def test_weights_and_history_of_a_run(made, tmp_path):
     figures = json.loads((tmp_path / "a/training.json").read_text())
     assert figures == {"parameters": figures["parameters"], "device": "CPU, 1 threads", "precision": "float32"}
     assert figures["parameters"] == sum(
-        v.numel()
-        for k, v in checkpoint["weights"]["last"].items()
-        if "body" in k and "running" not in k and "num_batches" not in k
+        v.numel() for k, v in checkpoint["weights"]["last"].items() if "body" in k and "num_batches" not in k
     )
     assert not (tmp_path / "a/resume.pt").exists()
 
@@ -269,3 +267,34 @@ def test_imagenet_normalisation_goes_into_the_weights(made, tmp_path):
     kept, _ = run(made, tmp_path, epochs=1, normalisation="imagenet")
     assert kept["normalisation"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
     assert kept["normalisation"]["std"] == pytest.approx([0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize("normalisation", ["tiles", "imagenet"])
+def test_contrast_turns_about_the_colour_of_the_tiles(made, tmp_path, monkeypatch, normalisation):
+    seen, plan = [], module.augment.plan
+
+    def planning(settings, **how):
+        seen.append(how["mean"])
+        return plan(settings, **how)
+
+    monkeypatch.setattr(module.augment, "plan", planning)
+    run(made, tmp_path, epochs=1, normalisation=normalisation)
+    # Of evenly spread random values, the centres of half of the tiles halved.
+    assert len(seen) == 5 and np.allclose(seen, 0.5 - 0.25 / 9 / 2, atol=0.003)
+
+
+def test_positive_weight_of_the_counts(made, tmp_path):
+    folder, shards = made
+    table = pd.read_parquet(folder / "folds.parquet")
+    # Of 84 training tiles, half of them positive, 14 positive ones less: 42 negative for 28.
+    positive = table.index[(table["fold"] != 0) & (table["label"] == 1)]
+    tables.write(table.drop(positive[:14]), tmp_path / "folds.parquet", tables.FOLDS)
+    out = [tmp_path / name for name in ("weights.pt", "history.csv", "training.json")]
+    losses = []
+    for weight in (None, 42 / 28, 1.0):
+        train(
+            shards, tmp_path / "folds.parquet", *out, fold=0, settings=settings(positive_weight=weight), code=CODE,
+            threads=1, resume_path=tmp_path / "resume.pt",
+        )  # fmt: skip
+        losses.append(pd.read_csv(out[1])["loss"].tolist())
+    assert losses[0] == losses[1] != losses[2]

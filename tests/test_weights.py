@@ -6,12 +6,16 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 
 from chain import snakemake
+from conftest import Archive
 from file_server import FileServer
+from histo import checkpoints
 from histo.errors import InputError
 from weights import weights
 
@@ -97,6 +101,33 @@ def test_nobody_answers(file, server):
     assert "127.0.0.1 cannot be reached" in text
     assert f"fetch http://127.0.0.1:9/{NAME} on another machine and put it at {file}" in text
     assert "set network.weights to the path of a file that you have, or to none" in text
+
+
+@pytest.mark.slow
+def test_a_model_of_the_workflow_starts_from_the_file_at_a_path(tmp_path):
+    """With a learning rate of nearly nothing, what it ends with is what the file holds."""
+    torch.manual_seed(1)
+    state = models.mobilenet_v3_small(weights=None).state_dict()
+    torch.save(state, tmp_path / "own.pth")
+    Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
+
+    def run(target):
+        return snakemake(
+            tmp_path, target, f"dataset={{name: made, source: archive, archive: {tmp_path / 'archive.zip'}}}",
+            f"models={{own: {{network: {{name: mobilenet_v3_small, weights: {tmp_path / 'own.pth'}}}, crop: 64, "
+            "epochs: 1, batch_size: 8, learning_rate: 1e-9, schedule: constant, weight_decay: 0}}",
+            "submission={models: [own]}",
+        )  # fmt: skip
+
+    done = run("submission")
+    assert done.returncode == 0, done.stderr
+    kept = checkpoints.load(tmp_path / "results/made/train/own/fold-1/weights.pt")
+    kernel = checkpoints.network(kept).body.features[0][0].weight
+    assert torch.allclose(kernel, state["features.0.0.weight"], atol=1e-6)
+    (tmp_path / "own.pth").write_bytes(b"cut")
+    done = run("submission")
+    assert done.returncode != 0
+    assert "own.pth: expected a state dict of torchvision's mobilenet_v3_small, found something" in done.stderr
 
 
 @pytest.mark.slow

@@ -36,6 +36,7 @@ def check(config: dict[str, Any]) -> None:
     for section, key in PATHS:
         if isinstance(config.get(section), dict) and isinstance(path := config[section].get(key), str):
             config[section][key] = os.path.expanduser(path)
+    _weights_from_home(config)
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     # One missing setting is one error, whose text names all that are missing beside it.
     lines = list(dict.fromkeys(line for error in errors for line in _explain(error)))
@@ -43,6 +44,15 @@ def check(config: dict[str, Any]) -> None:
         lines = list(_contradictions(config))
     if lines:
         raise InputError("\n".join(["The settings have mistakes:", *(f"  {line}" for line in lines)]))
+
+
+def _weights_from_home(value: dict[str, Any]) -> None:
+    """Put the home folder in place of ~ in every `network: {weights: path}`, in place."""
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            if key == "network" and isinstance(path := inner.get("weights"), str):
+                inner["weights"] = os.path.expanduser(path)
+            _weights_from_home(inner)
 
 
 def _read_values(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
@@ -196,7 +206,7 @@ def _model_contradictions(settings: dict[str, Any]) -> list[str]:
 def _network_faults(settings: dict[str, Any]) -> list[str]:
     """Return what is wrong with the network's name, with the weights that it starts from and with its options."""
     name, weights = settings["network"]["name"], settings["network"].get("weights")
-    if wrong := network_names.fault(name):
+    if wrong := network_options.name_fault(name):
         return [wrong]
     if name == "center32_3conv" and settings["crop"] != 32:
         return ["crop: the network center32_3conv sees the central 32 × 32 pixels; set crop: 32."]

@@ -3,7 +3,6 @@
 Known without importing torch, which takes seconds, so that a misspelt name is found when the workflow starts.
 """
 
-import difflib
 from typing import Any
 
 # Networks of this project: the names in histo.networks.BODIES.
@@ -102,27 +101,6 @@ TORCHVISION = {
     "wide_resnet101_2": "wide_resnet101_2-d733dc28.pth",
     "wide_resnet50_2": "wide_resnet50_2-9ba9bcbe.pth",
 }
-
-# What cannot be built for tiles of 96 pixels or less.
-TOO_COARSE = {
-    "maxvit_t": "its windows, 7 × 7 places of a map at 1/4 of the resolution, do not tile them",
-    "vit_h_14": "its patches of 14 × 14 pixels do not tile them",
-}
-
-
-def fault(name: Any) -> str | None:
-    """What is wrong with a network's name, with the nearest names that exist; None: nothing."""
-    if name in TOO_COARSE:
-        return f"network.name: {name} cannot be built for tiles of 96 pixels: {TOO_COARSE[name]}. Choose another."
-    known = [*OWN, *TORCHVISION]
-    if name in known:
-        return None
-    near = difflib.get_close_matches(str(name), known, n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return (
-        f"network.name: expected one of {', '.join(OWN)} or a classification network of torchvision such as "
-        f"densenet121 or convnext_tiny, found {name!r}{hint}"
-    )
 
 
 def weights_file(network: dict[str, Any]) -> str | None:

@@ -15,11 +15,11 @@ from torch.nn import functional
 from histo import published, torchvision_networks
 from histo.equivariant import p4m_residual
 from histo.errors import InputError
-from histo.network_names import TORCHVISION, fault
+from histo.network_names import TORCHVISION
 from histo.tiles import CENTRE, SIDE
 
 # Per-channel mean and standard deviation of the PatchCamelyon training tiles, in 0..1. Training replaces them with
-# those of its own tiles.
+# those of its own tiles or of ImageNet.
 PCAM_MEAN = (0.7024, 0.5462, 0.6965)
 PCAM_STD = (0.2389, 0.2821, 0.2163)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -135,14 +135,25 @@ def build(settings: dict[str, Any], crop: int) -> Network:
         raise InputError(f"crop: expected {CENTRE} to {SIDE} pixels, found {crop}.")
     options = {key: value for key, value in settings.items() if key != "name"}
     name = settings.get("name")
-    if wrong := fault(name):
-        raise InputError(wrong)
+    if name not in BODIES and name not in TORCHVISION:
+        raise InputError(f"network.name: expected one of {', '.join(BODIES)} or one of torchvision's, found {name!r}.")
     body = functools.partial(torchvision_networks.body, name) if name in TORCHVISION else BODIES[name]
     try:
         made = body(crop, **options)
     except TypeError as error:
         raise InputError(f"network {name}: settings do not fit ({error}).") from None
     return Network(made, crop).to(memory_format=torch.channels_last)
+
+
+def count(body: nn.Module) -> tuple[int, int]:
+    """(parameters, of which trainable).
+
+    All that a network learns counts, running means and variances of batch normalisation included, which are learnt but
+    not trained; so does Keras, in which the published networks were made.
+    """
+    running = sum(b.numel() for name, b in body.named_buffers() if name.endswith(("running_mean", "running_var")))
+    parameters = list(body.parameters())
+    return running + sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def dihedral(images: Tensor, view: int) -> Tensor:

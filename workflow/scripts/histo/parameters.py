@@ -1,28 +1,16 @@
-"""How large networks are: `make networks` prints name, parameters and how many of them train, one network a line.
-
-All that a network learns counts, running means and variances of batch normalisation included, which are learnt but not
-trained; so does Keras, in which the published networks were made.
-"""
+"""How large networks are: `make networks` prints name, parameters and how many of them train, one network a line."""
 
 import inspect
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import nn
 
-from histo.networks import BODIES, build
+from histo.networks import BODIES, build, count
 from histo.tiles import CENTRE, SIDE
 
 CONFIG = Path(__file__).resolve().parent.parent.parent.parent / "config" / "config.yaml"
 EXAMPLES = ("densenet121", "resnet34")  # of torchvision's, those that public attempts used
-
-
-def count(body: nn.Module) -> tuple[int, int]:
-    """(parameters, of which trainable)."""
-    running = sum(b.numel() for name, b in body.named_buffers() if name.endswith(("running_mean", "running_var")))
-    parameters = list(body.parameters())
-    return running + sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def complete(name: str, defaults: dict[str, Any]) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def batchnorm_gap(
 ) -> nn.Module:
     """The same attempt's best: three blocks of `convolutions` (1 or 2) convolutions with `filters` channels, batch
     normalisation after the first of each block, pooling after each block, global average pooling, dropout, one dense
-    layer; 304,545 parameters, of which 304,097 train. Its search varied all four options, with one convolution per
-    block. The attempt says nothing of padding: the maps keep their side."""
+    layer; 304,545 parameters, of which 304,097 train. Its search varied the other three options, with one
+    convolution per block. The attempt says nothing of padding: the maps keep their side."""
     if len(filters) != 3 or convolutions not in (1, 2):
         raise InputError(
             "network batchnorm_gap: expected three numbers of filters and 1 or 2 convolutions per block, found "

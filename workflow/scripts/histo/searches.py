@@ -1,5 +1,6 @@
 """Section `search` of the configuration: what each search draws from, and what is wrong with it before it starts."""
 
+import math
 from collections.abc import Callable
 from itertools import combinations, product
 from typing import Any
@@ -96,6 +97,8 @@ def _shape_fault(part: dict[str, Any]) -> str:
     missing = [key for key in RANGE[:2] if key not in part]
     if missing:
         return f"{' and '.join(missing)} missing; write {{low: …, high: …}} or {{choices: […]}}."
+    if not all(math.isfinite(part[key]) for key in RANGE if key in part and part[key] is not None):
+        return "expected finite numbers."
     if part["low"] >= part["high"]:
         return f"expected low below high, found {part['low']} and {part['high']}."
     if part.get("log") and part.get("step"):

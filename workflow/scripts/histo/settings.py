@@ -39,12 +39,17 @@ def place(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         *outer, last = name.split(".")
         part: Any = placed
-        for key in outer:
+        for depth, key in enumerate(outer):
+            _holder(part, name, outer[:depth])
             part = part[_position(part, key, name)] if isinstance(part, list) else part.setdefault(key, {})
-        if not isinstance(part, dict | list):
-            raise InputError(f"{name}: no such setting; {'.'.join(outer)} is {part!r} and holds no others.")
+        _holder(part, name, outer)
         part[_position(part, last, name) if isinstance(part, list) else last] = copy.deepcopy(value)
     return placed
+
+
+def _holder(part: Any, name: str, outer: list[str]) -> None:
+    if not isinstance(part, dict | list):
+        raise InputError(f"{name}: no such setting; {'.'.join(outer)} is {part!r} and holds no others.")
 
 
 def _position(values: list[Any], key: str, name: str) -> int:

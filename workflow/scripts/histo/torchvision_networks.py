@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from histo.errors import InputError
 from histo.network_names import TORCHVISION
+from histo.proof import file_sha256
 
 # Second outputs that only training on ImageNet uses: not built, and left out of a file of weights.
 AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
@@ -95,16 +96,29 @@ def _read(path: Path, name: str) -> "OrderedDict[str, Tensor]":
     return made
 
 
+def _prove(path: Path) -> None:
+    found = file_sha256(path) if path.is_file() else None
+    digits = path.stem.rpartition("-")[2]
+    if found and not found.startswith(digits):
+        raise InputError(
+            f"{path}: expected torchvision's file of this name, whose SHA-256 begins with {digits}, found one with "
+            f"{found}. Delete it to have it fetched, or name the path of your own file in network.weights."
+        )
+
+
 def load(network: nn.Module, settings: dict[str, Any], crop: int, path: str | Path) -> None:
     """Put the weights of a file, all but those of its head, into a network's `body`, which `body` made.
 
     settings: the block `network`; the file: a state dict as torchvision publishes them, with a head of any number of
     classes. Position embeddings of vision transformers are interpolated to the tile's size (Dosovitskiy et al. 2021,
-    arXiv:2010.11929). Raises InputError unless every other tensor is there, has its shape, and none is left over.
+    arXiv:2010.11929). Raises InputError unless every other tensor is there, has its shape, and none is left over, and,
+    with `weights: imagenet`, unless the file has the SHA-256 that its name begins: it may have been put there by hand.
     """
     name, path = settings["name"], Path(path)
     if name not in TORCHVISION:
         raise InputError(f"network {name}: weights are only read for networks of torchvision. Remove network.weights.")
+    if settings.get("weights") == "imagenet":
+        _prove(path)
     found = _read(path, name)
     own, apart = network.body.state_dict(), head(network.body, name, crop)
     if name.startswith("vit_") and "encoder.pos_embedding" in found:

@@ -28,7 +28,7 @@ from histo.engine import Engine, learning_rate, loss
 from histo.errors import DivergedError, InputError
 from histo.files import whole, write_json
 from histo.metrics import auc
-from histo.networks import IMAGENET_MEAN, IMAGENET_STD, build
+from histo.networks import IMAGENET_MEAN, IMAGENET_STD, build, count
 from histo.proof import file_sha256
 from histo.resume import ResumeFile, fingerprint
 from histo.shards import open_shards
@@ -84,11 +84,6 @@ def select(folds: Any, fold: int) -> tuple[Any, Any]:
                 "Set fewer folds or another seed of the folds."
             )
     return training, validation
-
-
-def normalisation(tiles: Tiles, settings: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Per-channel mean and standard deviation, in 0..1, of the training tiles or of ImageNet."""
-    return tiles.statistics() if settings["normalisation"] == "tiles" else (list(IMAGENET_MEAN), list(IMAGENET_STD))
 
 
 def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: dict[str, Any]) -> float:
@@ -161,6 +156,9 @@ def train(
     identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
     if weights_in:
         identity["weights_in"] = file_sha256(Path(weights_in))
+    if settings["positive_weight"] is None:
+        positive = int(training_rows["label"].sum())
+        settings = {**settings, "positive_weight": (len(training_rows) - positive) / positive}
     resume = ResumeFile(resume_path, identity)
 
     with termination() as terminated, claim_device(threads) as device:
@@ -170,14 +168,16 @@ def train(
         network = build(settings["network"], settings["crop"])
         if weights_in:
             torchvision_networks.load(network, settings["network"], settings["crop"], weights_in)
-        mean, std = normalisation(training, settings)
-        network.set_normalisation(mean, std)
+        # Per channel, in 0..1. Contrast turns about the colour of these tiles, whatever the network is normalised with.
+        mean, std = training.statistics()
+        of_tiles = settings["normalisation"] == "tiles"
+        network.set_normalisation(*((mean, std) if of_tiles else (list(IMAGENET_MEAN), list(IMAGENET_STD))))
         batches = len(epoch_order(len(training), settings["batch_size"], settings["seed"], 0))
         engine = Engine(network, settings, device, settings["epochs"] * batches)
         log.info(
             "Fold %d: %d training and %d validation tiles, %d steps per epoch; %s of %.2f million weights, %s, "
             "tiles: %s.", fold, len(training), len(validation), batches, settings["network"]["name"],
-            sum(p.numel() for p in network.parameters()) / 1e6, str(engine.dtype).removeprefix("torch."), training.home,
+            count(network.body)[0] / 1e6, str(engine.dtype).removeprefix("torch."), training.home,
         )  # fmt: skip
 
         # What of the run is not in the engine: the epochs done, the best weights, the epoch under way.
@@ -284,7 +284,7 @@ def train(
             tiles={"training": len(training), "validation": len(validation)}, weights=weights, code=code,
         )  # fmt: skip
         where = f"CPU, {threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
-        parameters = sum(p.numel() for p in network.parameters())
+        parameters = count(network.body)[0]
         precision = str(engine.dtype).removeprefix("torch.")
         write_json(figures_out, {"parameters": parameters, "device": where, "precision": precision})
         resume.remove()
