@@ -35,7 +35,7 @@ test: $(READY)
 	$(BIN)/pytest
 
 networks: $(READY)
-	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.parameters
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.networks
 
 check: $(READY)
 	$(BIN)/ruff check .

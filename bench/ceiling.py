@@ -1,6 +1,6 @@
 """The engine against its ceiling: the same steps of the same network on one fixed batch that already is on the device.
 
-The real path is that of the stage `train`: batches from `Tiles` with the augmentation drawn ahead, `augment.apply` on
+The real path is that of the stage `train`: batches from `TileLoader` with the augmentation drawn ahead, `augment.apply` on
 the device, `Engine.train_step`, the sum of the losses. The ceiling is `Engine.train_step` alone. Both run in one
 process, on one network, in short blocks in turn, so that what disturbs the machine disturbs both; a real block starts
 its pipeline anew, which counts against it.
@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from torchvision.models import densenet121, resnet34
 
-from histo import augment
-from histo.batches import Tiles, epoch_order
-from histo.engine import Engine
-from histo.equivariant import p4m_residual
-from histo.networks import Network, residual
-from histo.tiles import SIDE
-from histo.training import Losses
+from histo.networks.equivariant import p4m_residual
+from histo.networks.network import Network, residual
+from histo.tiles.geometry import SIDE
+from histo.training import augment
+from histo.training.engine import Engine
+from histo.training.loader import TileLoader, epoch_order
+from histo.training.loop import RunningLoss
 
 SEED = 1
 # Everything on, at the strengths that people train with.
@@ -32,9 +32,9 @@ ALL: dict[str, Any] = {
     "mixup": 0.2, "cutmix": 0.2,
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
-    "crop": SIDE, "seed": SEED, "optimiser": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05,
+    "center_crop": SIDE, "seed": SEED, "optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05,
     "schedule": "one_cycle", "warmup": 0.25, "gradient_clip": 1.0, "ema": 0.0,
-    "label_smoothing": 0.0, "positive_weight": 1.0, "focal_gamma": 0.0,
+    "label_smoothing": 0.0, "pos_weight": 1.0, "focal_gamma": 0.0,
     "precision": "auto", "compile": False, "augment": ALL,
 }  # fmt: skip
 
@@ -91,7 +91,7 @@ class Clock:
 class Race:
     """One network, trained in turn on the real path and at its ceiling."""
 
-    def __init__(self, name: str, tiles: Tiles, batch_size: int, settings: dict[str, Any] | None = None) -> None:
+    def __init__(self, name: str, tiles: TileLoader, batch_size: int, settings: dict[str, Any] | None = None) -> None:
         """settings: what differs from SETTINGS."""
         self.tiles, self.batch_size = tiles, batch_size
         self.settings = SETTINGS | {"batch_size": batch_size} | (settings or {})
@@ -126,7 +126,7 @@ class Race:
 
     def real(self, steps: int) -> float:
         """Seconds of so many steps on the real path."""
-        losses = Losses(self.settings)
+        losses = RunningLoss(self.settings)
         begun = self.clock.now()
         for step, batch in enumerate(self._batches(steps), 1):
             losses.add(self.engine.train_step(*batch), self.epoch, step)

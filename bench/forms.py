@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from histo.batches import Tiles
-from histo.shards import TILE, open_shards, write_shard
-from histo.tiff import tiff
+from histo.synthetic.tiff import tiff
+from histo.tiles.geometry import SHAPE
+from histo.tiles.shards import open_shards, write_shard
+from histo.training.loader import TileLoader
 
 BATCH = 256  # tiles of a batch, where loading is measured
 SHARDS = 4
@@ -27,7 +28,7 @@ class Forms:
         random = np.random.default_rng(1)
         frames = []
         for number, rows in enumerate(np.array_split(np.arange(tiles), SHARDS)):
-            images = random.integers(0, 256, (len(rows), *TILE), dtype=np.uint8)
+            images = random.integers(0, 256, (len(rows), *SHAPE), dtype=np.uint8)
             ids = np.array([f"{row:040x}" for row in rows])
             labels = (rows % 2).astype(np.int8)
             path = folder / f"train-{number}.h5"
@@ -63,6 +64,6 @@ class Forms:
         """Files by a pattern, sorted."""
         return sorted(self.folder.glob(pattern))
 
-    def tiles(self, device: torch.device, home: str) -> Tiles:
+    def tiles(self, device: torch.device, home: str) -> TileLoader:
         """Our tiles in a home."""
-        return Tiles(open_shards(self.files("train-*.h5"), "train"), self.rows, device, home)
+        return TileLoader(open_shards(self.files("train-*.h5"), "train"), self.rows, device, home)

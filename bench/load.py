@@ -1,6 +1,6 @@
 """Tiles per second in random order, batches of 256, one process that takes batches and does nothing with them.
 
-Ours in each home (histo/batches.py) against what is done by hand and against WebDataset (see loaders.py, which says why
+Ours in each home (histo/training/loader.py) against what is done by hand and against WebDataset (see loaders.py, which says why
 that one). Each measurement is one whole epoch or as many as fill a second, from asking for the first batch to having
 the last; workers of the others live on between epochs, so that starting them costs them nothing. Cold: the way's files
 are dropped from the page cache first, which is checked page by page; what the machine below caches stays cached.

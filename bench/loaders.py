@@ -20,8 +20,8 @@ from forms import BATCH, SHARDS, Forms
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from histo.batches import Tiles, epoch_order
-from histo.shards import TILE
+from histo.tiles.geometry import SHAPE
+from histo.training.loader import TileLoader, epoch_order
 
 SHUFFLE_BUFFER = 1024  # samples in WebDataset's shuffle buffer
 
@@ -59,7 +59,7 @@ class OpenedPerTile(Dataset):
 
 def unpack(sample: tuple[bytes, bytes]) -> tuple[torch.Tensor, float]:
     """A sample of the tar files."""
-    return torch.from_numpy(np.frombuffer(sample[0], np.uint8).reshape(TILE).copy()), float(sample[1])
+    return torch.from_numpy(np.frombuffer(sample[0], np.uint8).reshape(SHAPE).copy()), float(sample[1])
 
 
 Batches = Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
@@ -101,7 +101,7 @@ def fancy(path: Path, labels: np.ndarray) -> Batches:
     return batches
 
 
-def ours(tiles: Tiles) -> Batches:
+def ours(tiles: TileLoader) -> Batches:
     """Our batches, as training gets them."""
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -28,8 +28,8 @@ import pandas as pd
 from measure import Report, arguments, cores, evict, machine, paired, peak_mb
 
 from histo import tables
-from histo.tiff import tiff_header
-from histo.tiles import PIXEL_BYTES, SIDE
+from histo.synthetic.tiff import tiff_header
+from histo.tiles.geometry import SIDE, TILE_BYTES
 from pack import pack
 
 SHARDS = 10
@@ -84,9 +84,9 @@ class Size:
         folder = self.folder / "tiff"
         folder.mkdir()
         for name in index["id"]:
-            (folder / f"{name}.tif").write_bytes(header + random.bytes(PIXEL_BYTES))
+            (folder / f"{name}.tif").write_bytes(header + random.bytes(TILE_BYTES))
         texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
-        numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": PIXEL_BYTES, "width": SIDE, "height": SIDE}
+        numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
         frame = index.assign(**texts, **numbers, blocks=[np.zeros(tables.BLOCKS, np.uint64)] * len(index))
         tables.write(frame, self.folder / "validation.parquet", tables.VALIDATION)
         os.sync()
@@ -128,13 +128,13 @@ def load_job(folder: Path, home: str) -> dict[str, float]:
     peak beyond what importing torch and our modules took (mapped pages of the page cache not counted)."""
     import torch
 
-    from histo.batches import Tiles, epoch_order
-    from histo.shards import open_shards
+    from histo.tiles.shards import open_shards
+    from histo.training.loader import TileLoader, epoch_order
 
     torch.set_num_threads(cores())
     framework = peak_mb()
     rows = tables.read(folder / "folds.parquet", tables.FOLDS)
-    tiles = Tiles(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), home)
+    tiles = TileLoader(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), home)
     order = epoch_order(len(tiles), BATCH, 1, 1)
     if home == "stream":
         order = order[: STREAMED // BATCH]
@@ -162,13 +162,13 @@ def train_job(folder: Path, steps: int, batch_size: int) -> dict[str, float]:
     import torch
     from ceiling import Race
 
-    from histo.batches import Tiles
-    from histo.shards import open_shards
+    from histo.tiles.shards import open_shards
+    from histo.training.loader import TileLoader
 
     torch.set_num_threads(cores())
     framework = peak_mb()
     rows = tables.read(folder / "folds.parquet", tables.FOLDS)
-    tiles = Tiles(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), "stream")
+    tiles = TileLoader(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), "stream")
     race = Race("residual", tiles, batch_size)
     race.real(steps)
     return {"memory": peak_mb() - framework}

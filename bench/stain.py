@@ -62,7 +62,7 @@ def settings(archive: Path, method: str, seeds: int, epochs: int, smoke: bool) -
             "seed": seed,
             "epochs": epochs,
             "batch_size": 16 if smoke else 64,
-            "crop": 32 if smoke else 96,
+            "center_crop": 32 if smoke else 96,
         }
         for way, (changes, wanted) in WAYS.items()
         if wanted == method

@@ -6,7 +6,7 @@ each file once, decodes it, proves it by the SHA-1 of its pixels, takes the MD5,
 sharpness, hashes 36 blocks, and writes its table to the disk. The floor is reading each file, its MD5 and the SHA-1 of
 its pixels, and nothing else.
 
-Same files, warm cache, one process on one core. Tiles: $PCAM_REAL_ARCHIVE or ../shared/data/pcam-real.zip, else made.
+Same files, warm cache, one process on one core. TileLoader: $PCAM_REAL_ARCHIVE or ../shared/data/pcam-real.zip, else made.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from measure import ROOT, Report, alternate, arguments, machine, paired, seconds
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from histo.tiles import PIXEL_BYTES
+from histo.tiles.geometry import TILE_BYTES
 from index import index
 from synthesize import synthesize
 from unzip import unzip
@@ -62,7 +62,7 @@ def floor(paths: list[Path]) -> list[tuple[str, str]]:
     found = []
     for path in paths:
         data = path.read_bytes()
-        found.append((hashlib.md5(data).hexdigest(), hashlib.sha1(memoryview(data)[-PIXEL_BYTES:]).hexdigest()))
+        found.append((hashlib.md5(data).hexdigest(), hashlib.sha1(memoryview(data)[-TILE_BYTES:]).hexdigest()))
     return found
 
 

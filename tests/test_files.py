@@ -3,12 +3,12 @@
 import pytest
 
 from histo.errors import InputError
-from histo.files import read_json, whole, write_json
+from histo.files import atomic_write, read_json, write_json
 
 
 def test_a_file_appears_at_the_end(tmp_path):
     path = tmp_path / "folder" / "a.txt"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
         assert temporary.suffix == ".txt"
@@ -19,7 +19,7 @@ def test_a_file_appears_at_the_end(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), whole(path) as temporary:
+    with pytest.raises(RuntimeError, match="stop"), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError("stop")
     assert path.read_text() == "old"

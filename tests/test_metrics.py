@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from histo.metrics import auc, auc_interval, report
+from histo.evaluation import evaluation
+from histo.metrics import auc, auc_interval
 
 
 def test_auc_counts_pairs_in_order(random):
@@ -32,7 +33,7 @@ def test_report():
     labels = np.array([0, 0, 1, 1, 0, 1, 0, 1])
     probabilities = np.array([0.1, 0.6, 0.4, 0.9, 0.2, 0.7, 0.3, 0.8])
     folds = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    found = report(labels, probabilities, folds)
+    found = evaluation(labels, probabilities, folds)
     assert found["confusion"] == [[3, 1], [1, 3]]
     assert (found["accuracy"], found["precision"], found["recall"], found["f1"]) == (0.75, 0.75, 0.75, 0.75)
     assert found["folds"] == [{"fold": 0, "tiles": 4, "auc": 0.75}, {"fold": 1, "tiles": 4, "auc": 1.0}]

@@ -11,16 +11,16 @@ if config["dataset"]["source"] == "kaggle":
         output:
             archive=resource("archive.zip"),
         log:
-            log_of("download"),
+            log_path("download"),
         benchmark:
-            times_of("download")
+            benchmark_path("download")
         localrule: True
         conda:
             ENVIRONMENT
         threads: 4
         params:
             # No fingerprint of the code: the archive is proven by its content, whichever version fetched it.
-            settings=config["download"],
+            settings={**config["kaggle"], **config["download"]},
             results=result(""),
         script:
             "../scripts/download.py"
@@ -35,9 +35,9 @@ if config["dataset"]["source"] == "synthetic":
             overlaps=resource("overlaps.parquet"),
             slides=resource("slides.csv"),
         log:
-            log_of("synthesize"),
+            log_path("synthesize"),
         benchmark:
-            times_of("synthesize")
+            benchmark_path("synthesize")
         conda:
             ENVIRONMENT
         params:
@@ -54,9 +54,9 @@ rule index:
         index=result("index.parquet"),
         sample=result("sample_submission.csv"),
     log:
-        log_of("index"),
+        log_path("index"),
     benchmark:
-        times_of("index")
+        benchmark_path("index")
     conda:
         ENVIRONMENT
     params:
@@ -74,9 +74,9 @@ rule unzip:
     output:
         temp(directory(result("unzip/{split}-{shard}"))),
     log:
-        log_of("unzip", "{split}-{shard}"),
+        log_path("unzip", "{split}-{shard}"),
     benchmark:
-        times_of("unzip", "{split}-{shard}")
+        benchmark_path("unzip", "{split}-{shard}")
     conda:
         ENVIRONMENT
     params:
@@ -95,9 +95,9 @@ rule validate:
     output:
         result("validate/{split}-{shard}.parquet"),
     log:
-        log_of("validate", "{split}-{shard}"),
+        log_path("validate", "{split}-{shard}"),
     benchmark:
-        times_of("validate", "{split}-{shard}")
+        benchmark_path("validate", "{split}-{shard}")
     priority: 1
     conda:
         ENVIRONMENT
@@ -120,9 +120,9 @@ rule pack:
     output:
         result("pack/{split}-{shard}.h5"),
     log:
-        log_of("pack", "{split}-{shard}"),
+        log_path("pack", "{split}-{shard}"),
     benchmark:
-        times_of("pack", "{split}-{shard}")
+        benchmark_path("pack", "{split}-{shard}")
     priority: 2
     conda:
         ENVIRONMENT

@@ -11,9 +11,9 @@ rule features:
     output:
         result("features/{split}-{shard}.parquet"),
     log:
-        log_of("features", "{split}-{shard}"),
+        log_path("features", "{split}-{shard}"),
     benchmark:
-        times_of("features", "{split}-{shard}")
+        benchmark_path("features", "{split}-{shard}")
     conda:
         ENVIRONMENT
     params:
@@ -32,9 +32,9 @@ rule classical:
         oof=result("predict/{model}/fold-{fold}/oof.parquet"),
         test=result("predict/{model}/fold-{fold}/test.parquet"),
     log:
-        log_of("classical", "{model}/fold-{fold}"),
+        log_path("classical", "{model}/fold-{fold}"),
     benchmark:
-        times_of("classical", "{model}/fold-{fold}")
+        benchmark_path("classical", "{model}/fold-{fold}")
     wildcard_constraints:
         model=any_of(CLASSICAL),
     conda:

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
 sys.executable = shlex.quote(sys.executable)
 
-from histo.configuration import check, model_settings, search_settings, train_settings
+from histo.config.checks import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.files import read_json
-from histo.network_names import weights_file
+from histo.networks.names import weights_file
 from histo.provenance import code_version
 
 try:
@@ -60,12 +60,12 @@ def resource(path):
     return f"resources/{NAME}/{path}"
 
 
-def log_of(rule, path=""):
+def log_path(rule, path=""):
     """Path of a job's log; it mirrors the path of the job's output."""
     return f"logs/{NAME}/{rule}/{path}.log" if path else f"logs/{NAME}/{rule}.log"
 
 
-def times_of(rule, path=""):
+def benchmark_path(rule, path=""):
     """Path of a job's running time and memory."""
     return f"benchmarks/{NAME}/{rule}/{path}.tsv" if path else f"benchmarks/{NAME}/{rule}.tsv"
 
@@ -100,7 +100,7 @@ def first_trials(search, count):
 def earlier_trials(search, trial):
     """Paths of the results that a trial (counted from 1) is drawn from: those of all batches before its own."""
     settings = SEARCHES[search]
-    before = (trial - 1) // settings["at_once"] * settings["at_once"]
+    before = (trial - 1) // settings["trials_per_batch"] * settings["trials_per_batch"]
     return first_trials(search, before) if settings["sampler"] == "tpe" else []
 
 

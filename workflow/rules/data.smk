@@ -14,14 +14,14 @@ rule audit:
         tiles=result("tiles.parquet"),
         figures=result("audit.json"),
     log:
-        log_of("audit"),
+        log_path("audit"),
     benchmark:
-        times_of("audit")
+        benchmark_path("audit")
     priority: 3
     conda:
         ENVIRONMENT
     params:
-        settings={key: config["validate"][key] for key in ("on_fault", "leave_out")},
+        settings=config["audit"],
         code=code_version("audit"),
     script:
         "../scripts/audit.py"
@@ -36,9 +36,9 @@ rule overlaps:
         overlaps=result("overlaps.parquet"),
         figures=result("overlaps.json"),
     log:
-        log_of("overlaps"),
+        log_path("overlaps"),
     benchmark:
-        times_of("overlaps")
+        benchmark_path("overlaps")
     conda:
         ENVIRONMENT
     resources:
@@ -58,9 +58,9 @@ rule groups:
     output:
         result("groups.parquet"),
     log:
-        log_of("groups"),
+        log_path("groups"),
     benchmark:
-        times_of("groups")
+        benchmark_path("groups")
     conda:
         ENVIRONMENT
     params:
@@ -78,9 +78,9 @@ rule folds:
         folds=result("folds.parquet"),
         figures=result("folds.json"),
     log:
-        log_of("folds"),
+        log_path("folds"),
     benchmark:
-        times_of("folds")
+        benchmark_path("folds")
     conda:
         ENVIRONMENT
     params:
@@ -101,9 +101,9 @@ rule leaks:
     output:
         result("leaks.json"),
     log:
-        log_of("leaks"),
+        log_path("leaks"),
     benchmark:
-        times_of("leaks")
+        benchmark_path("leaks")
     conda:
         ENVIRONMENT
     resources:
@@ -127,9 +127,9 @@ rule audit_page:
     output:
         result("audit.html"),
     log:
-        log_of("audit_page"),
+        log_path("audit_page"),
     benchmark:
-        times_of("audit_page")
+        benchmark_path("audit_page")
     conda:
         ENVIRONMENT
     params:
@@ -144,9 +144,9 @@ rule verify:
     input:
         shards_of("pack", "h5") + (shards_of("stain", "h5") if STAINED else []),
     log:
-        log_of("verify"),
+        log_path("verify"),
     benchmark:
-        times_of("verify")
+        benchmark_path("verify")
     conda:
         ENVIRONMENT
     script:

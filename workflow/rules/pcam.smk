@@ -10,9 +10,9 @@ rule pcam_download:
     output:
         resource("camelyonpatch_level_2_split_{part}_{what}.h5.gz"),
     log:
-        log_of("pcam_download", "{part}_{what}"),
+        log_path("pcam_download", "{part}_{what}"),
     benchmark:
-        times_of("pcam_download", "{part}_{what}")
+        benchmark_path("pcam_download", "{part}_{what}")
     wildcard_constraints:
         part="train|valid|test",
         what="x|y",
@@ -36,9 +36,9 @@ rule pcam_gunzip:
     output:
         temp(result("pcam_gunzip/{part}.h5")),
     log:
-        log_of("pcam_gunzip", "{part}"),
+        log_path("pcam_gunzip", "{part}"),
     benchmark:
-        times_of("pcam_gunzip", "{part}")
+        benchmark_path("pcam_gunzip", "{part}")
     wildcard_constraints:
         part="train|valid|test",
     conda:
@@ -58,9 +58,9 @@ rule pcam_index:
         sample=result("sample_submission.csv"),
         truth=resource("truth.csv"),
     log:
-        log_of("pcam_index"),
+        log_path("pcam_index"),
     benchmark:
-        times_of("pcam_index")
+        benchmark_path("pcam_index")
     conda:
         ENVIRONMENT
     params:
@@ -78,9 +78,9 @@ rule pcam_pack:
         shard=result("pack/{split}-{shard}.h5"),
         validation=result("validate/{split}-{shard}.parquet"),
     log:
-        log_of("pcam_pack", "{split}-{shard}"),
+        log_path("pcam_pack", "{split}-{shard}"),
     benchmark:
-        times_of("pcam_pack", "{split}-{shard}")
+        benchmark_path("pcam_pack", "{split}-{shard}")
     conda:
         ENVIRONMENT
     params:

@@ -12,9 +12,9 @@ rule evaluate:
     output:
         result("evaluate/{model}.json"),
     log:
-        log_of("evaluate", "{model}"),
+        log_path("evaluate", "{model}"),
     benchmark:
-        times_of("evaluate", "{model}")
+        benchmark_path("evaluate", "{model}")
     conda:
         ENVIRONMENT
     params:
@@ -34,9 +34,9 @@ rule ensemble:
         test=result("ensemble/test.parquet"),
         figures=result("ensemble.json"),
     log:
-        log_of("ensemble"),
+        log_path("ensemble"),
     benchmark:
-        times_of("ensemble")
+        benchmark_path("ensemble")
     conda:
         ENVIRONMENT
     params:
@@ -56,9 +56,9 @@ rule submission_csv:
         submission=result("submission.csv"),
         figures=result("submission.json"),
     log:
-        log_of("submission_csv"),
+        log_path("submission_csv"),
     benchmark:
-        times_of("submission_csv")
+        benchmark_path("submission_csv")
     conda:
         ENVIRONMENT
     params:
@@ -90,9 +90,9 @@ rule report:
         report=result("report.html"),
         config=result("config.yaml"),
     log:
-        log_of("report"),
+        log_path("report"),
     benchmark:
-        times_of("report")
+        benchmark_path("report")
     conda:
         ENVIRONMENT
     params:
@@ -137,14 +137,14 @@ rule submit:
         # A refused second attempt must not cost the record of the first.
         record=update(result("submission-score.json")),
     log:
-        log_of("submit"),
+        log_path("submit"),
     benchmark:
-        times_of("submit")
+        benchmark_path("submit")
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings={"competition": config["download"]["competition"], **config["submit"]},
+        settings={**config["kaggle"], **config["submit"]},
         code=code_version("submit"),
     script:
         "../scripts/submit.py"
@@ -155,14 +155,14 @@ rule scores:
     output:
         scores=result("scores.json"),
     log:
-        log_of("scores"),
+        log_path("scores"),
     benchmark:
-        times_of("scores")
+        benchmark_path("scores")
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings={"competition": config["download"]["competition"]},
+        settings=config["kaggle"],
         code=code_version("scores"),
     script:
         "../scripts/scores.py"

@@ -21,9 +21,9 @@ rule search_trial:
     output:
         result("search/{search}/trial-{trial}.json"),
     log:
-        log_of("search_trial", "{search}/trial-{trial}"),
+        log_path("search_trial", "{search}/trial-{trial}"),
     benchmark:
-        times_of("search_trial", "{search}/trial-{trial}")
+        benchmark_path("search_trial", "{search}/trial-{trial}")
     conda:
         ENVIRONMENT
     threads: 16
@@ -49,9 +49,9 @@ rule search_best:
         table=result("search/{search}/trials.csv"),
         page=result("search/{search}/trials.html"),
     log:
-        log_of("search_best", "{search}"),
+        log_path("search_best", "{search}"),
     benchmark:
-        times_of("search_best", "{search}")
+        benchmark_path("search_best", "{search}")
     conda:
         ENVIRONMENT
     params:

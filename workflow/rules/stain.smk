@@ -10,9 +10,9 @@ rule stain:
     output:
         result("stain/{split}-{shard}.h5"),
     log:
-        log_of("stain", "{split}-{shard}"),
+        log_path("stain", "{split}-{shard}"),
     benchmark:
-        times_of("stain", "{split}-{shard}")
+        benchmark_path("stain", "{split}-{shard}")
     conda:
         ENVIRONMENT
     params:

@@ -17,9 +17,9 @@ rule train:
         history=result("train/{model}/fold-{fold}/history.csv"),
         figures=result("train/{model}/fold-{fold}/training.json"),
     log:
-        log_of("train", "{model}/fold-{fold}"),
+        log_path("train", "{model}/fold-{fold}"),
     benchmark:
-        times_of("train", "{model}/fold-{fold}")
+        benchmark_path("train", "{model}/fold-{fold}")
     wildcard_constraints:
         model=any_of(config["models"]),
     conda:
@@ -49,9 +49,9 @@ rule predict:
         oof=result("predict/{model}/fold-{fold}/oof.parquet"),
         test=result("predict/{model}/fold-{fold}/test.parquet"),
     log:
-        log_of("predict", "{model}/fold-{fold}"),
+        log_path("predict", "{model}/fold-{fold}"),
     benchmark:
-        times_of("predict", "{model}/fold-{fold}")
+        benchmark_path("predict", "{model}/fold-{fold}")
     wildcard_constraints:
         model=any_of(config["models"]),
     conda:

@@ -8,9 +8,9 @@ rule weights:
     output:
         "resources/weights/{file}",
     log:
-        log_of("weights", "{file}"),
+        log_path("weights", "{file}"),
     benchmark:
-        times_of("weights", "{file}")
+        benchmark_path("weights", "{file}")
     wildcard_constraints:
         file=r"[^/]+-[0-9a-f]{8,64}\.pth",
     localrule: True

@@ -1,9 +1,9 @@
-"""Decide which tiles are used: join the verdicts on all tiles and apply the policy `validate.on_fault`.
+"""Decide which tiles are used: join the verdicts on all tiles and apply the policy `audit.on_fault`.
 
 `fail` ends the run at the first look at a faulty tile, `leave_out` goes on without it. Either way the log lists every
 fault, and nothing has to be unpacked again after a change of mind.
 
-Sound training tiles that are blank, black or blurred are used unless `validate.leave_out` names them; test tiles always
+Sound training tiles that are blank, black or blurred are used unless `audit.leave_out` names them; test tiles always
 are, since each needs an answer.
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
-from histo.remarks import remarks
+from histo.tiles.quality import remarks
 
 SHOWN = 10  # faults that an error names
 
@@ -50,7 +50,7 @@ def leave_out_faint(tiles: pd.DataFrame, unwanted: Sequence[str]) -> dict[str, i
     remark = np.where(tiles["kept"] & (tiles["split"] == "train"), remarks(tiles), "")
     for name in unwanted:
         tiles.loc[remark == name, "kept"] = False
-        tiles.loc[remark == name, "detail"] = f"{name}: validate.leave_out"
+        tiles.loc[remark == name, "detail"] = f"{name}: audit.leave_out"
     return {name: int((remark == name).sum()) for name in unwanted}
 
 
@@ -107,7 +107,7 @@ def audit(
         listed = "\n".join(["", *lines[:SHOWN]]) + (f"\n… and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")
         raise InputError(
             f"{len(faulty)} of {len(tiles)} tiles have a fault (this log lists all):{listed}\n"
-            "Mend the archive, or set `validate: {on_fault: leave_out}` to go on without these tiles."
+            "Mend the archive, or set `audit: {on_fault: leave_out}` to go on without these tiles."
         )
     left_out = leave_out_faint(tiles, leave_out)
     result = count(tiles) | {"left_out": left_out}
@@ -122,13 +122,13 @@ def audit(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     audit(
-        Path(snakemake.input.index),  # noqa: F821
-        [Path(path) for path in snakemake.input.validations],  # noqa: F821
-        Path(snakemake.output.tiles),  # noqa: F821
-        Path(snakemake.output.figures),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.input.index),
+        [Path(path) for path in snakemake.input.validations],
+        Path(snakemake.output.tiles),
+        Path(snakemake.output.figures),
+        **snakemake.params.settings,
     )

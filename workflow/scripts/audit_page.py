@@ -14,13 +14,17 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from histo import figures, mosaics, tables
-from histo.components import components, place, positions
-from histo.figures import Axis, Line, tile_gallery
-from histo.files import read_json, whole
-from histo.pages import SHOWN, SOURCES, evenly, provenance, render
-from histo.remarks import REMARKS, remarks
-from histo.shards import Shard, open_shards
+from histo import tables
+from histo.faults import FAULTS
+from histo.files import atomic_write, read_json
+from histo.pages import mosaics
+from histo.pages.charts import POSITIVE, Axis, Line, histogram, line_chart
+from histo.pages.gallery import tile_gallery
+from histo.pages.layout import SHOWN, SOURCES, evenly, provenance, render
+from histo.tiles.geometry import SIDE
+from histo.tiles.overlap_graph import components, place, positions
+from histo.tiles.quality import REMARKS, remarks
+from histo.tiles.shards import Shard, open_shards
 
 Shards = dict[str, dict[int, Shard]]  # split → number → shard
 
@@ -72,7 +76,7 @@ def faults(shards: Shards, tiles: pd.DataFrame, counts: dict[str, dict[str, int]
         entries.append(
             {
                 "code": code,
-                "meaning": tables.FAULTS.get(code, code),
+                "meaning": FAULTS.get(code, code),
                 "counts": by_split,
                 "rows": list(rows.head(LISTED)[["split", "id", "detail"]].itertuples(index=False)),
                 "more": max(len(rows) - LISTED, 0),
@@ -114,11 +118,11 @@ def size_classes(sizes: list[dict[str, int]]) -> list[dict[str, Any]]:
 
 def area_chart(pairs: pd.DataFrame) -> Markup:
     """Return the histogram of the share of a tile that two tiles have in common, in per cent."""
-    shares = 100 * pairs["area"].to_numpy() / figures.SIDE**2
+    shares = 100 * pairs["area"].to_numpy() / SIDE**2
     edges = np.linspace(0, 100, 21)
     # A tile's side has 6 grid steps, so shares are n/36; half of one keeps them off the edges.
     counts = np.histogram(shares - 100 / 72, edges)[0]
-    return figures.histogram(
+    return histogram(
         "Shared area of a pair",
         edges.tolist(),
         ("pairs", counts.tolist(), TRAIN),
@@ -171,9 +175,9 @@ def neighbour_chart(found: dict[str, Any]) -> Markup:
     """Return the share of tumour by number of overlapping neighbours."""
     rows = [row for row in found["rows"] if row["tiles"]]
     shares = [100 * row["positives"] / row["tiles"] for row in rows]
-    return figures.line_chart(
+    return line_chart(
         "Share with tumour by number of neighbours",
-        [Line("training tiles", [row["neighbours"] for row in rows], shares, figures.POSITIVE, marks=True)],
+        [Line("training tiles", [row["neighbours"] for row in rows], shares, POSITIVE, marks=True)],
         Axis(f"overlapping tiles ({found['at_least']}: that many or more)", 0, found["at_least"], whole=True),
         Axis("with tumour, per cent", 0, 100),
         "; ".join(f"{row['neighbours']}: {share:.0f} per cent" for row, share in zip(rows, shares, strict=True)),
@@ -197,7 +201,7 @@ def colour_charts(tiles: pd.DataFrame) -> list[Markup]:
         medians = ", ".join(f"{split} {np.median(values[split]):.1f}" for split in SPLITS if len(values[split]))
         unit = "variance of the Laplacian" if column == "sharpness" else "grey levels"
         charts.append(
-            figures.line_chart(
+            line_chart(
                 NAMES[column], lines, Axis(unit, edges[0], edges[-1]), Axis("tiles, per cent", 0, 1.08 * top),
                 f"Medians: {medians}.",
             )
@@ -282,16 +286,16 @@ def audit_page(found: Found, output: Path, *, dataset: dict[str, Any], code: dic
         single=sorted(((NAMES[key], area) for key, area in single.items()), key=lambda row: -abs(row[1] - 0.5)),
         faint=faint(shards, tiles, audit["left_out"]),
     )
-    with whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     logging.info("%s: %.1f MB", output, output.stat().st_size / 1e6)
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    inputs = snakemake.input  # noqa: F821
+    job.start(snakemake)
+    inputs = snakemake.input
     single = ("template", "layout", "audit", "tiles", "overlaps", "leaks")
     several = ("train_shards", "test_shards")
     audit_page(
@@ -299,7 +303,7 @@ if __name__ == "__main__":
             **{name: Path(inputs[name]) for name in single},
             **{name: [Path(path) for path in inputs[name]] for name in several},
         ),
-        Path(snakemake.output[0]),  # noqa: F821
-        code=snakemake.params.code,  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.output[0]),
+        code=snakemake.params.code,
+        **snakemake.params.settings,
     )

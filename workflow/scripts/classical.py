@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from histo import tables
 from histo.errors import InputError
-from histo.features import NAMES, SCHEMA
 from histo.logits import logit, sigmoid
+from histo.tiles.colour_texture import NAMES, SCHEMA
 
 STEPS = 2000  # of the solver, at most; some hundred suffice
 
@@ -46,13 +46,13 @@ def logits(
     is finite.
     """
     if settings["method"] == "logistic_regression":
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / settings["penalty"], max_iter=STEPS))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / settings["l2"], max_iter=STEPS))
         with threadpool_limits(1):  # sums of several threads differ in their last digits
             model.fit(training, labels)
             return [model.decision_function(part) if len(part) else np.empty(0) for part in others]
-    trees = settings["trees"]
+    trees = settings["n_estimators"]
     model = RandomForestClassifier(
-        trees, min_samples_leaf=settings["leaf"], random_state=settings["seed"], n_jobs=threads
+        trees, min_samples_leaf=settings["min_samples_leaf"], random_state=settings["seed"], n_jobs=threads
     )
     model.fit(training, labels)
     model.n_jobs = 1  # votes of several threads are added in any order
@@ -100,17 +100,17 @@ def classical(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     classical(
-        [Path(path) for path in snakemake.input.train_features],  # noqa: F821
-        [Path(path) for path in snakemake.input.test_features],  # noqa: F821
-        Path(snakemake.input.folds),  # noqa: F821
-        Path(snakemake.input.tiles),  # noqa: F821
-        Path(snakemake.output.oof),  # noqa: F821
-        Path(snakemake.output.test),  # noqa: F821
-        fold=int(snakemake.wildcards.fold),  # noqa: F821
-        settings=snakemake.params.settings,  # noqa: F821
-        threads=snakemake.threads,  # noqa: F821
+        [Path(path) for path in snakemake.input.train_features],
+        [Path(path) for path in snakemake.input.test_features],
+        Path(snakemake.input.folds),
+        Path(snakemake.input.tiles),
+        Path(snakemake.output.oof),
+        Path(snakemake.output.test),
+        fold=int(snakemake.wildcards.fold),
+        settings=snakemake.params.settings,
+        threads=snakemake.threads,
     )

@@ -6,7 +6,7 @@ writes the error page over all that was received; its first connection has no ti
 for ever; a full disk is retried for a minute; a transfer cut short counts as complete when the storage gives no size,
 and any older file of the right size is taken for the archive.
 
-What is received outlives a failed run, see histo.transfer.
+What is received outlives a failed run, see histo.remote.partial_download.
 """
 
 import functools
@@ -16,10 +16,12 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from histo.competition import Competition, duration
 from histo.errors import InputError
-from histo.proof import crc_faults, file_md5, size_text
-from histo.transfer import Identity, Origin, Part, fetch
+from histo.formatting import duration, size_text
+from histo.hashes import file_md5
+from histo.remote.kaggle import Competition
+from histo.remote.partial_download import Identity, PartialDownload, RemoteFile, fetch
+from histo.tiles.zip_archive import crc_faults
 
 CHAIN = 1.25  # bytes of shards and tables that the chain writes per byte of archive (7.7 GB for 6.3 GB)
 
@@ -34,7 +36,7 @@ def download(archive: Path, *, competition: str, md5: str | None, results: Path,
     exist, or is what it was before.
     """
     signed_in = functools.cache(lambda: Competition(competition))
-    origin = Origin(
+    origin = RemoteFile(
         connect=lambda: signed_in().archive(),
         host="Kaggle",
         page="https://www.kaggle.com",
@@ -47,7 +49,7 @@ def download(archive: Path, *, competition: str, md5: str | None, results: Path,
     fetch(archive, origin, results, lambda part: prove(part, md5, threads))
 
 
-def prove(part: Part, md5: str | None, threads: int) -> None:
+def prove(part: PartialDownload, md5: str | None, threads: int) -> None:
     """InputError unless the zip's directory can be read, every entry has its CRC and the file its MD5."""
     begun = time.monotonic()
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
@@ -76,12 +78,12 @@ def prove(part: Part, md5: str | None, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     download(
-        Path(snakemake.output.archive),  # noqa: F821
-        results=Path(snakemake.params.results),  # noqa: F821
-        threads=snakemake.threads,  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.output.archive),
+        results=Path(snakemake.params.results),
+        threads=snakemake.threads,
+        **snakemake.params.settings,
     )

@@ -23,9 +23,10 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from histo import tables
+from histo.evaluation import evaluation
 from histo.files import write_json
 from histo.logits import logit
-from histo.metrics import auc, report
+from histo.metrics import auc
 from histo.predictions import join_folds, stack_networks
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def ensemble(
     write_json(
         figures,
         {"model": "ensemble", "models": list(oof), "method": method, "methods": scores}
-        | report(labels, blended[method], fold)
+        | evaluation(labels, blended[method], fold)
         | {"weights": named(oof, weights), "weights_by_fold": [named(oof, row) for row in by_fold.values()]},
     )
 
@@ -142,12 +143,12 @@ def named(models: dict[str, list[Path]], weights: np.ndarray) -> dict[str, float
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    settings = snakemake.params.settings  # noqa: F821
+    job.start(snakemake)
+    settings = snakemake.params.settings
     models = settings["models"]
-    inputs = snakemake.input  # noqa: F821
+    inputs = snakemake.input
     count = len(inputs.oof) // len(models)
 
     def by_model(paths: list[str]) -> dict[str, list[Path]]:
@@ -158,8 +159,8 @@ if __name__ == "__main__":
         by_model(inputs.oof),
         by_model(inputs.test),
         Path(inputs.folds),
-        Path(snakemake.output.oof),  # noqa: F821
-        Path(snakemake.output.test),  # noqa: F821
-        Path(snakemake.output.figures),  # noqa: F821
+        Path(snakemake.output.oof),
+        Path(snakemake.output.test),
+        Path(snakemake.output.figures),
         method=settings["method"],
     )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from histo import tables
+from histo.evaluation import evaluation
 from histo.files import write_json
-from histo.metrics import auc, report
+from histo.metrics import auc
 from histo.predictions import join_folds
 
 
@@ -30,7 +31,7 @@ def evaluate(predictions: list[Path], folds: Path, output: Path, *, model: str, 
     tta: with which `predictions` were made. InputError unless each training tile is predicted once.
     """
     frame = join_folds(predictions, tables.read(folds, tables.FOLDS))
-    figures = report(frame["label"].to_numpy(), frame["probability"].to_numpy(), frame["fold"].to_numpy())
+    figures = evaluation(frame["label"].to_numpy(), frame["probability"].to_numpy(), frame["fold"].to_numpy())
     write_json(output, {"model": model} | figures | {"tta": augmentation(frame, tta)})
     logging.info(
         "%s: out-of-fold AUC %.4f (%.4f to %.4f); by fold %s",
@@ -43,12 +44,12 @@ def evaluate(predictions: list[Path], folds: Path, output: Path, *, model: str, 
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     evaluate(
-        [Path(path) for path in snakemake.input.predictions],  # noqa: F821
-        Path(snakemake.input.folds),  # noqa: F821
-        Path(snakemake.output[0]),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        [Path(path) for path in snakemake.input.predictions],
+        Path(snakemake.input.folds),
+        Path(snakemake.output[0]),
+        **snakemake.params.settings,
     )

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from histo import tables
-from histo.features import NAMES, SCHEMA, features
-from histo.shards import Shard
+from histo.tiles.colour_texture import NAMES, SCHEMA, features
+from histo.tiles.shards import Shard
 
 
 def measure(shard: Path, output: Path) -> None:
-    """Write one row per tile of the shard (`histo.features.SCHEMA`), sorted by id."""
+    """Write one row per tile of the shard (`histo.tiles.colour_texture.SCHEMA`), sorted by id."""
     start = time.perf_counter()
     tiles = Shard(shard)
     values = [np.empty((0, len(NAMES)), np.float32), *(features(batch) for batch in tiles.batches())]
@@ -28,7 +28,7 @@ def measure(shard: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    measure(Path(snakemake.input[0]), Path(snakemake.output[0]))  # noqa: F821
+    job.start(snakemake)
+    measure(Path(snakemake.input[0]), Path(snakemake.output[0]))

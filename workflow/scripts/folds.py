@@ -90,14 +90,14 @@ def folds(tiles: Path, groups: Path, overlaps: Path, output: Path, figures: Path
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     folds(
-        Path(snakemake.input.tiles),  # noqa: F821
-        Path(snakemake.input.groups),  # noqa: F821
-        Path(snakemake.input.overlaps),  # noqa: F821
-        Path(snakemake.output.folds),  # noqa: F821
-        Path(snakemake.output.figures),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.input.tiles),
+        Path(snakemake.input.groups),
+        Path(snakemake.input.overlaps),
+        Path(snakemake.output.folds),
+        Path(snakemake.output.figures),
+        **snakemake.params.settings,
     )

@@ -99,14 +99,14 @@ def groups(tiles: Path, validations: list[Path], overlaps: Path, slides: Path | 
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    slides = snakemake.input.get("slides")  # noqa: F821
+    job.start(snakemake)
+    slides = snakemake.input.get("slides")
     groups(
-        Path(snakemake.input.tiles),  # noqa: F821
-        [Path(path) for path in snakemake.input.validations],  # noqa: F821
-        Path(snakemake.input.overlaps),  # noqa: F821
+        Path(snakemake.input.tiles),
+        [Path(path) for path in snakemake.input.validations],
+        Path(snakemake.input.overlaps),
         Path(slides) if slides else None,
-        Path(snakemake.output[0]),  # noqa: F821
+        Path(snakemake.output[0]),
     )

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from histo import tables
-from histo.archive import DamagedEntry, Entry
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
-from histo.files import whole
-from histo.sources import get_again, list_entries, open_source
+from histo.files import atomic_write
+from histo.tiles.source import get_again, list_entries, open_source
+from histo.tiles.zip_archive import DamagedEntry, Entry
 
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
@@ -153,18 +153,18 @@ def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, 
     unused = len(entries) - 2 - sum(int((frame["entry"] != "").sum()) for frame in frames)
     if unused:
         logging.info("%d entries of the archive are neither tiles nor tables and stay unread", unused)
-    with open_source(archive) as read, whole(sample_copy) as temporary:
+    with open_source(archive) as read, atomic_write(sample_copy) as temporary:
         temporary.write_bytes(read(entries[sample]))
     tables.write(pd.concat(frames), output, tables.INDEX)
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     index(
-        Path(snakemake.params.archive),  # noqa: F821
-        Path(snakemake.output.index),  # noqa: F821
-        Path(snakemake.output.sample),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.params.archive),
+        Path(snakemake.output.index),
+        Path(snakemake.output.sample),
+        **snakemake.params.settings,
     )

@@ -16,10 +16,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
 from histo import tables
-from histo.components import components, equal_links, positions
 from histo.files import read_json, write_json
 from histo.metrics import auc, auc_interval
-from histo.remarks import REMARKS, remarks
+from histo.tiles.overlap_graph import components, equal_links, positions
+from histo.tiles.quality import REMARKS, remarks
 
 SPLITS = ("train", "test")
 SEEDS = 10  # random deals that the leak of random folds is averaged over
@@ -198,12 +198,12 @@ def leaks(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     single = ("tiles", "overlaps", "passed_over", "groups", "folds")
     leaks(
-        **{name: Path(snakemake.input[name]) for name in single},  # noqa: F821
-        validations=[Path(path) for path in snakemake.input.validations],  # noqa: F821
-        output=Path(snakemake.output[0]),  # noqa: F821
+        **{name: Path(snakemake.input[name]) for name in single},
+        validations=[Path(path) for path in snakemake.input.validations],
+        output=Path(snakemake.output[0]),
     )

@@ -17,8 +17,8 @@ import pandas as pd
 
 from histo import tables
 from histo.files import write_json
-from histo.shards import Shard, open_shards
-from histo.tiles import SIDE
+from histo.tiles.geometry import SIDE
+from histo.tiles.shards import Shard, open_shards
 
 PER_SIDE = 6
 BLOCK = SIDE // PER_SIDE  # pixels
@@ -163,13 +163,13 @@ def overlaps(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     overlaps(
-        [Path(path) for path in snakemake.input.validations],  # noqa: F821
-        [Path(path) for path in snakemake.input.train_shards],  # noqa: F821
-        [Path(path) for path in snakemake.input.test_shards],  # noqa: F821
-        Path(snakemake.output.overlaps),  # noqa: F821
-        Path(snakemake.output.figures),  # noqa: F821
+        [Path(path) for path in snakemake.input.validations],
+        [Path(path) for path in snakemake.input.train_shards],
+        [Path(path) for path in snakemake.input.test_shards],
+        Path(snakemake.output.overlaps),
+        Path(snakemake.output.figures),
     )

@@ -12,8 +12,9 @@ import numpy as np
 
 from histo import tables
 from histo.errors import InputError
-from histo.shards import write_shard
-from histo.tiles import PIXEL_BYTES, Decoder
+from histo.tiles.decoding import Decoder
+from histo.tiles.geometry import TILE_BYTES
+from histo.tiles.shards import write_shard
 
 BATCH = 512  # tiles written at once, 14 MB
 
@@ -48,18 +49,18 @@ def pack(folder: Path, index: Path, validation: Path, output: Path, *, split: st
         code=code,
     )
     seconds = max(time.perf_counter() - start, 1e-9)
-    logging.info("%d of %d tiles, %.0f MB/s", len(ids), len(verdicts), len(ids) * PIXEL_BYTES / 1e6 / seconds)
+    logging.info("%d of %d tiles, %.0f MB/s", len(ids), len(verdicts), len(ids) * TILE_BYTES / 1e6 / seconds)
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     pack(
-        Path(snakemake.input.folder),  # noqa: F821
-        Path(snakemake.input.index),  # noqa: F821
-        Path(snakemake.input.validation),  # noqa: F821
-        Path(snakemake.output[0]),  # noqa: F821
-        code=snakemake.params.code["pack.py"],  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.input.folder),
+        Path(snakemake.input.index),
+        Path(snakemake.input.validation),
+        Path(snakemake.output[0]),
+        code=snakemake.params.code["pack.py"],
+        **snakemake.params.settings,
     )

@@ -8,9 +8,9 @@ import logging
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from histo.proof import file_md5
-from histo.transfer import Origin, fetch, prove_md5
-from histo.web import ask
+from histo.hashes import file_md5
+from histo.remote.http import ask
+from histo.remote.partial_download import RemoteFile, fetch, prove_md5
 
 CHAIN = 2.5  # bytes of the unpacked file, of shards and tables per byte of the file, since both exist for a while
 
@@ -23,7 +23,7 @@ def pcam_download(output: Path, *, address: str, md5: str, results: Path) -> Non
     md5: what the file must have, hexadecimal. `results` is where the chain will write: its file system must have room.
     """
     url, md5 = f"{address.rstrip('/')}/{output.name}", md5.lower()
-    origin = Origin(
+    origin = RemoteFile(
         connect=lambda: ask(url, "pcam_download.address"),
         host=str(urlsplit(url).hostname),
         page=address,
@@ -39,11 +39,11 @@ def pcam_download(output: Path, *, address: str, md5: str, results: Path) -> Non
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     pcam_download(
-        Path(snakemake.output[0]),  # noqa: F821
-        results=Path(snakemake.params.results),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.output[0]),
+        results=Path(snakemake.params.results),
+        **snakemake.params.settings,
     )

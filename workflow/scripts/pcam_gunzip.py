@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from histo.errors import InputError
-from histo.files import whole
-from histo.pcam import DAMAGED
-from histo.proof import size_text
+from histo.files import atomic_write
+from histo.formatting import size_text
+from histo.tiles.pcam import DAMAGED
 
 PIECE = 1 << 20  # bytes
 
@@ -16,7 +16,7 @@ PIECE = 1 << 20  # bytes
 def pcam_gunzip(packed: Path, output: Path) -> None:
     """Write what the gzip file holds; InputError when it is damaged."""
     try:
-        with whole(output) as temporary, gzip.open(packed) as source, open(temporary, "wb") as target:
+        with atomic_write(output) as temporary, gzip.open(packed) as source, open(temporary, "wb") as target:
             shutil.copyfileobj(source, target, PIECE)
     except DAMAGED as error:
         raise InputError(
@@ -26,7 +26,7 @@ def pcam_gunzip(packed: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    pcam_gunzip(Path(snakemake.input[0]), Path(snakemake.output[0]))  # noqa: F821
+    job.start(snakemake)
+    pcam_gunzip(Path(snakemake.input[0]), Path(snakemake.output[0]))

@@ -20,9 +20,9 @@ import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
-from histo.files import whole
-from histo.pcam import LEADERBOARD, open_tiles, read_labels, read_slices
-from histo.tiles import PIXEL_BYTES
+from histo.files import atomic_write
+from histo.tiles.geometry import TILE_BYTES
+from histo.tiles.pcam import LEADERBOARD, open_tiles, read_labels, read_slices
 
 PREFIX = 33  # digits of the SHA-1 in the id of a copy; the number after the hyphen has up to 6
 
@@ -66,7 +66,7 @@ def list_tiles(
         here = np.flatnonzero(tiles["split"] == split)
         for number, part in enumerate(np.array_split(here, count)):
             tiles.loc[part, "shard"] = number
-    return tiles.assign(compressed=PIXEL_BYTES, size=PIXEL_BYTES, crc=0, method=0, fault="", detail="")
+    return tiles.assign(compressed=TILE_BYTES, size=TILE_BYTES, crc=0, method=0, fault="", detail="")
 
 
 def pcam_index(
@@ -103,7 +103,7 @@ def pcam_index(
         (sample, test[["id"]].assign(label=0)),
         (truth, test[["id", "label"]].assign(part=test["entry"].map(LEADERBOARD))),
     ):
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
     tiles.loc[test.index, "label"] = -1
     # As in the index of an archive: training tiles first, then by id.
@@ -111,14 +111,14 @@ def pcam_index(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     pcam_index(
-        [Path(path) for path in snakemake.input.images],  # noqa: F821
-        [Path(path) for path in snakemake.input.labels],  # noqa: F821
-        Path(snakemake.output.index),  # noqa: F821
-        Path(snakemake.output.sample),  # noqa: F821
-        Path(snakemake.output.truth),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        [Path(path) for path in snakemake.input.images],
+        [Path(path) for path in snakemake.input.labels],
+        Path(snakemake.output.index),
+        Path(snakemake.output.sample),
+        Path(snakemake.output.truth),
+        **snakemake.params.settings,
     )

@@ -15,12 +15,12 @@ import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
-from histo.measurements import Rows
-from histo.pcam import open_tiles, read_slices
-from histo.shards import write_shard
-from histo.tiles import PIXEL_BYTES, SIDE
+from histo.tiles.geometry import SIDE, TILE_BYTES
+from histo.tiles.measurements import Rows
+from histo.tiles.pcam import open_tiles, read_slices
+from histo.tiles.shards import write_shard
 
-SOUND = {"bytes": PIXEL_BYTES, "width": SIDE, "height": SIDE, "mode": "RGB", "md5": "", "fault": "", "detail": ""}
+SOUND = {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE, "mode": "RGB", "md5": "", "fault": "", "detail": ""}
 
 
 def stream(rows: pd.DataFrame, images: dict[str, Path], found: Rows) -> Iterator[np.ndarray]:
@@ -79,14 +79,14 @@ def pcam_pack(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     pcam_pack(
-        Path(snakemake.input.index),  # noqa: F821
-        [Path(path) for path in snakemake.input.images],  # noqa: F821
-        Path(snakemake.output.shard),  # noqa: F821
-        Path(snakemake.output.validation),  # noqa: F821
-        code=snakemake.params.code["pcam_pack.py"],  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.input.index),
+        [Path(path) for path in snakemake.input.images],
+        Path(snakemake.output.shard),
+        Path(snakemake.output.validation),
+        code=snakemake.params.code["pcam_pack.py"],
+        **snakemake.params.settings,
     )

@@ -11,14 +11,15 @@ import logging
 import numpy as np
 import pandas as pd
 
-from histo import checkpoints, tables
-from histo.batches import Tiles
-from histo.devices import device as claim_device
-from histo.engine import VIEWS, infer, precision
+from histo import tables
 from histo.errors import InputError
 from histo.logits import logit, sigmoid
-from histo.networks import Network
-from histo.shards import open_shards
+from histo.networks.network import Network
+from histo.tiles.shards import open_shards
+from histo.training import checkpoints
+from histo.training.devices import claim_device
+from histo.training.engine import VIEWS, precision, predict_logits
+from histo.training.loader import TileLoader
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,9 @@ def combine(views: np.ndarray, average: str) -> tuple[np.ndarray, np.ndarray]:
     return logit(mean), mean
 
 
-def predictions(network: Network, tiles: Tiles, *, choice: str, tta: str, average: str, fold: int) -> pd.DataFrame:
+def predictions(network: Network, tiles: TileLoader, *, choice: str, tta: str, average: str, fold: int) -> pd.DataFrame:
     """Table of predictions (`tables.PREDICTIONS`), sorted by id; choice: the setting `precision`."""
-    views = infer(network, tiles, precision(choice, tiles.device), tta)
+    views = predict_logits(network, tiles, precision(choice, tiles.device), tta)
     if not np.isfinite(views).all():
         at, view = np.argwhere(~np.isfinite(views))[0]
         raise InputError(
@@ -84,24 +85,24 @@ def predict(
             (held_out, train_shards, "train", oof_out),
             (test, test_shards, "test", test_out),
         ):
-            chosen = Tiles(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
+            chosen = TileLoader(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
             frame = predictions(network, chosen, choice=choice, tta=tta, average=average, fold=fold)
             tables.write(frame, out, tables.PREDICTIONS)
             log.info("%s: %d tiles, mean probability %.3f.", out, len(frame), frame["probability"].mean())
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     predict(
-        snakemake.input.weights,  # noqa: F821
-        list(snakemake.input.train_shards),  # noqa: F821
-        list(snakemake.input.test_shards),  # noqa: F821
-        snakemake.input.folds,  # noqa: F821
-        snakemake.input.tiles,  # noqa: F821
-        snakemake.output.oof,  # noqa: F821
-        snakemake.output.test,  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
-        threads=snakemake.threads,  # noqa: F821
+        snakemake.input.weights,
+        list(snakemake.input.train_shards),
+        list(snakemake.input.test_shards),
+        snakemake.input.folds,
+        snakemake.input.tiles,
+        snakemake.output.oof,
+        snakemake.output.test,
+        **snakemake.params.settings,
+        threads=snakemake.threads,
     )

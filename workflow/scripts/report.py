@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from histo import figures, tables
-from histo.figures import tile_gallery
-from histo.files import read_json, whole
-from histo.pages import SOURCES, evenly, provenance, render
-from histo.report_results import CLASSES, Shards, gains_table, results_section, training_section
-from histo.settings import complete
-from histo.shards import open_shards
+from histo import tables
+from histo.faults import FAULTS
+from histo.files import atomic_write, read_json
+from histo.overrides import complete
+from histo.pages.gallery import tile_gallery
+from histo.pages.layout import SOURCES, evenly, provenance, render
+from histo.pages.report_results import CLASSES, Shards, gains_table, results_section, training_section
+from histo.tiles.shards import open_shards
 
 LISTED = 50  # faulty tiles in the list
 REASONS = {
@@ -120,7 +121,7 @@ def data_section(results: Results, shards: Shards, audit: dict, tiles: pd.DataFr
     sides = pairs["id_a"].isin(train).astype(int) + pairs["id_b"].isin(train)
     return {
         "audit": audit,
-        "faults": [(code, tables.FAULTS.get(code, code), counts) for code, counts in audit["faults"].items()],
+        "faults": [(code, FAULTS.get(code, code), counts) for code, counts in audit["faults"].items()],
         "faulty": list(faulty.head(LISTED)[["split", "id", "fault", "detail"]].itertuples(index=False)),
         "faulty_more": max(len(faulty) - LISTED, 0),
         "faulty_tiles": tile_gallery("faulty", shards, shown, shown["fault"].tolist(), "faulty tile"),
@@ -146,7 +147,7 @@ def warnings(config: dict, models: dict[str, dict], data: dict, final: dict, sub
         found.append(f"Left out because of a fault: {left['train']:,} training and {left['test']:,} test tiles.")
     if any(audit["left_out"].values()):
         listed = ", ".join(f"{count:,} {remark}" for remark, count in audit["left_out"].items())
-        found.append(f"Training tiles left out as `validate.leave_out` says: {listed}.")
+        found.append(f"Training tiles left out as `audit.leave_out` says: {listed}.")
     if submission["filled"]:
         found.append(
             f"Test tiles without a prediction: {len(submission['filled']):,}. The submission gives them the share of "
@@ -170,7 +171,7 @@ def warnings(config: dict, models: dict[str, dict], data: dict, final: dict, sub
             f"Pairs of a training and a test tile that share tissue: {data['overlaps']['between']:,}. The splits have "
             "slides in common, and a score on the test tiles is too good."
         )
-    best = [name for name, settings in models.items() if settings.get("keep") == "best"]
+    best = [name for name, settings in models.items() if settings.get("checkpoint") == "best"]
     if best:
         found.append(f"{', '.join(best)}: the epoch was chosen by validation AUC, which makes the AUC too good.")
     searched = [name for name, settings in models.items() if "search" in settings]
@@ -240,7 +241,7 @@ def report(
     )
     deal = tables.read(results.folds, tables.FOLDS)
     data = data_section(results, shards, audit, tiles, deal)
-    histogram = submission["histogram"]
+    distribution = submission["histogram"]
     text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
     page = render(
@@ -261,30 +262,30 @@ def report(
         results=results_section(shards, deal, tables.read(results.oof, tables.PROBABILITIES), shown, final),
         gains=gains_table(rated, final, config),
         submission=submission,
-        submission_chart=figures.histogram(
+        submission_chart=histogram(
             "Probabilities of the test tiles",
-            histogram["edges"],
-            ("test tiles", histogram["tiles"], 2),
+            distribution["edges"],
+            ("test tiles", distribution["tiles"], 2),
             "probability of tumour",
             f"{submission['rows']:,} rows from {submission['min']:.4f} to {submission['max']:.4f}.",
         ),
         sent=read_sent(sent, submission["sha256"]),
         times=read_times(benchmarks),
     )
-    with whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    with whole(config_output) as temporary:
+    with atomic_write(config_output) as temporary:
         temporary.write_text(text, encoding="utf-8")
     logging.info("%s: %.1f MB", output, output.stat().st_size / 1e6)
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    inputs = snakemake.input  # noqa: F821
+    job.start(snakemake)
+    inputs = snakemake.input
     bests = list(inputs.bests)
-    models = {name: complete(own, bests) for name, own in snakemake.params.models.items()}  # noqa: F821
+    models = {name: complete(own, bests) for name, own in snakemake.params.models.items()}
 
     def by_model(paths: list[str]) -> dict[str, list[Path]]:
         """Split a flat list, models in order and the folds of each in order."""
@@ -312,11 +313,11 @@ if __name__ == "__main__":
             histories=by_model(inputs.histories),
             trainings=by_model(inputs.trainings),
         ),
-        Path(snakemake.output.report),  # noqa: F821
-        Path(snakemake.output.config),  # noqa: F821
-        config=snakemake.params.config,  # noqa: F821
+        Path(snakemake.output.report),
+        Path(snakemake.output.config),
+        config=snakemake.params.config,
         models=models,
-        code=snakemake.params.code,  # noqa: F821
-        benchmarks=Path(snakemake.params.benchmarks),  # noqa: F821
-        sent=[Path(path) for path in snakemake.params.sent],  # noqa: F821
+        code=snakemake.params.code,
+        benchmarks=Path(snakemake.params.benchmarks),
+        sent=[Path(path) for path in snakemake.params.sent],
     )

@@ -9,8 +9,8 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from histo.competition import Competition
 from histo.files import write_json
+from histo.remote.kaggle import Competition
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def scores(listed: Path, *, competition: str) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    scores(Path(snakemake.output.scores), **snakemake.params.settings)  # noqa: F821
+    job.start(snakemake)
+    scores(Path(snakemake.output.scores), **snakemake.params.settings)

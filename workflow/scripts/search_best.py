@@ -17,11 +17,10 @@ import yaml
 from markupsafe import Markup
 
 from histo.errors import InputError
-from histo.figures import Axis, Line
-from histo.files import read_json, whole
-from histo.pages import SOURCES, provenance, render
-from histo.scatter import Dots, LogAxis, NamedAxis, scatter_chart
-from histo.settings import place
+from histo.files import atomic_write, read_json
+from histo.overrides import place
+from histo.pages.charts import Axis, Dots, Line, LogAxis, NamedAxis, scatter_chart
+from histo.pages.layout import SOURCES, provenance, render
 
 FIGURES = ["trial", "score", "loss", "epochs", "seconds", "failed"]
 MARKED = 8  # values of a stepped range that are marked one by one
@@ -143,7 +142,7 @@ def warnings(trials: list[Trial], folds: list[int]) -> list[str]:
 
 def write_table(path: Path, trials: list[Trial], names: list[str]) -> None:
     """Write a row for each trial: figures, then what was drawn; lists as JSON."""
-    with whole(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*FIGURES, *names])
         for trial in trials:
@@ -156,7 +155,7 @@ def write_settings(path: Path, trial: Trial, settings: dict[str, Any], search: s
     """Write the settings of a trial, whose draws change the complete settings `settings` of a model."""
     # Without the number of trials: a search that goes on without a better one must not train its model again.
     head = f"# Settings of trial {trial['trial']} of the search {search}, validation AUC {trial['score']:.4f}.\n"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(head + yaml.safe_dump(place(settings, trial["draws"]), sort_keys=False))
 
 
@@ -205,7 +204,7 @@ def search_best(
         rows=[trial | {"texts": [text(trial["draws"][name]) for name in space]} for trial in ranked],
         best_text=best_output.read_text(),
     )
-    with whole(page_output) as temporary:
+    with atomic_write(page_output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     logging.info("%s: trial %d of %d, AUC %.4f.", search, best["trial"], len(trials), best["score"])
 
@@ -219,10 +218,10 @@ def range_text(part: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    inputs, outputs = snakemake.input, snakemake.output  # noqa: F821
+    job.start(snakemake)
+    inputs, outputs = snakemake.input, snakemake.output
     search_best(
         list(inputs.trials),
         Path(outputs.best),
@@ -230,8 +229,8 @@ if __name__ == "__main__":
         Path(outputs.page),
         template=Path(inputs.template),
         layout=Path(inputs.layout),
-        search=snakemake.wildcards.search,  # noqa: F821
-        settings=snakemake.params.settings,  # noqa: F821
-        dataset=snakemake.params.dataset,  # noqa: F821
-        code=snakemake.params.code,  # noqa: F821
+        search=snakemake.wildcards.search,
+        settings=snakemake.params.settings,
+        dataset=snakemake.params.dataset,
+        code=snakemake.params.code,
     )

@@ -15,9 +15,9 @@ import pandas as pd
 
 from histo.errors import DivergedError
 from histo.files import read_json, write_json
-from histo.sampling import draw
-from histo.settings import place
-from histo.training import train
+from histo.overrides import place
+from histo.training.loop import train
+from histo.training.trial_sampling import draw
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def search_trial(
     """Draw, train once for each validation fold, write the result.
 
     earlier: results of the trials that this one is drawn from; trial: counted from 1; settings: `base` (complete
-    settings of a model), `space`, `sampler`, `seed` (see histo/sampling.py) and `folds`, those that validate. Raises
+    settings of a model), `space`, `sampler`, `seed` (see histo/training/trial_sampling.py) and `folds`, those that validate. Raises
     InputError for unusable input, but not for a run that diverges. A killed trial goes on in the fold that was under
     way. weights_in: file that the network starts from, where `base` asks for one.
     """
@@ -93,17 +93,17 @@ def search_trial(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     search_trial(
-        list(snakemake.input.shards),  # noqa: F821
-        snakemake.input.folds,  # noqa: F821
-        list(snakemake.input.earlier),  # noqa: F821
-        snakemake.output[0],  # noqa: F821
-        trial=int(snakemake.wildcards.trial),  # noqa: F821
-        settings=snakemake.params.settings,  # noqa: F821
-        code=snakemake.params.code,  # noqa: F821
-        threads=snakemake.threads,  # noqa: F821
-        weights_in=next(iter(snakemake.input.weights), None),  # noqa: F821
+        list(snakemake.input.shards),
+        snakemake.input.folds,
+        list(snakemake.input.earlier),
+        snakemake.output[0],
+        trial=int(snakemake.wildcards.trial),
+        settings=snakemake.params.settings,
+        code=snakemake.params.code,
+        threads=snakemake.threads,
+        weights_in=next(iter(snakemake.input.weights), None),
     )

@@ -1,4 +1,4 @@
-"""Write the shard again with all tiles in the colours of the reference (histo/stain.py).
+"""Write the shard again with all tiles in the colours of the reference (histo/tiles/stain_normalisation.py).
 
 A stage of its own after `pack`: what compares pixels (ids, overlaps, the audit's pictures) reads the original shards,
 what learns and predicts reads these, of both splits alike. Without a method there is no such stage.
@@ -8,8 +8,8 @@ import logging
 import time
 from pathlib import Path
 
-from histo.shards import Shard, write_shard
-from histo.stain import normalise
+from histo.tiles.shards import Shard, write_shard
+from histo.tiles.stain_normalisation import normalise
 
 
 def stain(shard: Path, output: Path, *, code: str) -> None:
@@ -30,11 +30,11 @@ def stain(shard: Path, output: Path, *, code: str) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     stain(
-        Path(snakemake.input[0]),  # noqa: F821
-        Path(snakemake.output[0]),  # noqa: F821
-        code=snakemake.params.code["stain.py"],  # noqa: F821
+        Path(snakemake.input[0]),
+        Path(snakemake.output[0]),
+        code=snakemake.params.code["stain.py"],
     )

@@ -14,7 +14,7 @@ import pandas as pd
 from histo import tables
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
-from histo.files import read_json, whole, write_json
+from histo.files import atomic_write, read_json, write_json
 from histo.metrics import auc, auc_interval
 
 
@@ -89,7 +89,7 @@ def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, ou
     rows["label"] = rows["id"].map(predicted).where(~filled, share)
     submission = pd.DataFrame({"id": rows["written"], "label": rows["label"]})
     check(submission, rows["written"].tolist())
-    with whole(output) as temporary:
+    with atomic_write(output) as temporary:
         # repr keeps every bit of a float: ties that rounding makes cost AUC.
         submission.to_csv(temporary, index=False, lineterminator="\n")
     # An id may be "NA"; only an empty label is none.
@@ -120,15 +120,15 @@ def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, ou
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    truth = snakemake.input.get("truth")  # noqa: F821
+    job.start(snakemake)
+    truth = snakemake.input.get("truth")
     submission_csv(
-        Path(snakemake.input.sample),  # noqa: F821
-        Path(snakemake.input.test),  # noqa: F821
-        Path(snakemake.input.audit),  # noqa: F821
+        Path(snakemake.input.sample),
+        Path(snakemake.input.test),
+        Path(snakemake.input.audit),
         Path(truth) if truth else None,
-        Path(snakemake.output.submission),  # noqa: F821
-        Path(snakemake.output.figures),  # noqa: F821
+        Path(snakemake.output.submission),
+        Path(snakemake.output.figures),
     )

@@ -14,9 +14,11 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from histo.competition import Competition, Submission, TooManyRequests, Unreachable, duration
 from histo.errors import InputError
 from histo.files import read_json, write_json
+from histo.formatting import duration
+from histo.remote.http import TooManyRequests, Unreachable
+from histo.remote.kaggle import Competition, Submission
 
 DIGITS = 16  # of the SHA-256, in the description
 MESSAGE = 300  # characters of the user's message that are sent
@@ -139,14 +141,14 @@ def _shown(score: float | None) -> str:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     submit(
-        Path(snakemake.input.submission),  # noqa: F821
-        Path(snakemake.input.made),  # noqa: F821
-        Path(snakemake.input.evaluation),  # noqa: F821
-        Path(snakemake.output.record),  # noqa: F821
-        code=snakemake.params.code,  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.input.submission),
+        Path(snakemake.input.made),
+        Path(snakemake.input.evaluation),
+        Path(snakemake.output.record),
+        code=snakemake.params.code,
+        **snakemake.params.settings,
     )

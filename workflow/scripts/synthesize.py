@@ -1,4 +1,4 @@
-"""Make an archive in the layout of Kaggle's, of any size, from tissue that is drawn (see histo.slides).
+"""Make an archive in the layout of Kaggle's, of any size, from tissue that is drawn (see histo.synthetic.slides).
 
 It stands in for the real archive in the demo, in tests and in rehearsals at full size, so it has all that a stage
 relies on: ids are the SHA-1 of the pixels, every TIFF is byte for byte in the form of the
@@ -26,10 +26,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histo.errors import InputError
-from histo.files import whole, write_json
-from histo.slides import REGION, Painter, Region
-from histo.tiff import tiff
-from histo.tiles import CENTRE, SIDE
+from histo.files import atomic_write, write_json
+from histo.synthetic.slides import REGION, Painter, Region
+from histo.synthetic.tiff import tiff
+from histo.tiles.geometry import CENTRE, SIDE
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ MADE = (2018, 11, 15, 17, 21, 32)  # one time for all entries, so that the same 
 
 
 @dataclass
-class Tiles:
+class TileLoader:
     """The tiles made so far, of both splits."""
 
     ids: list[str] = field(default_factory=list)
@@ -88,7 +88,7 @@ def overlap_pairs(places: np.ndarray) -> np.ndarray:
 
 
 def choose_places(
-    rng: np.random.Generator, labels: np.ndarray, useful: np.ndarray, wanted: int, overlapping: float, tiles: Tiles
+    rng: np.random.Generator, labels: np.ndarray, useful: np.ndarray, wanted: int, overlapping: float, tiles: TileLoader
 ) -> Iterator[np.ndarray]:
     """Yield the origins (int [N, 2], pixels) of the tiles of one cell after the other, at most `wanted` in all.
 
@@ -150,7 +150,7 @@ class Archive:
     rng: np.random.Generator  # of the faults alone, so that planting some changes no other tile
     planned: dict[int, str]  # which tiles get which fault, by their number
     planted: dict[str, list[str]]  # what has got it
-    tiles: Tiles = field(default_factory=Tiles)
+    tiles: TileLoader = field(default_factory=TileLoader)
 
     def store(self, name: str, data: bytes) -> None:
         entry = zipfile.ZipInfo(name, MADE)
@@ -231,7 +231,7 @@ def check_settings(
         )
 
 
-def overlap_table(tiles: Tiles) -> pa.Table:
+def overlap_table(tiles: TileLoader) -> pa.Table:
     """All overlaps: id_a < id_b, dy and dx = origin of b minus that of a in pixels; sorted by the ids."""
     ids = np.array(tiles.ids)
     rank = np.empty(len(ids), np.int32)
@@ -282,7 +282,7 @@ def synthesize(
     kinds = np.repeat(list(FAULTS), [faults.get(kind, 0) for kind in FAULTS])
     fault_rng = np.random.default_rng([seed, 0])
     numbers = fault_rng.permutation(train_tiles - copies)[: len(kinds)].tolist()
-    with whole(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
+    with atomic_write(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
         made = Archive(
             file,
             Painter(np.random.default_rng([seed, 1])),
@@ -310,9 +310,9 @@ def synthesize(
         (truth, csv("id,label", [(tiles.ids[k], tiles.labels[k]) for k in test])),
         (slides, csv("id,slide", [(tiles.ids[k], tiles.slides[k]) for k in train])),
     ):
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text)
-    with whole(overlaps) as temporary:
+    with atomic_write(overlaps) as temporary:
         pq.write_table(overlap_table(tiles), temporary)
     write_json(Path(truth).with_name("faults.json"), made.planted)
     log.info(
@@ -324,13 +324,13 @@ def synthesize(
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     synthesize(
-        Path(snakemake.output.archive),  # noqa: F821
-        Path(snakemake.output.truth),  # noqa: F821
-        Path(snakemake.output.overlaps),  # noqa: F821
-        Path(snakemake.output.slides),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.output.archive),
+        Path(snakemake.output.truth),
+        Path(snakemake.output.overlaps),
+        Path(snakemake.output.slides),
+        **snakemake.params.settings,
     )

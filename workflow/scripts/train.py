@@ -1,29 +1,29 @@
 """Train one model on all folds but one; validate on that one.
 
-Makes `weights.pt` (see histo/checkpoints.py), `history.csv` (a row per epoch) and `training.json` (parameters, device,
+Makes `weights.pt` (see histo/training/checkpoints.py), `history.csv` (a row per epoch) and `training.json` (parameters, device,
 precision) from the training shards and the folds. A job of its own per model and fold, because this is the expensive
-stage; how it goes is in histo/training.py.
+stage; how it goes is in histo/training/loop.py.
 """
 
 from pathlib import Path
 
-from histo.settings import complete
-from histo.training import train
+from histo.overrides import complete
+from histo.training.loop import train
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     train(
-        list(snakemake.input.shards),  # noqa: F821
-        snakemake.input.folds,  # noqa: F821
-        snakemake.output.weights,  # noqa: F821
-        snakemake.output.history,  # noqa: F821
-        snakemake.output.figures,  # noqa: F821
-        fold=int(snakemake.wildcards.fold),  # noqa: F821
-        settings=complete(snakemake.params.settings, list(snakemake.input.bests)),  # noqa: F821
-        code=snakemake.params.code,  # noqa: F821
-        threads=snakemake.threads,  # noqa: F821
-        weights_in=next(iter(snakemake.input.weights), None),  # noqa: F821
-        resume_path=Path(snakemake.output.weights).with_name("resume.pt"),  # noqa: F821
+        list(snakemake.input.shards),
+        snakemake.input.folds,
+        snakemake.output.weights,
+        snakemake.output.history,
+        snakemake.output.figures,
+        fold=int(snakemake.wildcards.fold),
+        settings=complete(snakemake.params.settings, list(snakemake.input.bests)),
+        code=snakemake.params.code,
+        threads=snakemake.threads,
+        weights_in=next(iter(snakemake.input.weights), None),
+        resume_path=Path(snakemake.output.weights).with_name("resume.pt"),
     )

@@ -8,9 +8,9 @@ import logging
 from pathlib import Path
 
 from histo import tables
-from histo.archive import DamagedEntry, Entry
 from histo.errors import InputError
-from histo.sources import get_again, open_source
+from histo.tiles.source import get_again, open_source
+from histo.tiles.zip_archive import DamagedEntry, Entry
 
 NAMED = 5  # damaged entries that an error names
 
@@ -39,12 +39,12 @@ def unzip(archive: Path, index: Path, folder: Path, *, split: str, shard: int) -
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     unzip(
-        Path(snakemake.params.archive),  # noqa: F821
-        Path(snakemake.input.index),  # noqa: F821
-        Path(snakemake.output[0]),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.params.archive),
+        Path(snakemake.input.index),
+        Path(snakemake.output[0]),
+        **snakemake.params.settings,
     )

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from histo import tables
-from histo.measurements import Rows
-from histo.tiles import Decoder
+from histo.tiles.decoding import Decoder
+from histo.tiles.measurements import Rows
 
 LISTED = ["id", "split", "shard", "entry", "fault", "detail"]  # columns of the index that matter here
 
@@ -60,12 +60,12 @@ def validate(folder: Path, index: Path, output: Path, *, split: str, shard: int,
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
+    job.start(snakemake)
     validate(
-        Path(snakemake.input.folder),  # noqa: F821
-        Path(snakemake.input.index),  # noqa: F821
-        Path(snakemake.output[0]),  # noqa: F821
-        **snakemake.params.settings,  # noqa: F821
+        Path(snakemake.input.folder),
+        Path(snakemake.input.index),
+        Path(snakemake.output[0]),
+        **snakemake.params.settings,
     )

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from histo.errors import InputError
-from histo.shards import Shard
+from histo.tiles.shards import Shard
 
 
 def verify(shards: list[Path]) -> None:
@@ -25,7 +25,7 @@ def verify(shards: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    verify([Path(path) for path in snakemake.input])  # noqa: F821
+    job.start(snakemake)
+    verify([Path(path) for path in snakemake.input])

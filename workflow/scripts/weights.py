@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import requests
 
-from histo.competition import Unreachable
 from histo.errors import InputError
-from histo.proof import file_sha256, size_text
-from histo.transfer import Identity, Origin, Part, fetch
-from histo.web import ask
+from histo.formatting import size_text
+from histo.hashes import file_sha256
+from histo.remote.http import Unreachable, ask
+from histo.remote.partial_download import Identity, PartialDownload, RemoteFile, fetch
 
 BEGINNINGS = (b"PK", b"\x80\x02")  # of what torch.save writes: a zip archive, or a pickle before torch 1.6
 
@@ -44,7 +44,7 @@ def weights(output: Path, *, address: str) -> None:
         except InputError as error:
             raise InputError(f"{error} {by_hand}") from None
 
-    origin = Origin(
+    origin = RemoteFile(
         connect=connect,
         host=str(urlsplit(url).hostname),
         page=address,
@@ -59,7 +59,7 @@ def weights(output: Path, *, address: str) -> None:
     fetch(output, origin, output.parent, lambda part: prove(part, digits, by_hand))
 
 
-def prove(part: Part, digits: str, by_hand: str) -> None:
+def prove(part: PartialDownload, digits: str, by_hand: str) -> None:
     """InputError unless the SHA-256 of what was received begins with `digits`."""
     found = file_sha256(part.path)
     if not found.startswith(digits):
@@ -73,7 +73,7 @@ def prove(part: Part, digits: str, by_hand: str) -> None:
 
 
 if __name__ == "__main__":
-    from histo import run
+    from histo import job
 
-    run.start(snakemake)  # noqa: F821
-    weights(Path(snakemake.output[0]), **snakemake.params.settings)  # noqa: F821
+    job.start(snakemake)
+    weights(Path(snakemake.output[0]), **snakemake.params.settings)

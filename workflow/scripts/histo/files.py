@@ -11,7 +11,7 @@ from histo.errors import InputError
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` when the block succeeds, remove it when it fails.
 
     The content reaches the disk before the name does, so that a crash leaves the old file or the new one.
@@ -31,7 +31,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON; NaN and infinity are refused (ValueError), since JSON has none."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 

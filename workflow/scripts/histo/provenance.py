@@ -20,7 +20,7 @@ def _imports(path: Path) -> frozenset[Path]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            # `from histo import shards` names a module, `from histo.shards import Shard` does not: try both.
+            # `from histo import shards` names a module, `from histo.tiles.shards import Shard` does not: try both.
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue

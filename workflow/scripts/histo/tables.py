@@ -10,24 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from histo.errors import InputError
-from histo.files import whole
+from histo.files import atomic_write
 
 BLOCKS = 36  # aligned 16 × 16 blocks of a 96 × 96 tile
-
-# What is wrong with a tile: `fault` is one of these codes, or empty; `detail` says it in words.
-FAULTS = {
-    "missing_file": "listed in a table, no file in the archive",
-    "unlisted_file": "in the archive, listed in no table",
-    "no_label": "no label in train_labels.csv",
-    "bad_label": "a label other than 0 and 1",
-    "repeated_id": "listed more than once",
-    "empty_file": "a file of zero bytes",
-    "unreadable": "does not decode as an image",
-    "wrong_size": "not 96 × 96 pixels",
-    "wrong_mode": "not three channels of 8 bits",
-    "sha1_differs": "pixels do not have the SHA-1 that the id states",
-    "conflicting_copies": "equal pixels under another id with another label",
-}
 
 # Grey levels (0 to 255) over the tile; sharpness is the variance of the Laplacian of the green channel.
 COLOUR = ("brightness", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness")
@@ -116,7 +101,7 @@ PREDICTIONS = pa.schema(
 def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema) -> None:
     """Write the columns of `schema` in its order, whole or not at all."""
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
 
 

@@ -1,0 +1,132 @@
+"""Models on statistics of tiles: fitted on the other folds, the same with any number of threads."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.linear_model import LogisticRegression
+
+from classical import classical, logits
+from features import measure
+from histo import tables
+from histo.errors import InputError
+from histo.files import read_json
+from histo.metrics import auc
+from support.archives import Archive
+from support.chain import snakemake
+from support.training import make_split, write_folds, write_tiles
+
+REGRESSION = {"method": "logistic_regression", "l2": 1.0}
+FOREST = {"method": "random_forest", "n_estimators": 20, "min_samples_leaf": 2, "seed": 1}
+BOTH = pytest.mark.parametrize("settings", [REGRESSION, FOREST], ids=lambda settings: settings["method"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Statistics of shards of both splits, folds and tiles; the centre of tiles of label 1 is darker."""
+    folder = tmp_path_factory.mktemp("classical")
+    train, frame = make_split(folder, "train", (40, 26))
+    test, test_frame = make_split(folder, "test", (9,))
+    test_frame.loc[2, "kept"] = False
+    write_folds(frame, folder / "folds.parquet")
+    write_tiles(pd.concat([test_frame, frame]).sample(frac=1, random_state=0), folder / "tiles.parquet")
+    paths = []
+    for shards in (train, test):
+        paths.append([folder / f"features-{len(paths)}-{k}.parquet" for k in range(len(shards))])
+        for shard, path in zip(shards, paths[-1], strict=True):
+            measure(shard, path)
+    return folder, *paths
+
+
+def run(made, settings, fold=1, threads=1):
+    folder, train, test = made
+    outputs = [folder / "oof.parquet", folder / "test.parquet"]
+    classical(
+        train, test, folder / "folds.parquet", folder / "tiles.parquet", *outputs,
+        fold=fold, settings=settings, threads=threads,
+    )  # fmt: skip
+    return [tables.read(path, tables.PREDICTIONS) for path in outputs]
+
+
+@BOTH
+def test_oof_is_the_fold_and_test_is_every_kept_tile_once(made, settings):
+    oof, test = run(made, settings)
+    folds = tables.read(made[0] / "folds.parquet", tables.FOLDS)
+    assert oof["id"].tolist() == sorted(folds.loc[folds["fold"] == 1, "id"])
+    assert test["id"].tolist() == [f"test-0-{k:03d}" for k in range(9) if k != 2]
+    assert set(oof["fold"]) == set(test["fold"]) == {1}
+    assert np.allclose(oof["probability"], 1 / (1 + np.exp(-oof["logit"].to_numpy(float))))
+    assert oof["logit_none"].equals(oof["logit"]) and oof["logit_flips"].isna().all()
+
+
+@BOTH
+def test_dark_centres_are_found(made, settings):
+    for frame in run(made, settings):
+        assert auc(frame["id"].str[-3:].astype(int).to_numpy() % 2, frame["probability"].to_numpy()) == 1.0
+
+
+@BOTH
+def test_threads_and_repeats_change_nothing(made, settings):
+    first, again = run(made, settings), run(made, settings, threads=2)
+    assert all(a.equals(b) for a, b in zip(first, again, strict=True))
+
+
+def test_scaling_comes_from_the_training_tiles_alone(random):
+    training, labels = random.normal(3, 5, (60, 4)).astype(np.float32), np.arange(60) % 2
+    training[:, 0] += 5 * labels
+    others = random.normal(100, 50, (7, 4)).astype(np.float32)
+    found = logits(training, labels, [others, others[:3]], REGRESSION, 1)
+    mean, std = training.mean(axis=0, dtype=float), training.std(axis=0, dtype=float)
+    model = LogisticRegression(C=1.0).fit((training - mean) / std, labels)
+    expected = (others - mean) / std @ model.coef_[0] + model.intercept_[0]
+    assert np.allclose(found[0], expected, rtol=1e-3)
+    assert np.allclose(found[1], found[0][:3])
+
+
+def test_logits_of_unanimous_trees_are_finite():
+    training, labels = np.array([[0.0], [1.0]] * 30, np.float32), np.array([0, 1] * 30)
+    found = logits(training, labels, [np.array([[0.0], [1.0]], np.float32)], FOREST, 1)[0]
+    assert found == pytest.approx([-np.log(39), np.log(39)])  # half a tree of 20 against 19.5
+
+
+def test_unusable_input_is_explained(made, tmp_path):
+    with pytest.raises(InputError, match="expected tiles of both labels in fold 7, found 0 tiles"):
+        run(made, REGRESSION, fold=7)
+    folder, train, test = made
+    one_class = tables.read(folder / "folds.parquet", tables.FOLDS).assign(fold=lambda frame: frame["label"])
+    tables.write(one_class, tmp_path / "folds.parquet", tables.FOLDS)
+    outputs = [tmp_path / "oof.parquet", tmp_path / "test.parquet"]
+    with pytest.raises(InputError, match=r"both labels in fold 1, found 33 tiles of the labels \[1\]"):
+        classical(
+            train, test, tmp_path / "folds.parquet", folder / "tiles.parquet", *outputs,
+            fold=1, settings=REGRESSION, threads=1,
+        )  # fmt: skip
+    with pytest.raises(InputError, match=r"expected statistics of 66 tiles, found none of 26, train-1-000 the first"):
+        run((folder, train[:1], test), REGRESSION)
+
+
+@pytest.mark.slow
+def test_beside_a_network_and_on_normalised_tiles_up_to_the_report(random, tmp_path):
+    Archive(random, train=40, test=10).write(tmp_path / "archive.zip")
+    done = snakemake(
+        tmp_path, "submission", "dataset={name: made, source: archive, archive: archive.zip}",
+        "submission={models: [tiny, forest, logistic_regression]}", "stain={method: macenko}",
+        "classical={forest: {method: random_forest, n_estimators: 10, min_samples_leaf: 2, seed: 1}}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/made"
+    models = ["tiny", "forest", "logistic_regression"]
+    assert read_json(results / "ensemble.json")["models"] == models
+    for name in models:
+        assert 0 <= read_json(results / f"evaluate/{name}.json")["auc"] <= 1
+    parts = [tables.read(results / f"predict/forest/fold-{k}/test.parquet", tables.PREDICTIONS) for k in (0, 1)]
+    assert [len(part) for part in parts] == [10, 10]
+    assert sorted(path.name for path in (results / "stain").iterdir()) == [
+        "test-00000.h5", "train-00000.h5", "train-00001.h5",
+    ]  # fmt: skip
+    page = (results / "report.html").read_text()
+    assert "Macenko, of all tiles that models see" in page
+    assert all(f'<th scope="row">{name}</th>' in page for name in models)
+    settings = yaml.safe_load((results / "config.yaml").read_text())
+    assert list(settings["classical"]) == ["forest", "logistic_regression"]
+    assert settings["stain"] == {"method": "macenko"}

@@ -1,0 +1,43 @@
+"""Tiles that share tissue as a graph: who belongs together, and where each lies."""
+
+import numpy as np
+import pandas as pd
+
+from histo.tiles.overlap_graph import components, equal_links, place, positions
+
+
+def test_pairs_become_positions_and_strangers_drop_out():
+    ids = pd.Series(["a", "b", "c", "a"])  # a stands in both splits; the first counts
+    pairs = pd.DataFrame({"id_a": ["a", "b", "a", "c"], "id_b": ["c", "x", "a", "b"], "dy": [1, 2, 3, 4]})
+    links, kept = positions(ids, pairs)
+    assert links.tolist() == [[0, 2], [2, 1]]
+    assert kept["dy"].tolist() == [1, 4]
+
+
+def test_components():
+    assert components(5, np.array([[0, 3], [3, 1]])).tolist() == [0, 0, 1, 0, 2]
+    assert components(2, np.empty((0, 2), np.int64)).tolist() == [0, 1]
+
+
+def test_equal_keys_are_tied_and_missing_ones_are_not():
+    links = equal_links(pd.Series(["x", None, "y", "x", None, "x"]))
+    assert links.tolist() == [[3, 0], [5, 0]]
+    assert equal_links(pd.Series(["x", "y"])).shape == (0, 2)
+
+
+def test_places_follow_from_the_offsets(random):
+    truth = 16 * random.integers(0, 40, (60, 2))
+    truth -= truth.min(0)
+    steps = np.array([(k, random.integers(0, k)) for k in range(1, 60)] + [(3, 50), (10, 20)])
+    flipped = np.where(random.random(len(steps))[:, None] < 0.5, steps, steps[:, ::-1])
+    offsets = truth[flipped[:, 1]] - truth[flipped[:, 0]]
+    np.testing.assert_array_equal(place(60, flipped, offsets), truth)
+
+
+def test_offsets_that_contradict_each_other_give_no_places():
+    links = np.array([[0, 1], [1, 2], [0, 2]])
+    offsets = np.array([[16, 0], [16, 0], [16, 0]])
+    assert place(3, links, offsets) is None
+    assert place(3, links, np.array([[16, 0], [16, 0], [32, 0]])).tolist() == [[0, 0], [16, 0], [32, 0]]
+    # Two offsets for one and the same pair.
+    assert place(2, np.array([[0, 1], [0, 1]]), np.array([[16, 0], [0, 16]])) is None

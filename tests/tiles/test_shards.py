@@ -1,0 +1,172 @@
+"""Shards: written whole, read as they were, refused when they are not what they say."""
+
+import os
+import resource
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from histo.errors import InputError
+from histo.tiles.shards import Shard, open_shards, syncing, write_shard
+
+
+@pytest.fixture
+def images(random):
+    return random.integers(0, 256, (10, 96, 96, 3), dtype=np.uint8)
+
+
+def write(path, images, **changes):
+    ids = [f"{k:040x}" for k in range(len(images))]
+    labels = np.arange(len(images)) % 2
+    settings = {"split": "train", "number": 3, "ids": ids, "labels": labels, "batches": [images[:4], images[4:]]}
+    write_shard(path, **(settings | {"code": "abc"} | changes))
+    return path
+
+
+def test_what_is_written_is_read(tmp_path, images):
+    shard = Shard(write(tmp_path / "a.h5", images))
+    np.testing.assert_array_equal(shard.images, images)
+    assert shard.ids.tolist() == [f"{k:040x}" for k in range(10)]
+    assert shard.labels.tolist() == [0, 1] * 5
+    assert (shard.split, shard.number, len(shard)) == ("train", 3, 10)
+    shard.verify()
+    assert not shard.images.flags.writeable
+
+
+def test_any_hdf5_tool_reads_it(tmp_path, images):
+    with h5py.File(write(tmp_path / "a.h5", images)) as file:
+        np.testing.assert_array_equal(file["images"][:], images)
+        assert file["images"].chunks is None
+        assert file["images"].compression is None
+        assert dict(file.attrs)["positives"] == 5
+        assert dict(file.attrs)["code_version"] == "abc"
+
+
+def test_a_shard_without_tiles(tmp_path, images):
+    shard = Shard(write(tmp_path / "a.h5", images[:0]))
+    assert (len(shard), shard.images.shape) == (0, (0, 96, 96, 3))
+    shard.verify()
+
+
+@pytest.mark.parametrize("batches", [[], ["more"], ["shape"]])
+def test_nothing_is_left_of_a_shard_that_fails(tmp_path, images, batches):
+    given = {"more": [images, images], "shape": [images[:, :50]]}[batches[0]] if batches else []
+    with pytest.raises(ValueError, match=r"ids but|expected tiles"):
+        write(tmp_path / "a.h5", images, batches=given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_rewrite_leaves_the_old_one(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    with pytest.raises(ValueError, match="ids but"):
+        write(path, images, batches=[])
+    np.testing.assert_array_equal(Shard(path).images, images)
+
+
+def test_an_error_of_the_background_sync_ends_the_writing():
+    """A pipe cannot be synced: the error of the thread is raised by what follows it, the end at the latest."""
+    ends = os.pipe()
+    try:
+        for more in (10**6, 0):
+            with pytest.raises(OSError, match="Invalid argument"), syncing(ends[1], every=10) as wrote:
+                wrote(10)
+                time.sleep(0.3)
+                for _ in range(more):
+                    wrote(1)
+        with pytest.raises(ZeroDivisionError), syncing(ends[1], every=10) as wrote:
+            wrote(1 // 0)
+        with syncing(ends[1], every=10) as wrote:
+            wrote(9)
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def test_a_disk_that_is_full_leaves_nothing(tmp_path, images):
+    """The size limit of a process stands for the disk's."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def batches():
+        yield images[:4]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, limits[1]))
+        yield images[4:]
+
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(tmp_path / "a.h5", images, batches=batches())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_that_are_no_text_are_damage(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    path.write_bytes(path.read_bytes().replace(b"0" * 39 + b"7", b"0" * 39 + b"\xff"))
+    with pytest.raises(InputError, match="expected a complete HDF5 shard, found UnicodeDecodeError"):
+        Shard(path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def no_hdf5(path):
+    path.write_bytes(b"x" * 5000)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def version(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 99
+
+
+def other(path):
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros(3)
+
+
+def chunked(path):
+    with h5py.File(path, "r+") as file:
+        images = file["images"][:]
+        del file["images"]
+        file.create_dataset("images", data=images, chunks=(1, 96, 96, 3))
+
+
+def fewer_ids(path):
+    with h5py.File(path, "r+") as file:
+        ids = file["ids"][:-1]
+        del file["ids"]
+        file["ids"] = ids
+
+
+@pytest.mark.parametrize("damage", [cut, no_hdf5, empty, version, other, chunked, fewer_ids])
+def test_damaged_shards_end_in_one_error(tmp_path, images, damage):
+    path = write(tmp_path / "a.h5", images)
+    damage(path)
+    with pytest.raises(InputError, match=rf"{path}: expected .* found .*Delete the file and run again"):
+        Shard(path)
+
+
+def test_altered_pixels_are_found_on_request(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    data = bytearray(path.read_bytes())
+    data[Shard(path).offset + 12345] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="expected images with SHA-256"):
+        Shard(path).verify()
+
+
+def test_open_shards(tmp_path, images):
+    a, b = write(tmp_path / "a.h5", images, number=0), write(tmp_path / "b.h5", images, number=1)
+    assert {number: shard.path for number, shard in open_shards([b, a], "train").items()} == {0: a, 1: b}
+    with pytest.raises(InputError, match="expected a shard of test tiles, found train tiles"):
+        open_shards([a], "test")
+    with pytest.raises(InputError, match="given twice"):
+        open_shards([a, a], "train")
+    with pytest.raises(InputError, match="no such shard"):
+        open_shards([tmp_path / "c.h5"], "train")

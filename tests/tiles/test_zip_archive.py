@@ -1,0 +1,142 @@
+"""Reading zip archives with distrust."""
+
+import struct
+import zipfile
+
+import pytest
+
+from histo.errors import InputError
+from histo.tiles import zip_archive
+from histo.tiles.zip_archive import DamagedEntry, read_directory, read_entry
+
+
+def write(path, entries, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, content in entries:
+            file.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_entries_come_back_as_they_went_in(tmp_path, method):
+    contents = {"a.txt": b"first", "folder/b.bin": bytes(range(256)) * 50, "empty": b""}
+    path = write(tmp_path / "a.zip", contents.items(), method)
+    entries = read_directory(path)
+    assert entries.keys() == contents.keys()
+    with open(path, "rb") as file:
+        assert {name: read_entry(file, entry) for name, entry in entries.items()} == contents
+
+
+def test_archive_after_other_bytes_is_read(tmp_path):
+    path = write(tmp_path / "a.zip", [("a", b"content")])
+    path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
+    with open(path, "rb") as file:
+        assert read_entry(file, read_directory(path)["a"]) == b"content"
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match=r"none\.zip: expected a zip archive, found nothing"):
+        read_directory(tmp_path / "none.zip")
+    with pytest.raises(InputError, match="found a folder"):
+        read_directory(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>Sign in</html>", b"\x1f\x8b" + bytes(100), bytes(70000)])
+def test_no_zip(tmp_path, content):
+    path = tmp_path / "a.zip"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"expected a complete zip archive, found {len(content)} bytes"):
+        read_directory(path)
+
+
+def test_cut_short(tmp_path):
+    path = write(tmp_path / "a.zip", [("a", bytes(range(256)) * 100)])
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match="probably cut short"):
+        read_directory(path)
+
+
+@pytest.mark.parametrize("name", ["../a.tif", "train/../../a.tif", "/etc/passwd", "C:/a.tif", "..\\a.tif"])
+def test_names_that_lead_out(tmp_path, name):
+    path = write(tmp_path / "a.zip", [(name, b"x")])
+    with pytest.raises(InputError, match="expected names inside the archive, found one that leads out of it"):
+        read_directory(path)
+
+
+def test_symbolic_link(tmp_path):
+    info = zipfile.ZipInfo("train/link.tif")
+    info.external_attr = 0o120777 << 16
+    path = write(tmp_path / "a.zip", [(info, b"/etc/passwd")])
+    with pytest.raises(InputError, match=r"link\.tif': expected files, found a symbolic link"):
+        read_directory(path)
+
+
+def test_two_entries_of_one_name(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate"):
+        path = write(tmp_path / "a.zip", [("a.tif", b"1"), ("a.tif", b"2")])
+    with pytest.raises(InputError, match=r"a\.tif': expected one entry of each name, found two"):
+        read_directory(path)
+
+
+def patched(path, position, value):
+    """Change the first record of the directory; position as in APPNOTE.TXT 4.3.12."""
+    data = bytearray(path.read_bytes())
+    start = data.rindex(b"PK\1\2")
+    data[start + position : start + position + len(value)] = value
+    path.write_bytes(data)
+    return path
+
+
+def test_encrypted_entry(tmp_path):
+    path = patched(write(tmp_path / "a.zip", [("a.tif", b"1")]), 8, b"\1\0")
+    with pytest.raises(InputError, match="expected readable entries, found an encrypted one"):
+        read_directory(path)
+
+
+def test_unusual_compression(tmp_path):
+    path = write(tmp_path / "a.zip", [("a.tif", b"1")], zipfile.ZIP_LZMA)
+    with pytest.raises(InputError, match="found compression method 14"):
+        read_directory(path)
+
+
+def test_entry_that_claims_too_much(tmp_path):
+    path = patched(write(tmp_path / "a.zip", [("a.tif", b"1")]), 24, struct.pack("<I", 1 << 30))
+    with pytest.raises(InputError, match=f"at most {zip_archive.LARGEST_TILE:,} bytes, found 1,073,741,824"):
+        read_directory(path)
+
+
+def test_bomb_is_not_inflated_beyond_its_claim(tmp_path):
+    path = write(tmp_path / "a.zip", [("a.tif", bytes(50 << 20))])
+    patched(path, 24, struct.pack("<I", 27935))
+    with open(path, "rb") as file, pytest.raises(DamagedEntry, match="27,935 bytes expected, more than 27,935 there"):
+        read_entry(file, read_directory(path)["a.tif"])
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (16, b"\0\0\0\0", "CRC 00000000 expected"),
+        (24, struct.pack("<I", 700), "700 bytes expected, 600 there"),
+        (42, struct.pack("<I", 3), "no entry begins"),
+    ],
+)
+def test_directory_that_lies(tmp_path, position, value, message):
+    path = patched(write(tmp_path / "a.zip", [("a.tif", b"abcdef" * 100)]), position, value)
+    with open(path, "rb") as file, pytest.raises(DamagedEntry, match=message):
+        read_entry(file, read_directory(path)["a.tif"])
+
+
+def test_damaged_stream(tmp_path):
+    path = write(tmp_path / "a.zip", [("a.tif", b"abcdef" * 100)])
+    data = bytearray(path.read_bytes())
+    data[36:40] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    with open(path, "rb") as file, pytest.raises(DamagedEntry):
+        read_entry(file, read_directory(path)["a.tif"])
+
+
+@pytest.mark.parametrize(("position", "value"), [(20, 1 << 20), (42, 1 << 20), (42, 0xFFFFFFF0)])
+def test_entries_beyond_the_archive(tmp_path, position, value):
+    path = patched(write(tmp_path / "a.zip", [("a.tif", b"abcdef" * 100)]), position, struct.pack("<I", value))
+    with pytest.raises(InputError, match="expected an entry inside the archive, found"):
+        read_directory(path)

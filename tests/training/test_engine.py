@@ -1,0 +1,198 @@
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from histo.errors import InputError
+from histo.networks.dihedral import dihedral
+from histo.networks.network import build
+from histo.tiles.shards import open_shards
+from histo.training import engine as engines
+from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits
+from histo.training.loader import TileLoader
+from support.training import images, make_split, settings
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    paths, frame = make_split(tmp_path_factory.mktemp("shards"), "train", (20, 24))
+    return TileLoader(open_shards(paths, "train"), frame, CPU)
+
+
+def new(steps=10, **changes):
+    chosen = settings(**changes)
+    torch.manual_seed(0)
+    return Engine(build(chosen["network"], chosen["center_crop"]), chosen, CPU, steps)
+
+
+def batch(tiles):
+    return torch.from_numpy(tiles.gather(np.arange(16))).permute(0, 3, 1, 2), torch.arange(16) % 2 * 1.0
+
+
+def test_one_cycle_rises_and_falls():
+    chosen = settings(learning_rate=0.01, warmup=0.25)
+    rates = [learning_rate(step, 100, chosen) for step in range(100)]
+    assert learning_rate(0, 10**6, chosen) == pytest.approx(0.01 / 25, rel=1e-3)
+    assert rates[25] == 0.01 == max(rates)
+    assert learning_rate(10**6 - 1, 10**6, chosen) == pytest.approx(0.01 / 1e4, rel=1e-3)
+    assert all(np.diff(rates[:26]) > 0) and all(np.diff(rates[25:]) < 0)
+
+
+def test_cosine_is_a_line_and_half_a_cosine():
+    chosen = settings(learning_rate=0.01, warmup=0.1, schedule="cosine")
+    rates = [learning_rate(step, 110, chosen) for step in range(110)]
+    assert rates[:11] == pytest.approx([0.01 * (step + 1) / 12 for step in range(11)])
+    assert rates[11] == pytest.approx(0.01)
+    assert rates[11 + 49] == pytest.approx(0.01 * (1 + math.cos(math.pi * 49 / 99)) / 2)
+    without = settings(learning_rate=0.01, warmup=0.0, schedule="cosine")
+    assert learning_rate(0, 10, without) == 0.01
+
+
+def test_loss_is_cross_entropy_with_its_options():
+    logits, labels = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0])
+    p = 1 / (1 + np.exp(-logits.numpy().astype(float)))
+    right = np.where(labels == 1, p, 1 - p)
+    assert loss(logits, labels, settings()).item() == pytest.approx(-np.log(right).mean())
+    weighted = loss(logits, labels, settings(pos_weight=3.0)).item()
+    assert weighted == pytest.approx((-np.log(right) * [3, 1, 1]).mean())
+    focal = loss(logits, labels, settings(focal_gamma=2.0)).item()
+    assert focal == pytest.approx((-np.log(right) * (1 - right) ** 2).mean())
+    smooth = loss(logits, labels, settings(label_smoothing=0.2)).item()
+    target = np.array([0.9, 0.1, 0.1])
+    assert smooth == pytest.approx(-(target * np.log(p) + (1 - target) * np.log(1 - p)).mean())
+
+
+def test_precision_is_chosen_by_the_hardware(monkeypatch):
+    for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+        assert precision("auto", CPU) == expected
+    gpu = torch.device("cuda", 0)
+    for capability, expected in (((9, 0), torch.bfloat16), ((7, 5), torch.float16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        assert precision("auto", gpu) == expected
+    assert precision("float32", gpu) == torch.float32
+    with pytest.raises(InputError, match="float16 needs a GPU"):
+        precision("float16", CPU)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_it_learns_a_batch_by_heart(tiles, kind):
+    engine = new(steps=40, precision=kind, warmup=0.2)
+    losses = [engine.train_step(*batch(tiles)).item() for _ in range(40)]
+    assert losses[0] > 0.5 and losses[-1] < 0.2 * losses[0]
+
+
+def test_weight_decay_spares_biases_and_scales():
+    engine = new(weight_decay=0.1)
+    decayed, spared = engine.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1 and all(p.ndim > 1 for p in decayed["params"])
+    assert spared["weight_decay"] == 0.0 and all(p.ndim == 1 for p in spared["params"])
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(engine.network.parameters()))
+
+
+def test_gradient_clip_bounds_the_norm(tiles):
+    for clip in (0.01, 0.0):
+        engine = new(gradient_clip=clip)
+        engine.train_step(*batch(tiles))
+        norm = torch.sqrt(sum((p.grad**2).sum() for p in engine.network.parameters())).item()
+        assert norm <= 0.01001 if clip else norm > 0.1
+
+
+def test_ema_is_the_running_mean(tiles):
+    engine = new(ema=0.9)
+    expected = {key: value.double().clone() for key, value in engine.network.state_dict().items()}
+    for step in range(1, 6):
+        engine.train_step(*batch(tiles))
+        decay = min(0.9, (1 + step) / (10 + step))
+        for key, value in engine.network.state_dict().items():
+            expected[key] = decay * expected[key] + (1 - decay) * value.double()
+    for key, value in engine.ema.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value.double(), expected[key], atol=1e-5), key
+    assert engine.ema.state_dict()["body.1.num_batches_tracked"] == 5
+    assert new().ema is None
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_state_continues_to_the_same_bits(tiles, dropout):
+    chosen = {"ema": 0.9, "network": {"name": "residual", "width": 8, "blocks": 1, "dropout": dropout}}
+    whole, first = new(**chosen), new(**chosen)
+    for _ in range(6):
+        whole.train_step(*batch(tiles))
+    for _ in range(3):
+        first.train_step(*batch(tiles))
+    second = new(**chosen)
+    second.load_state_dict(first.state_dict())
+    for _ in range(3):
+        second.train_step(*batch(tiles))
+    for ours, theirs in ((whole.network, second.network), (whole.ema, second.ema)):
+        assert all(
+            torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+        )
+
+
+def test_each_view_has_a_column(tiles, monkeypatch):
+    network = new().network.eval()
+    pictures = torch.from_numpy(tiles.gather(np.arange(len(tiles))))
+    with torch.inference_mode():
+        single = [network(dihedral(pictures, view).permute(0, 3, 1, 2)).numpy() for view in range(8)]
+    monkeypatch.setattr(engines, "INFERENCE_BATCH", 16)
+    for tta, views in (("none", 1), ("flips", 4), ("all", 8)):
+        found = predict_logits(network, tiles, torch.float32, tta)
+        assert found.shape == (len(tiles), views) and found.dtype == np.float32
+        assert np.allclose(found, np.stack(single[:views], axis=1), atol=1e-5)
+    assert np.ptp(single, axis=0).max() > 1e-4
+
+
+def test_compiled_network_shares_its_weights():
+    engine = new(compile=True)
+    assert engine._forward is not engine.network
+    assert [p.data_ptr() for p in engine._forward.parameters()] == [p.data_ptr() for p in engine.network.parameters()]
+
+
+def test_a_run_goes_on_in_a_precision_that_scales():
+    """Begun in bfloat16, which needs no scaling of the loss, and continued on a GPU that has float16 alone."""
+    engine = Engine(build(settings()["network"], 32), settings(), CPU, 10)
+    state = engine.state_dict()
+    assert state["scaler"] == {}
+    engine.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    engine.load_state_dict(state | {"step": 7})
+    assert engine.step == 7
+
+
+def test_adam_decays_through_the_gradient_and_adamw_apart_from_it():
+    moved = {}
+    for name in ("adam", "adamw"):
+        layer = torch.nn.Linear(1, 1)
+        with torch.no_grad():
+            layer.weight.fill_(2.0)
+            layer.bias.fill_(2.0)
+        made = optimizer(layer, {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.5})
+        for parameter in layer.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        made.step()
+        moved[name] = layer.weight.item(), layer.bias.item()
+    # Adam's first step is the learning rate in the direction of the decay; AdamW shrinks by lr × decay, no biases.
+    assert moved["adam"] == pytest.approx((1.9, 1.9))
+    assert moved["adamw"] == pytest.approx((1.9, 2.0))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_network_takes_the_same_steps():
+    tiles = torch.from_numpy(images(16)).permute(0, 3, 1, 2)[..., :32, :32]
+    labels = (torch.arange(16) % 2).float()
+    losses = {}
+    for compiled in (False, True):
+        options = {"name": "p4m_residual", "width": 8, "blocks": 1, "hidden": 8, "dropout": 0.0}
+        chosen = settings(network=options, compile=compiled)
+        torch.manual_seed(0)
+        engine = Engine(build(options, 32), chosen, torch.device("cpu"), 10)
+        losses[compiled] = [engine.train_step(tiles, labels).item() for _ in range(4)]
+    assert losses[True] == pytest.approx(losses[False], abs=1e-4)
+    assert losses[True][3] < losses[True][0] - 0.01

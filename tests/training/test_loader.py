@@ -1,0 +1,128 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from histo.errors import InputError
+from histo.tiles.shards import open_shards
+from histo.training import loader, stream
+from histo.training.loader import STORAGES, TileLoader, choose_storage, epoch_order, file_order, prefetch
+from support.training import make_split
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    paths, frame = make_split(tmp_path_factory.mktemp("shards"), "train", (40, 30, 35))
+    return open_shards(paths, "train"), frame.drop(index=[3, 50, 51])
+
+
+def test_order_depends_on_seed_and_epoch_and_covers_once():
+    order = epoch_order(103, 10, seed=1, epoch=2)
+    assert [len(batch) for batch in order] == [10] * 10
+    assert len(np.unique(np.concatenate(order))) == 100
+    assert all((np.diff(batch) > 0).all() for batch in order)
+    again, other_epoch, other_seed = (epoch_order(103, 10, *key) for key in ((1, 2), (1, 3), (2, 2)))
+    assert np.array_equal(order, again)
+    assert not np.array_equal(order, other_epoch)
+    assert not np.array_equal(order, other_seed)
+
+
+def test_fewer_tiles_than_a_batch_make_one_batch():
+    assert [batch.tolist() for batch in epoch_order(3, 8, 0, 0)] == [[0, 1, 2]]
+    assert epoch_order(0, 8, 0, 0) == []
+
+
+@pytest.mark.parametrize("home", STORAGES)
+def test_homes_give_the_bits_of_the_shards(made, home, monkeypatch):
+    shards, frame = made
+    monkeypatch.setattr(stream, "WINDOW", 25)  # several windows, some smaller than a batch of 16 twice
+    tiles = TileLoader(shards, frame, CPU, home)
+    order = epoch_order(len(tiles), 16, 5, 1)
+    got = list(tiles.batches(order, lambda index, count: (index, count)))
+    assert len(got) == len(order)
+    for index, (positions, (pictures, labels, extra)) in enumerate(zip(order, got, strict=True)):
+        expected = np.stack([shards[s].images[r] for s, r in frame.iloc[positions][["shard", "row"]].to_numpy()])
+        assert pictures.dtype == torch.uint8 and np.array_equal(pictures.numpy(), expected)
+        assert labels.tolist() == frame["label"].iloc[positions].tolist()
+        assert extra == (index, 16)
+
+
+def test_unsorted_rows_are_gathered_in_their_order(made):
+    shards, frame = made
+    mixed = frame.sample(frac=1, random_state=0)
+    for home in STORAGES:
+        tiles = TileLoader(shards, mixed, CPU, home)
+        pictures = torch.cat([images for images, _, _ in tiles.batches(file_order(len(tiles), 50))])
+        expected = np.stack([shards[s].images[r] for s, r in mixed[["shard", "row"]].to_numpy()])
+        assert np.array_equal(pictures.numpy(), expected)
+
+
+def test_ids_that_differ_name_the_shard(made):
+    shards, frame = made
+    swapped = frame.copy()
+    swapped.loc[[41, 42], "row"] = swapped.loc[[42, 41], "row"].to_numpy()
+    with pytest.raises(
+        InputError, match=r"train-00001\.h5: expected tile train-1-001 in row 2, found train-1-002; 2 of"
+    ):
+        TileLoader(shards, swapped, CPU)
+    beyond = frame.copy()
+    beyond.loc[0, "row"] = 40
+    with pytest.raises(InputError, match=r"train-00000\.h5: expected tile train-0-000 in row 40, found no tile"):
+        TileLoader(shards, beyond, CPU)
+    with pytest.raises(InputError, match="shard 2: 35 tiles"):
+        TileLoader({0: shards[0], 1: shards[1]}, frame, CPU)
+
+
+def test_ids_are_those_of_the_rows(made):
+    shards, frame = made
+    mixed = frame.sample(frac=1, random_state=0)
+    assert TileLoader(shards, mixed, CPU).ids.tolist() == mixed["id"].tolist()
+
+
+def test_home_is_chosen_by_memory_and_can_be_overridden(monkeypatch):
+    monkeypatch.delenv("HISTO_TILES_STORAGE", raising=False)
+    monkeypatch.setattr(loader, "available_memory", lambda: 1000 * 96 * 96 * 3)
+    assert choose_storage(700, CPU) == "cache"
+    assert choose_storage(701, CPU) == "stream"
+    monkeypatch.setenv("HISTO_TILES_STORAGE", "device")
+    assert choose_storage(701, CPU) == "device"
+    monkeypatch.setenv("HISTO_TILES_STORAGE", "disk")
+    with pytest.raises(InputError, match="HISTO_TILES_STORAGE: expected one of device, cache, stream, found 'disk'"):
+        choose_storage(1, CPU)
+
+
+def test_available_memory_is_within_the_machine():
+    with open("/proc/meminfo") as file:
+        total = int(file.readline().split()[1]) * 1024
+    assert 0 < loader.available_memory() <= total
+
+
+def test_ahead_keeps_order_raises_and_stops():
+    assert list(prefetch(iter(range(20)))) == list(range(20))
+
+    def failing():
+        yield 1
+        raise InputError("broken shard")
+
+    with pytest.raises(InputError, match="broken shard"):
+        list(prefetch(failing()))
+    taken = []
+    endless = prefetch(taken.append(number) or number for number in range(10**9))
+    assert next(endless) == 0
+    endless.close()
+    count = len(taken)
+    time.sleep(0.05)
+    assert len(taken) == count < 10
+
+
+@pytest.mark.parametrize("home", STORAGES)
+def test_statistics_are_those_of_the_pixels(made, home):
+    shards, frame = made
+    tiles = TileLoader(shards, frame, CPU, home)
+    mean, std = tiles.statistics()
+    pixels = tiles.gather(np.arange(len(tiles))).reshape(-1, 3) / 255
+    assert mean == pytest.approx(pixels.mean(0), abs=1e-12)
+    assert std == pytest.approx(pixels.std(0), abs=1e-9)

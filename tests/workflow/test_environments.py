@@ -1,0 +1,38 @@
+"""The pins stand once: what pip installs is what conda's environment names."""
+
+import re
+import sys
+from importlib.metadata import version
+
+import pytest
+import yaml
+
+from support import ROOT
+
+
+def pins(text):
+    return dict(re.findall(r"^\s*(?:- )?([a-z0-9-]+)==([\w.]+)\s*$", text, flags=re.MULTILINE))
+
+
+def test_conda_and_pip_name_the_same_versions():
+    text = (ROOT / "envs" / "requirements.txt").read_text()
+    jobs = text[text.index("# --- jobs") : text.index("# --- workflow")]
+    packages = yaml.safe_load((ROOT / "envs" / "histo.yaml").read_text())["dependencies"][-1]["pip"]
+    assert packages == [line for line in jobs.splitlines() if not line.startswith("#")]
+    assert len(pins(jobs)) == len(packages) > 10
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "development.txt"])
+def test_what_is_installed_is_what_is_pinned(file):
+    for name, wanted in pins((ROOT / "envs" / file).read_text()).items():
+        assert version(name).split("+")[0] == wanted, name
+
+
+def test_python_is_one_that_the_project_promises():
+    promised = re.search(r'requires-python = ">=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert sys.version_info[:2] >= tuple(int(part) for part in promised.groups())
+
+
+def test_no_path_or_package_index_is_named():
+    for path in (ROOT / "envs").iterdir():
+        assert not re.search(r"https?://|--index|--find-links|file:", path.read_text()), path

@@ -1,0 +1,87 @@
+"""From credentials to a scored submission: the workflow itself, the real kaggle client, Kaggle on loopback."""
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.archives import Archive
+from support.chain import snakemake
+from support.kaggle_server import COMPETITION, KEY, SIGNATURE, TOKEN, USER, KaggleServer
+
+SETTINGS = (
+    "dataset={name: made, source: kaggle}",
+    f"kaggle={{competition: {COMPETITION}}}",
+    "submit={patience: 120}",
+)
+CREDENTIALS = {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
+
+
+def no_secret(folder: Path, *printed: str) -> int:
+    """Assert that nothing printed and no file under `folder` holds a secret; returns the number of files looked at."""
+    texts = [text.encode() for text in printed]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for content in [*texts, *(path.read_bytes() for path in files)]:
+        for secret in (KEY, TOKEN, SIGNATURE, "Authorization"):
+            assert secret.encode() not in content, secret
+    return len(files)
+
+
+@pytest.fixture(params=["made", "real"])
+def archive(request, tmp_path) -> bytes:
+    """An archive of 60 made tiles, and that of the real ones."""
+    if request.param == "real":
+        return request.getfixturevalue("real_archive").read_bytes()
+    return Archive(np.random.default_rng(1), train=44, test=16).write(tmp_path / "archive.zip").read_bytes()
+
+
+@pytest.mark.slow
+def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        wanted = [row.split(",")[0] for row in file.read("sample_submission.csv").decode().split()[1:]]
+    folder, home = tmp_path / "work", tmp_path / "home"
+    folder.mkdir()
+    home.mkdir()
+    with KaggleServer(archive) as server:
+        server.faults.cut_after = [300_000]  # the connection breaks once on the way
+        server.faults.pending = 1
+        environment = server.environment(home, **CREDENTIALS)
+
+        done = snakemake(folder, "submission", *SETTINGS, environment=environment)
+        assert done.returncode == 0, done.stderr
+        results = folder / "results" / "made"
+        with open(results / "submission.csv") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["id"] for row in rows] == wanted
+        assert all(0 < float(row["label"]) < 1 for row in rows)
+        assert server.sent == {}
+        assert "Sent to Kaggle" not in (results / "report.html").read_text()
+
+        sent = snakemake(folder, "submit", *SETTINGS, environment=environment)
+        assert sent.returncode == 0, sent.stderr
+        record = json.loads((results / "submission-score.json").read_text())
+        assert (record["status"], record["public"], record["private"]) == ("complete", 0.97531, 0.9642)
+        content = (results / "submission.csv").read_bytes()
+        assert record["sha256"] == hashlib.sha256(content).hexdigest()
+        assert [one["content"] for one in server.sent.values()] == [content]
+
+        again = snakemake(folder, "submit", *SETTINGS, environment=environment)
+        assert "Nothing to be done" in again.stdout + again.stderr
+        listed = snakemake(folder, "scores", *SETTINGS, environment=environment)
+        assert listed.returncode == 0, listed.stderr
+        shown = snakemake(folder, "submission", *SETTINGS, environment=environment)
+        assert shown.returncode == 0, shown.stderr
+        assert len(server.sent) == 1
+
+    page = (results / "report.html").read_text()
+    assert f"{record['reference']} (this one)" in page
+    assert "0.9753" in page
+    assert "0.9642" in page
+    assert list((folder / ".snakemake" / "metadata").iterdir())
+    assert list((folder / "logs").rglob("download.log"))
+    assert no_secret(folder, *(run.stdout + run.stderr for run in (done, sent, again, listed, shown))) > 50

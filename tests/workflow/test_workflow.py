@@ -1,0 +1,230 @@
+"""The workflow as a whole, as people run it: the demo, real tiles, reruns, and what bad input ends in."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pandas as pd
+import pytest
+
+from histo import tables
+from support import ROOT
+from support.archives import Archive
+from support.chain import snakemake
+
+TREE = ("Snakefile", "config", "envs", "profiles", "workflow")
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Number of jobs by rule that a dry run announces."""
+    table = output.partition("Job stats:")[2].partition("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+@pytest.mark.slow
+def test_the_demo_finds_what_was_planted_and_learns(tmp_path):
+    """The demo of the README, with fewer tiles and steps."""
+    settings = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
+    files = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
+    command = [sys.executable, "-m", "snakemake", "submission", "--cores", "2", "--snakefile", ROOT / "Snakefile"]
+    command += ["--directory", tmp_path, "--configfile", *files, "--config", *settings]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr
+
+    planted = json.loads((tmp_path / "resources/demo/faults.json").read_text())
+    results = tmp_path / "results/demo"
+    tiles = tables.read(results / "tiles.parquet", tables.TILES)
+    faulty = tiles[tiles["fault"] != ""]
+    expected = {name for names in planted.values() for name in names}
+    assert set(faulty["id"]) == expected
+    assert len(expected) == sum(len(names) for names in planted.values()) == 9
+    codes = faulty.set_index("id")["fault"]
+    for kind, code in (
+        ("corrupt_tiff", "unreadable"),
+        ("wrong_size", "wrong_size"),
+        ("greyscale", "wrong_mode"),
+        ("rgba", "wrong_mode"),
+        ("missing_file", "missing_file"),
+        ("duplicate_content", "sha1_differs"),
+        ("altered_pixels", "sha1_differs"),
+    ):
+        assert set(codes[planted[kind]]) == {code}
+    assert set(codes[planted["bad_label"]]) <= {"bad_label", "no_label"}
+
+    submission = json.loads((results / "submission.json").read_text())
+    ensemble = json.loads((results / "ensemble.json").read_text())
+    assert ensemble["auc"] > 0.8
+    assert submission["truth"]["auc"] > 0.8
+    assert len(pd.read_csv(results / "submission.csv")) == 300
+    for value in (ensemble["auc"], submission["truth"]["auc"]):
+        assert f"{value:.4f}" in (results / "report.html").read_text()
+        assert f"{value:.4f}" in done.stderr
+    assert "results/demo/submission.csv (300 rows)" in done.stderr
+
+
+@pytest.mark.slow
+def test_real_tiles_from_archive_to_submission(real_archive, tmp_path):
+    """Some hundred original tiles, overlapping ones among them, with the policy for Kaggle's own archive."""
+    small = tmp_path / "small.zip"
+    with zipfile.ZipFile(real_archive) as source, zipfile.ZipFile(small, "w") as target:
+        labels = source.read("train_labels.csv").decode().split()
+        sample = source.read("sample_submission.csv").decode().split()
+        train, test = labels[1:401], sample[1:121]
+        target.writestr("train_labels.csv", "\n".join([labels[0], *train]))
+        target.writestr("sample_submission.csv", "\n".join([sample[0], *test]))
+        for split, rows in (("train", train), ("test", test)):
+            for row in rows:
+                name = f"{split}/{row.split(',')[0]}.tif"
+                target.writestr(name, source.read(name), zipfile.ZIP_DEFLATED, 1)
+    done = snakemake(
+        tmp_path, "submission", f"dataset={{name: real, source: archive, archive: {small}}}",
+        "models={tiny: {center_crop: 96, epochs: 6, batch_size: 32}}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/real"
+    submission = pd.read_csv(results / "submission.csv")
+    assert submission["id"].tolist() == [row.split(",")[0] for row in test]
+    assert submission["label"].nunique() > 100
+    tiles = tables.read(results / "tiles.parquet", tables.TILES)
+    assert tiles["kept"].all()
+    assert len(tiles) == 520
+    folds = tables.read(results / "folds.parquet", tables.FOLDS)
+    oof = tables.read(results / "ensemble/oof.parquet", tables.PROBABILITIES)
+    assert oof["id"].tolist() == folds["id"].tolist() == sorted(row.split(",")[0] for row in train)
+    assert dict(zip(folds["id"], folds["label"], strict=True)) == {
+        name: int(label) for name, label in (row.split(",") for row in train)
+    }
+    assert json.loads((results / "ensemble.json").read_text())["auc"] > 0.6
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the workflow with a finished run of two tiny models, and a function that runs it again."""
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("reruns")
+    for name in TREE:
+        source = ROOT / name
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
+    Archive(np.random.default_rng(5), train=40, test=10).write(folder / "archive.zip")
+    tiny = (ROOT / "tests/config/tiny.yaml").read_text()
+    (folder / "tiny.yaml").write_text(
+        tiny.replace("models: [tiny]", "models: [tiny, other]").replace("  tiny:\n", "  tiny: &tiny\n", 1)
+        + "dataset: {name: made, source: archive, archive: archive.zip}\n"
+    )
+    text = (folder / "tiny.yaml").read_text()
+    (folder / "tiny.yaml").write_text(text.replace("\npredict:", "  other:\n    <<: *tiny\n    seed: 2\n\npredict:", 1))
+
+    def run(*options):
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "submission",
+            "--cores",
+            "2",
+            "--configfile",
+            "tiny.yaml",
+            *options,
+        ]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    return folder, run
+
+
+@pytest.mark.slow
+class TestReruns:
+    """What runs again after a change: exactly what depends on it."""
+
+    def test_nothing_right_after(self, finished):
+        _, run = finished
+        done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_nothing_after_touching_every_script(self, finished):
+        folder, run = finished
+        for path in (folder / "workflow" / "scripts").rglob("*.py"):
+            path.touch()
+        done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_one_setting_of_one_model(self, finished):
+        _, run = finished
+        done = run("-n", "--config", "models={other: {weight_decay: 0.01}}")
+        after = {"ensemble": 1, "evaluate": 1, "report": 1, "submission": 1, "submission_csv": 1}
+        assert jobs(done.stdout + done.stderr) == after | {"train": 2, "predict": 2}
+
+    def test_test_time_augmentation_trains_nothing(self, finished):
+        _, run = finished
+        done = run("-n", "--config", "predict={tta: flips}")
+        after = {"ensemble": 1, "evaluate": 2, "report": 1, "submission": 1, "submission_csv": 1}
+        assert jobs(done.stdout + done.stderr) == after | {"predict": 4}
+
+    def test_folds_unpack_nothing(self, finished):
+        _, run = finished
+        done = run("-n", "--config", "folds={seed: 9}")
+        found = jobs(done.stdout + done.stderr)
+        assert found["train"] == 4
+        assert not found.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps", "groups"}
+
+    def test_a_module_of_two_scripts(self, finished):
+        """Both rules run again and are named; when they give the same, nothing after them does."""
+        folder, run = finished
+        path = folder / "workflow/scripts/histo/predictions.py"
+        before = path.read_text()
+        path.write_text(before + "\n# edited\n")
+        done = run("-n")
+        output = done.stdout + done.stderr
+        after = {"report": 1, "submission": 1, "submission_csv": 1}
+        assert jobs(output) == after | {"evaluate": 2, "ensemble": 1}
+        assert "histo/predictions.py" in output
+        path.write_text(before)
+        done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_another_archive(self, finished):
+        """Last, since it leaves the archive newer than its results."""
+        folder, run = finished
+        (folder / "archive.zip").touch()
+        done = run("-n")
+        found = jobs(done.stdout + done.stderr)
+        assert {name: found[name] for name in ("index", "unzip", "pack", "train")} == {
+            "index": 1,
+            "unzip": 3,
+            "pack": 3,
+            "train": 4,
+        }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["dataset={source: archive, archive: none.zip}"],
+            "dataset.archive: expected the path of a zip, found no such",
+        ),
+        (["folds={cuont: 3}"], "folds.cuont: no such setting; did you mean 'count'?"),
+        (["trian={}"], "trian: no such setting; did you mean 'train'?"),
+    ],
+)
+def test_wrong_settings_end_before_anything_runs(tmp_path, settings, message):
+    done = snakemake(tmp_path, "submission", *settings)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_archive_has_the_last_word(tmp_path):
+    path = tmp_path / "cut.zip"
+    path.write_bytes(b"PK\3\4" + bytes(5000))
+    done = snakemake(tmp_path, "submission", f"dataset={{name: cut, source: archive, archive: {path}}}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.partition("\nFailed: ")[2]
+    assert last.startswith(f"{path}: expected a complete zip archive, found 5004 bytes")
+    assert not (tmp_path / "results/cut/index.parquet").exists()

@@ -1,0 +1,1 @@
+"""HTML pages: layout, charts as SVG, galleries of tiles, mosaics of overlapping tiles. For the scripts that write a page."""

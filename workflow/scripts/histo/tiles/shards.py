@@ -1,0 +1,202 @@
+"""Shards: HDF5 files in which training reads tiles at memory speed.
+
+`images` is one contiguous, uncompressed block, which any HDF5 tool can read and which we map into memory at its file
+offset: a sorted gather from the map is some fifty times faster than h5py's fancy indexing, and a map, unlike an h5py
+handle, can be shared with forked and spawned workers.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from histo.errors import InputError
+from histo.files import atomic_write
+from histo.tiles.geometry import SHAPE, TILE_BYTES
+
+FORMAT_VERSION = 1
+SYNC_BYTES = 8 << 20  # written between two syncs
+
+
+@contextmanager
+def syncing(file: int, every: int = SYNC_BYTES) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told of bytes written to a descriptor; after each `every` of them a thread syncs.
+
+    So the disk writes while the next bytes are made, and a sync at the end finds little left to do. Where the disk is
+    slower than the writer, one sync covers all that was written meanwhile. What the kernel reports to a sync it does
+    not report again, so an error of the thread (OSError: a full disk, a broken one) is raised by the next call or at
+    the end.
+    """
+    due, over = threading.Event(), threading.Event()
+    errors: list[OSError] = []
+    unsynced = 0
+
+    def work() -> None:
+        while due.wait() and not over.is_set() and not errors:
+            due.clear()
+            try:
+                os.fdatasync(file)
+            except OSError as error:
+                errors.append(error)
+
+    def wrote(count: int) -> None:
+        nonlocal unsynced
+        if errors:
+            raise errors[0]
+        unsynced += count
+        if unsynced >= every:
+            unsynced = 0
+            due.set()
+
+    thread = threading.Thread(target=work, name="sync", daemon=True)
+    thread.start()
+    try:
+        yield wrote
+    finally:
+        over.set()
+        due.set()
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def write_shard(
+    path: str | Path,
+    *,
+    split: str,
+    number: int,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    batches: Iterable[np.ndarray],
+    code: str,
+) -> None:
+    """Write a shard, whole or not at all, in bounded memory.
+
+    ids: N strings of at most 40 ASCII characters, in the order of the rows; labels: int8 [N], -1 where unknown;
+    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that makes the shard.
+    """
+    count = len(ids)
+    with atomic_write(path) as temporary:
+        with h5py.File(temporary, "w", libver="v110") as file:
+            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            layout.set_layout(h5py.h5d.CONTIGUOUS)
+            layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            space = h5py.h5s.create_simple((count, *SHAPE))
+            images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
+            offset = images.get_offset() if count else 0
+            file.create_dataset("ids", data=np.asarray(ids, dtype="S40"))
+            file.create_dataset("labels", data=np.asarray(labels, dtype=np.int8))
+            file.attrs.update(
+                {
+                    "format_version": FORMAT_VERSION,
+                    "split": split,
+                    "shard": number,
+                    "tiles": count,
+                    "positives": int((np.asarray(labels) == 1).sum()),
+                    "code_version": code,
+                }
+            )
+        digest = hashlib.sha256()
+        written = 0
+        # Written past HDF5, at the offset that it allotted: no copy through its buffers.
+        with open(temporary, "r+b") as raw, syncing(raw.fileno()) as wrote:
+            raw.seek(offset)
+            for batch in batches:
+                block = np.ascontiguousarray(batch, dtype=np.uint8)
+                if block.shape[1:] != SHAPE:
+                    raise ValueError(f"expected tiles of shape {SHAPE}, got {block.shape[1:]}")
+                raw.write(block)
+                wrote(block.nbytes)
+                digest.update(block)
+                written += len(block)
+        if written != count:
+            raise ValueError(f"{count} ids but {written} tiles")
+        with h5py.File(temporary, "r+") as file:
+            file.attrs["images_sha256"] = digest.hexdigest()
+
+
+class Shard:
+    """A shard, opened for reading.
+
+    Attributes: path; split ("train" or "test"); number; ids_ascii: N bytes; labels: int8 [N]; images: uint8
+    [N, 96, 96, 3], a read-only memory map; sha256: of `images` as the writer saw it.
+
+    Raises InputError when the file is missing, cut short, of another form or of another version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{path}: no such shard. Run the workflow again: it makes what is missing.")
+        try:
+            with h5py.File(self.path, "r") as file:
+                version = int(file.attrs.get("format_version", -1))
+                if version != FORMAT_VERSION:
+                    raise self._error(f"format version {FORMAT_VERSION}", f"version {version}")
+                images = file["images"]
+                offset, shape, kind = images.id.get_offset(), images.shape, images.dtype
+                # By way of str, which finds what is not ASCII.
+                self.ids_ascii = file["ids"][:].astype(str).astype("S")
+                self.labels = file["labels"][:]
+                self.split = str(file.attrs["split"])
+                self.number = int(file.attrs["shard"])
+                self.sha256 = str(file.attrs["images_sha256"])
+                count = int(file.attrs["tiles"])
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
+        if shape != (count, *SHAPE) or kind != np.uint8 or len(self) != count or self.labels.shape != (count,):
+            raise self._error(
+                f"{count} tiles of shape {SHAPE}, ids and labels",
+                f"images {kind} {shape}, {len(self)} ids, {self.labels.shape} labels",
+            )
+        if count and offset is None:
+            raise self._error("contiguous, uncompressed images", "chunked or compressed ones")
+        if count and self.path.stat().st_size < offset + count * TILE_BYTES:
+            raise self._error(f"{offset + count * TILE_BYTES} bytes", f"{self.path.stat().st_size} bytes")
+        self.offset = offset or 0
+        self.images = (
+            np.memmap(self.path, np.uint8, "r", offset, shape) if count else np.empty((0, *SHAPE), dtype=np.uint8)
+        )
+
+    def _error(self, expected: str, found: str) -> InputError:
+        return InputError(f"{self.path}: expected {expected}, found {found}. Delete the file and run again.")
+
+    def __len__(self) -> int:
+        return len(self.ids_ascii)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """N str, made anew each time: they take four times the memory of `ids_ascii`."""
+        return self.ids_ascii.astype(str)
+
+    def batches(self, tiles: int = 1024) -> Iterator[np.ndarray]:
+        """Yield the images in order, uint8 [≤ tiles, 96, 96, 3]."""
+        for start in range(0, len(self), tiles):
+            yield self.images[start : start + tiles]
+
+    def verify(self) -> None:
+        """Read every byte and compare with the SHA-256 that the writer noted; InputError when it differs."""
+        digest = hashlib.sha256()
+        for batch in self.batches():
+            digest.update(batch)
+        if digest.hexdigest() != self.sha256:
+            raise self._error(f"images with SHA-256 {self.sha256}", digest.hexdigest())
+
+
+def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:
+    """Open shards of one split and return them by number; InputError when one is of another split or comes twice."""
+    shards: dict[int, Shard] = {}
+    for path in paths:
+        shard = Shard(path)
+        if shard.split != split:
+            raise InputError(f"{path}: expected a shard of {split} tiles, found {shard.split} tiles.")
+        if shard.number in shards:
+            raise InputError(f"{path}: shard {shard.number} was given twice, first as {shards[shard.number].path}.")
+        shards[shard.number] = shard
+    return shards
