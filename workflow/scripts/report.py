@@ -19,6 +19,7 @@ from histo import tables
 from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
 from histo.overrides import complete
+from histo.pages.charts import histogram
 from histo.pages.gallery import tile_gallery
 from histo.pages.layout import SOURCES, evenly, provenance, render
 from histo.pages.report_results import CLASSES, Shards, gains_table, results_section, training_section
