@@ -144,7 +144,7 @@ def train(
     """Train, validate after each epoch, write weights, history and figures (JSON: parameters, device, precision).
 
     shards: of training tiles; settings: of one model, complete; code: fingerprint that goes into the weights file;
-    weights_in: file that the network starts from, see torchvision.load.
+    weights_in: file that the network starts from, see torchvision.load_weights.
     Raises InputError for unusable input and contradicting settings, DivergedError for a loss that is not finite. On
     SIGTERM it saves and raises SystemExit(143).
     """
@@ -169,7 +169,7 @@ def train(
         torch.manual_seed(settings["seed"])
         network = build(settings["network"], settings["center_crop"])
         if weights_in:
-            torchvision.load(network, settings["network"], settings["center_crop"], weights_in)
+            torchvision.load_weights(network.body, settings["network"], settings["center_crop"], weights_in)
         # Per channel, in 0..1. Contrast turns about the colour of these tiles, whatever the network is normalised with.
         mean, std = training.statistics()
         of_tiles = settings["normalisation"] == "tiles"
