@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
 sys.executable = shlex.quote(sys.executable)
 
-from histo.config.checks import check, model_settings, search_settings, train_settings
+from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.files import read_json
 from histo.networks.names import weights_file
@@ -28,8 +28,8 @@ SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])]
 FOLDS = list(range(config["folds"]["count"]))
 PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in the order in which they are joined
 SOURCE_RULES = "pcam" if config["dataset"]["source"] == "pcam" else "archive"
-CLASSICAL = config.get("classical", {})
-SEARCHES = config.get("search", {})
+CLASSICAL = config["classical"]
+SEARCHES = config["search"]
 SEARCH_SETTINGS = {name: search_settings(config, name) for name in SEARCHES}
 MODELS = config["submission"]["models"]
 NETWORKS = [name for name in MODELS if name in config["models"]]
@@ -40,7 +40,7 @@ ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "histo.yaml")
 
 def any_of(names):
     """Pattern of a wildcard that is one of these names."""
-    return "|".join(re.escape(name) for name in names)
+    return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
 wildcard_constraints:
