@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.tiles.shards import Shard
 from histo.training.checkpoints import dump
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def fingerprint(
-    *, settings: dict[str, Any], code: dict[str, str], fold: int, folds: pd.DataFrame, shards: Iterable[Shard]
+    *, settings: TrainSettings, code: dict[str, str], fold: int, folds: pd.DataFrame, shards: Iterable[Shard]
 ) -> dict[str, Any]:
     """Identity of a run, which must be equal for it to resume.
 
@@ -35,7 +36,7 @@ def fingerprint(
     for column in ("id", "shard", "row", "label", "fold"):
         table.update("\n".join(map(str, folds[column])).encode() + b"\0")
     return {
-        "settings": settings,
+        "settings": settings.model_dump(),
         "code": code,
         "fold": fold,
         "folds": table.hexdigest(),
