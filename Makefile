@@ -3,6 +3,7 @@
 # make networks name, parameters and how many of them train, of each network
 # make bench-*  side-by-side measurements, see bench/
 # make format   format and lint
+# make settings write what is generated from the types of the settings: JSON schema, tables of config/README.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test networks check format
+.PHONY: environment demo test networks settings check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -34,6 +35,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest
 
+settings: $(READY)
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.config
+
 networks: $(READY)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.networks
 
@@ -41,6 +45,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
 format: $(READY)

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 from measure import ROOT, Report, arguments, machine
 
-from histo.config.checks import merge
+from histo.overrides import merge
 
 ARCHIVE = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
 TRAIN_TILES, TEST_TILES, FOLDS = 2000, 200, 2

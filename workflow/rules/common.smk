@@ -7,7 +7,10 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+# Of the workflow itself, also where another workflow uses it as a module.
+WORKFLOW = Path(workflow.current_basedir).parent
+
+sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
 sys.executable = shlex.quote(sys.executable)
@@ -35,7 +38,7 @@ MODELS = config["submission"]["models"]
 NETWORKS = [name for name in MODELS if name in config["models"]]
 STAINED = config["stain"]["method"] != "none"
 TILES = "stain" if STAINED else "pack"  # the stage whose shards models learn from and predict
-ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "histo.yaml")
+ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
 
 
 def any_of(names):
