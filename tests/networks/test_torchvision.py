@@ -196,7 +196,7 @@ def test_training_starts_from_the_file_and_prediction_does_not_need_it(tmp_path)
     shards, frame = make_split(tmp_path, "train", (48,))
     write_folds(frame, tmp_path / "folds.parquet")
     chosen = settings(
-        network=SMALL, crop=64, normalisation="imagenet", epochs=1, learning_rate=1e-9, schedule="constant",
+        network=SMALL, center_crop=64, normalisation="imagenet", epochs=1, learning_rate=1e-9, schedule="constant",
         weight_decay=0,
     )  # fmt: skip
 
@@ -207,7 +207,7 @@ def test_training_starts_from_the_file_and_prediction_does_not_need_it(tmp_path)
             resume_path=tmp_path / "resume.pt", weights_in=weights_in,
         )  # fmt: skip
 
-    with pytest.raises(InputError, match=r"network\.weights: imagenet is asked for, and no file was given"):
+    with pytest.raises(InputError, match=r"network\.weights: imagenet needs a file of pretrained weights"):
         run(None)
     other = tmp_path / "mobilenet_v3_small-00000000.pth"
     other.write_bytes(file.read_bytes())
@@ -217,7 +217,7 @@ def test_training_starts_from_the_file_and_prediction_does_not_need_it(tmp_path)
         run(str(other))
     run(str(file))
     file.unlink()
-    network = checkpoints.network(checkpoints.load(tmp_path / "weights.pt"))
+    network = checkpoints.load_network(checkpoints.load(tmp_path / "weights.pt"))
     kernel = network.body.features[0][0].weight
     assert torch.allclose(kernel, state["features.0.0.weight"], atol=1e-6)
     assert torch.allclose(network.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
