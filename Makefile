@@ -18,7 +18,7 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
 environment: $(READY)
 
-# Rebuilt only when a pin has changed. Pins are compared by content: a checkout, which renews time stamps, rebuilds nothing.
+# Rebuilt only when a pin has changed. Pins are compared by content: a checkout renews time stamps and rebuilds nothing.
 PINS := $(shell cat envs/requirements.txt envs/development.txt | cksum | tr ' ' '-')
 ifneq ($(PINS),$(shell cat $(READY) 2>/dev/null))
 .PHONY: $(READY)
