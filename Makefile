@@ -3,6 +3,7 @@
 # make test          all tests, slow ones included
 # make check         lint and formatting, nothing is changed
 # make format        fix both
+# make settings      JSON schema and the tables of config/README.md, from the types of the settings
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test networks architecture check format
+.PHONY: environment demo test settings networks architecture check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -37,6 +38,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest
 
+settings: $(READY)
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.config
+
 networks: $(READY)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.networks
 
@@ -47,6 +51,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
 format: $(READY)

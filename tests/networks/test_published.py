@@ -5,7 +5,8 @@ import torch
 import yaml
 from torch import nn
 
-from histo.config.checks import merge, model_settings, search_settings
+from histo.config.configuration import model_settings, search_settings
+from histo.overrides import merge
 from histo.errors import InputError
 from histo.networks.network import build, count
 from histo.networks.published import BODIES

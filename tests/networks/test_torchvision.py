@@ -7,7 +7,7 @@ import torch
 import yaml
 from torchvision import models
 
-from histo.config.network_options import TOO_COARSE
+from histo.config.network import TOO_COARSE
 from histo.errors import InputError
 from histo.hashes import file_sha256
 from histo.networks.names import TORCHVISION, weights_file

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from histo.config.checks import check, model_settings, search_settings, train_settings
+from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.overrides import changed, complete, merge, place

@@ -18,6 +18,6 @@ rule weights:
         ENVIRONMENT
     params:
         # No fingerprint of the code: the file is proven by its SHA-256, whichever version fetched it.
-        settings={"address": config["weights"]["address"]},
+        settings={"address": config["imagenet_weights"]["address"]},
     script:
         "../scripts/weights.py"
