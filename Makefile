@@ -50,7 +50,7 @@ architecture: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
@@ -58,7 +58,7 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow
 
 bench-%: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
