@@ -40,11 +40,10 @@ def stratified_group_folds(groups: pd.Series, labels: pd.Series, count: int, see
 
 
 def check(folds_table: pd.DataFrame, pairs: pd.DataFrame, count: int) -> None:
-    """Check that no group and no overlap is split across folds (AssertionError), and that each fold has both classes.
+    """Check that no group and no overlap is split across folds, and that each fold has both classes.
 
-    Raises InputError for a fold without one of the classes.
-
-    folds_table: id, label, group, fold; pairs: id_a, id_b of tiles that share tissue.
+    folds_table: id, label, group, fold; pairs: id_a, id_b of tiles that share tissue. Raises AssertionError for a group
+    or an overlap that is split (a bug), InputError for a fold without one of the classes (too few groups).
     """
     folds_per_group = folds_table.groupby("group")["fold"].nunique()
     if (folds_per_group > 1).any():
@@ -58,9 +57,10 @@ def check(folds_table: pd.DataFrame, pairs: pd.DataFrame, count: int) -> None:
         raise AssertionError(f"Bug: do not train on these folds: tiles that share tissue in different folds: {records}")
     classes = folds_table.groupby("fold")["label"].nunique().reindex(range(count), fill_value=0)
     if (classes < 2).any():
+        wrong, group_count = classes.to_numpy().argmin(), folds_table["group"].nunique()
         raise InputError(
-            f"folds.count: expected both classes in each of {count} folds, found fold {int(classes.idxmin())} without "
-            f"one of them: {folds_table['group'].nunique()} groups of tiles are too few. Set `folds.count` lower."
+            f"folds.count: expected both classes in each of {count} folds, found fold {wrong} without one of them: "
+            f"{group_count} groups of tiles are too few. Set `folds.count` lower."
         )
 
 

@@ -120,8 +120,8 @@ def join(split: str, listed: Listed, tiles: dict[str, Entry], shards: int) -> pd
         if entry is None:
             fault, detail = "missing_file", f"no {split}/{name}.tif in the archive"
             entry = Entry("", 0, 0, 0, 0, 0)
-        rows.append((name, label, entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method))
-        rows[-1] += (fault, detail)
+        position = (entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method)
+        rows.append((name, label, *position, fault, detail))
     columns = ["id", "label", "entry", "offset", "compressed", "size", "crc", "method", "fault", "detail"]
     frame = pd.DataFrame(rows, columns=columns)
     frame["split"] = split

@@ -130,7 +130,7 @@ def read_blocks(validations: list[Path]) -> tuple[pd.DataFrame, npt.NDArray[np.u
     for path in validations:
         frame = tables.read(path, tables.VALIDATION, ["id", "split", "shard", "pixels_sha1", "blocks"])
         frame = frame[frame["pixels_sha1"] != ""]
-        hashes.append(np.stack(frame["blocks"].to_numpy()) if len(frame) else np.empty((0, BLOCKS_PER_TILE), np.uint64))
+        hashes.append(np.stack(frame["blocks"].tolist()) if len(frame) else np.empty((0, BLOCKS_PER_TILE), np.uint64))
         frames.append(frame[["id", "split", "shard"]].assign(row=np.arange(len(frame))))
     return pd.concat(frames, ignore_index=True), np.concatenate(hashes)
 

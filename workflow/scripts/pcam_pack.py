@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,15 +32,16 @@ def stream(
     indexed: rows of the index in the order of the files; images: HDF5 file of tiles by part.
     """
     for part, tiles in indexed.groupby("entry", sort=False):
-        rows: list[dict[str, Any]] = tiles.to_dict("records")
-        with open_tiles(images[part]) as dataset:
+        rows = tiles.to_dict("records")
+        path = images[str(part)]
+        with open_tiles(path) as dataset:
             start = stop = rows[0]["offset"]
             for batch in read_slices(dataset, start, start + len(rows)):
                 for row, tile in zip(rows[stop - start :], batch, strict=False):
                     sha1 = hashlib.sha1(tile.data, usedforsecurity=False).hexdigest()
                     if not sha1.startswith(row["id"].partition("-")[0]):
                         raise InputError(
-                            f"{images[part]}: expected the pixels of {row['id']} as tile {row['offset']}, found other "
+                            f"{path}: expected the pixels of {row['id']} as tile {row['offset']}, found other "
                             "pixels than when it was indexed. Run with `--forcerun pcam_gunzip`."
                         )
                     record = {key: row[key] for key in ("id", "split", "shard")}

@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +78,9 @@ def tile_map(region: Region) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool
     np.add.at(nuclei, tuple(region.tumour.T // BLOCK), 1)
     tissue = region.tissue[::4, ::4].reshape(blocks, BLOCK // 4, blocks, BLOCK // 4).mean((1, 3)) / 255
 
-    def window_sums(values: np.ndarray, start: int, side: int) -> np.ndarray:
+    def window_sums(values: npt.NDArray[Any], start: int, side: int) -> npt.NDArray[Any]:
         view = np.lib.stride_tricks.sliding_window_view(values, (side, side))
-        return view[start : start + positions, start : start + positions].sum((2, 3))
+        return np.asarray(view[start : start + positions, start : start + positions].sum((2, 3)))
 
     positive = window_sums(nuclei, (SIDE - CENTRE) // 2 // BLOCK, CENTRE // BLOCK) > 0
     return positive, window_sums(tissue, 0, BLOCKS_PER_SIDE) >= MIN_TISSUE_SHARE * BLOCKS_PER_SIDE**2
@@ -174,7 +175,7 @@ class ArchiveWriter:
 
     def add(self, split: str, slide: str, key: str, pixels: npt.NDArray[np.uint8], label: int, fault: str) -> None:
         """Write one tile with the id `key`, and with the fault, if any."""
-        data = tiff(pixels, date_time(key))
+        data: bytes | None = tiff(pixels, date_time(key))
         if fault:
             data = damaged(fault, key, pixels, len(self.planted[fault]), self.rng)
             self.planted[fault].append(key)
@@ -218,7 +219,7 @@ def tiles_per_slide(rng: np.random.Generator, tiles: int, slides: int) -> list[i
     """Distribute `tiles` over slides at random: at least one per slide, sizes within about a factor of three."""
     ends = np.cumsum(rng.uniform(0.5, 1.5, slides))
     ends = np.rint(ends / ends[-1] * (tiles - slides)).astype(int)
-    return (np.diff(ends, prepend=0) + 1).tolist()
+    return [int(count) + 1 for count in np.diff(ends, prepend=0)]
 
 
 def check_settings(

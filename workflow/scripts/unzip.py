@@ -23,12 +23,12 @@ def unzip(archive: Path, index: Path, folder: Path, *, split: str, shard: int) -
     damaged = []
     with open_source(archive) as read:
         # In the order of the archive, so that reads are sequential.
-        for row in rows.sort_values("offset").itertuples():
-            entry = Entry(row.entry, row.offset, row.compressed, row.size, row.crc, row.method)
+        for row in rows.sort_values("offset").to_dict("records"):
+            entry = Entry(row["entry"], *(row[name] for name in ("offset", "compressed", "size", "crc", "method")))
             try:
-                (folder / f"{row.id}.tif").write_bytes(read(entry))
+                (folder / f"{row['id']}.tif").write_bytes(read(entry))
             except DamagedEntry as error:
-                damaged.append(f"{row.entry}: {error}")
+                damaged.append(f"{entry.name}: {error}")
     if damaged:
         more = f" (and {len(damaged) - MAX_LISTED} more)" if len(damaged) > MAX_LISTED else ""
         raise InputError(

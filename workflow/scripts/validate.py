@@ -10,6 +10,7 @@ A faulty tile is recorded in its row and raises no error: `audit` decides what t
 import hashlib
 import logging
 import time
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ COLUMNS = ["id", "split", "shard", "entry", "fault", "detail"]  # of the index
 
 
 def examine(
-    row: dict[str, Any], folder: Path, decoder: Decoder, *, id_is_sha1: bool
+    row: dict[Hashable, Any], folder: Path, decoder: Decoder, *, id_is_sha1: bool
 ) -> tuple[dict[str, Any], npt.NDArray[np.uint8] | None]:
     """Return the record of one tile (the columns that are not measured) and its pixels, uint8 [96, 96, 3] or None.
 
