@@ -81,7 +81,7 @@ FAULTS = [
     Fault(
         "cut again and again",
         {"cut_after": [CUT] + [-1, 0] * 6},
-        "5 connections in a row brought nothing more",
+        "5 connections in a row added nothing",
         AT,
         [None, f"bytes={AT}-"],
     ),
@@ -99,12 +99,16 @@ FAULTS = [
         then=[],
         ranges=[None, None, f"bytes={CUT}-"],
     ),
-    Fault("wrong bytes", {"files": {NAME: CONTENT[:-1] + b"?"}}, r"has the MD5 .*\(pcam_download\.md5\) expect"),
-    Fault("a web page", {"files": {NAME: HTML}}, "storage sent no gzip file"),
+    Fault(
+        "wrong bytes",
+        {"files": {NAME: CONTENT[:-1] + b"?"}},
+        r"expected a file with the MD5 .*\(pcam_download\.md5\), found",
+    ),
+    Fault("a web page", {"files": {NAME: HTML}}, "Expected a gzip file from"),
     Fault("no such file", {"files": {}}, r"answers HTTP 404\. Check `pcam_download\.address`"),
     Fault("refused", {"status": [(403, {})]}, "answers HTTP 403"),
     Fault("too many requests", {"status": [(429, {"Retry-After": "90"})]}, "HTTP 429.*Wait 1 min 30 s"),
-    Fault("trouble at the server", {"status": [(503, {})]}, "trouble of its own .HTTP 503.*Run again"),
+    Fault("trouble at the server", {"status": [(503, {})]}, "server error .HTTP 503.*Run again"),
 ]
 
 
@@ -149,5 +153,5 @@ def test_nobody_answers(case):
 
 def test_no_room(case, monkeypatch):
     monkeypatch.setattr("pcam_download.CHAIN", 1e12)
-    with pytest.raises(InputError, match=r"Not enough room .*the file 300\.00 kB; what is made of it"):
+    with pytest.raises(InputError, match=r"Not enough disk space .*the file 300\.00 kB; later results"):
         case.run()
