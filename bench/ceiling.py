@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torchvision.models import densenet121, resnet34
 
+from histo.config.train import TrainSettings
 from histo.networks.equivariant import p4m_residual
 from histo.networks.network import Network, residual
 from histo.tiles.geometry import SIDE
@@ -94,7 +95,7 @@ class Comparison:
     def __init__(self, name: str, tiles: TileLoader, batch_size: int, settings: dict[str, Any] | None = None) -> None:
         """settings: overrides of SETTINGS."""
         self.tiles, self.batch_size = tiles, batch_size
-        self.settings = SETTINGS | {"batch_size": batch_size} | (settings or {})
+        self.settings = TrainSettings(**SETTINGS | {"batch_size": batch_size} | (settings or {}))
         torch.manual_seed(SEED)
         self.mean, self.std = (np.array(values) for values in tiles.statistics())
         network = Network(BODIES[name](), SIDE).to(memory_format=torch.channels_last)
@@ -117,7 +118,7 @@ class Comparison:
 
         def prepare(index: int, count: int) -> augment.Plan:
             return augment.plan(
-                self.settings["augment"], side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
+                self.settings.augment, side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
                 start=(first + index) * self.batch_size, count=count,
             )  # fmt: skip
 

@@ -9,7 +9,7 @@ import yaml
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.overrides import merge
-from histo.training.trial_sampling import draw
+from histo.training.trial_sampling import sample
 from support import ROOT
 
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -70,7 +70,7 @@ def test_whole_numbers_may_be_written_with_a_point():
     assert found["batch_size"] == {"low": 32, "high": 64, "whole": True, "log": False, "step": 16}
     assert all(isinstance(found["batch_size"][key], int) for key in ("low", "high", "step"))
     assert found["ema"]["whole"] is False
-    drawn = draw(found, sampler="random", seed=1, trial=1, earlier=[])
+    drawn = sample(found, sampler="random", seed=1, trial=1, earlier=[])
     assert isinstance(drawn["batch_size"], int)
 
 

@@ -10,6 +10,7 @@ import pytest
 from support import ROOT
 
 RATIOS = {
+    "fingerprints": {"fingerprints_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "train": {"train_share_of_ceiling_"},
     "validate": {"validate_vs_three_passes", "validate_vs_floor"},

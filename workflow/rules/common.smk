@@ -1,6 +1,7 @@
 # What all rules share: checked settings, paths, and the fingerprint of each rule's code.
 
 import hashlib
+import os
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ sys.executable = shlex.quote(sys.executable)
 
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
+from histo.failures import failures
 from histo.files import read_json
 from histo.networks.names import weights_file
 from histo.provenance import code_version
@@ -157,18 +159,23 @@ def sent():
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
+# Local jobs share this process's standard error, where show_errors prints their errors once. The standard error of a job
+# on a cluster is a file of its own, which gets the error too.
+if workflow.remote_exec:
+    os.environ.pop("HISTO_ERRORS", None)
+else:
+    os.environ["HISTO_ERRORS"] = "log"
+
+
 def show_errors(logs):
-    """Print again, as the last word, what failed jobs wrote as errors into their logs; logs: Snakemake's own."""
+    """Print last the errors that failed jobs wrote into their logs; logs: path or paths of Snakemake's own."""
     texts = [Path(log).read_text() for log in ([logs] if isinstance(logs, str) else logs)]
-    paths = dict.fromkeys(re.findall(r"^\s*log: (\S+)", "\n".join(texts), flags=re.MULTILINE))
-    for path in (Path(path) for path in paths):
-        errors = path.read_text().partition(" ERROR ")[2] if path.is_file() else ""
-        if errors:
-            print(f"\nFailed: {errors.rstrip()}\n(whole log: {path})", file=sys.stderr)
+    for failure in failures("\n".join(texts)):
+        print(f"\nFailed: {failure}", file=sys.stderr)
 
 
 def show_results():
-    """Print what the run is worth and where its files are, once there is a submission."""
+    """Print the AUC of the submission and the paths of the results, once there is a submission."""
     paths = {name: Path(result(name)) for name in ("submission.csv", "report.html", "ensemble.json", "submission.json")}
     if all(path.is_file() for path in paths.values()):
         ensemble, submission = read_json(paths["ensemble.json"]), read_json(paths["submission.json"])
@@ -179,6 +186,6 @@ def show_results():
             parts = submission["truth"].get("parts", {}).items()
             shares = ", ".join(f"{part} part {rated['auc']:.4f}" for part, rated in parts)
             rated = f"{submission['truth']['auc']:.4f}" + (f" ({shares})" if shares else "")
-            print(f"Hidden labels    AUC {rated} of the submission", file=sys.stderr)
+            print(f"Held-out labels  AUC {rated} of the submission", file=sys.stderr)
         print(f"Submission       {paths['submission.csv']} ({submission['rows']:,} rows)", file=sys.stderr)
         print(f"Report           {paths['report.html']}", file=sys.stderr)

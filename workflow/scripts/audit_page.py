@@ -22,8 +22,8 @@ from histo.pages.charts import POSITIVE, Axis, Line, histogram, line_chart
 from histo.pages.gallery import tile_gallery
 from histo.pages.layout import SHOWN, SOURCES, evenly, provenance, render
 from histo.tiles.geometry import SIDE
-from histo.tiles.overlap_graph import components, place, positions
-from histo.tiles.quality import REMARKS, remarks
+from histo.tiles.overlap_graph import components, layout_component, positions
+from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 from histo.tiles.shards import Shard, open_shards
 
 Shards = dict[str, dict[int, Shard]]  # split → number → shard
@@ -149,7 +149,7 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
         own = component[links[:, 0]] == number
         rows = tiles.iloc[members]
         offsets = kept.loc[own, ["dy", "dx"]].to_numpy(np.int64)
-        places = place(len(members), np.searchsorted(members, links[own]), offsets)
+        places = layout_component(len(members), np.searchsorted(members, links[own]), offsets)
         named = f"{len(members):,} tiles with {rows['id'].min()}"
         if places is None:
             notes.append(f"{named}: offsets contradict each other, so equal pixels are not everywhere the same place.")
@@ -211,9 +211,9 @@ def colour_charts(tiles: pd.DataFrame) -> list[Markup]:
 
 def faint(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int]) -> list[dict[str, Any]]:
     """Return one entry per remark: name, meaning, counts by split, ids and pictures."""
-    remark = remarks(tiles)
+    remark = quality_flags(tiles)
     entries = []
-    for name, meaning in REMARKS.items():
+    for name, meaning in QUALITY_FLAGS.items():
         rows = tiles[(remark == name) & (tiles["row"] >= 0)].sort_values(["sharpness", "id"])
         seen = evenly(rows, 2 * SHOWN)
         known = rows[rows["label"] >= 0]
