@@ -1,11 +1,11 @@
-"""What pages share: numbers in words, and rendering that escapes and misses nothing."""
+"""Parts that all pages share: number formats, provenance, rendering."""
 
 import jinja2
 import pandas as pd
 import pytest
 
 from histo.formatting import compact, duration, percent
-from histo.pages.layout import evenly, provenance, render
+from histo.pages.layout import evenly_spaced, provenance, render, write_page
 
 
 @pytest.mark.parametrize(
@@ -28,15 +28,15 @@ def test_large_numbers(count, text):
     ("share", "text"),
     [(0, "0.0 %"), (1e-6, "< 0.1 %"), (0.0613, "6.1 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
 )
-def test_a_share_reads_as_nothing_or_all_only_when_it_is(share, text):
+def test_only_exact_proportions_are_shown_as_0_and_100_per_cent(share, text):
     assert percent(share) == text
 
 
-def test_rows_are_spread_over_the_table():
+def test_selected_rows_are_at_even_distances():
     rows = pd.DataFrame({"x": range(100)})
-    assert evenly(rows, 5)["x"].tolist() == [0, 24, 49, 74, 99]
-    assert evenly(rows.head(3), 5)["x"].tolist() == [0, 1, 2]
-    assert evenly(rows.head(0)).empty
+    assert evenly_spaced(rows, 5)["x"].tolist() == [0, 24, 49, 74, 99]
+    assert evenly_spaced(rows.head(3), 5)["x"].tolist() == [0, 1, 2]
+    assert evenly_spaced(rows.head(0)).empty
 
 
 def test_the_same_code_has_the_same_fingerprint():
@@ -54,3 +54,8 @@ def test_texts_are_escaped_and_missing_values_are_errors(tmp_path):
     assert render(template, layout, text="<b>", share=0.5) == "<main>&lt;b&gt; 50.0 %</main>"
     with pytest.raises(jinja2.UndefinedError, match="text"):
         render(template, layout, share=0.5)
+
+
+def test_a_page_is_written_as_utf_8(tmp_path):
+    write_page(tmp_path / "page.html", "90° – ü")
+    assert (tmp_path / "page.html").read_bytes() == "90° – ü".encode()
