@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import yaml
 
+from histo.config.dataset import Dataset
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.pages.layout import SOURCES
 from report import REASONS, read_benchmarks, settings_table
-from support import ROOT
 from support.html_page import Page
 from support.results import TEST, TRAIN, FinishedRun, finished_run
 
@@ -150,8 +151,8 @@ def test_parts_of_the_test_labels_have_a_row_each(run):
 
 
 def test_every_source_of_tiles_has_a_description():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    assert list(SOURCES) == schema["properties"]["dataset"]["properties"]["source"]["enum"]
+    sources = get_args(get_args(Dataset)[0])
+    assert list(SOURCES) == [get_args(source.model_fields["source"].annotation)[0] for source in sources]
 
 
 def test_parameters_device_and_precision_are_those_of_the_trainings(run):

@@ -39,14 +39,16 @@ def collect(folder, trials, name="small", **base):
     search_best(
         list(map(str, paths)), *outputs, template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), search="fine",
         dataset={"name": name, "source": "synthetic"}, code={"search_best": CODE},
-        settings={"base": settings(**base), "space": SPACE, "sampler": "random", "seed": 4, "folds": [0, 1]},
+        settings={
+            "base": settings(**base).model_dump(), "space": SPACE, "sampler": "random", "seed": 4, "folds": [0, 1],
+        },
     )  # fmt: skip
     return outputs
 
 
 def test_the_first_of_the_best_trials_gives_the_settings(tmp_path):
     best, *_ = collect(tmp_path, TRIALS)
-    assert yaml.safe_load(best.read_text()) == place(settings(), TRIALS[2]["draws"])
+    assert yaml.safe_load(best.read_text()) == place(settings().model_dump(), TRIALS[2]["draws"])
     assert best.read_text().startswith("# Settings of trial 3 of the search fine, validation AUC 0.9000.\n")
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from histo.errors import InputError
 from histo.files import read_json, write_json
-from histo.overrides import place
 from histo.training import loop
-from histo.training.trial_sampling import draw
+from histo.training.trial_sampling import sample
 from search_trial import search_trial
 from support.search import RATE, WIDTH, trial_result
 from support.training import CODE, make_split, settings, write_folds
@@ -34,8 +33,8 @@ def run_trial(data, output, trial=1, earlier=(), base=None, folds=(0,), space=No
     search_trial(
         shards, str(folder / "folds.parquet"), list(earlier), output, trial=trial, code=CODE, threads=1,
         settings={
-            "base": settings(epochs=2) | (base or {}), "space": space or SPACE, "sampler": sampler, "seed": 4,
-            "folds": list(folds),
+            "base": settings(epochs=2).model_dump() | (base or {}), "space": space or SPACE, "sampler": sampler,
+            "seed": 4, "folds": list(folds),
         },
     )  # fmt: skip
     return read_json(output)
@@ -43,14 +42,15 @@ def run_trial(data, output, trial=1, earlier=(), base=None, folds=(0,), space=No
 
 def test_a_trial_trains_with_the_settings_that_it_sampled(data, tmp_path):
     result = run_trial(data, tmp_path / "trial-001.json", folds=(0, 2))
-    assert result["draws"] == draw(SPACE, sampler="random", seed=4, trial=1, earlier=[])
+    assert result["draws"] == sample(SPACE, sampler="random", seed=4, trial=1, earlier=[])
     folder, shards = data
+    network = settings().network.model_dump() | {"width": result["draws"]["network.width"]}
+    sampled = settings(epochs=2, learning_rate=result["draws"]["learning_rate"], network=network)
     for row in result["folds"]:
         out = tmp_path / f"own-{row['fold']}"
         loop.train(
             shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json",
-            fold=row["fold"], settings=place(settings(epochs=2), result["draws"]), code=CODE, threads=1,
-            resume_path=out / "resume.pt",
+            fold=row["fold"], settings=sampled, code=CODE, threads=1, resume_path=out / "resume.pt",
         )  # fmt: skip
         history = pd.read_csv(out / "history.csv")
         best = history.loc[history["auc"].idxmax()]
@@ -70,17 +70,19 @@ def test_a_trial_stops_early(data, tmp_path):
     assert result["epochs"] < 12
 
 
-def test_a_diverged_training_is_a_result(data, tmp_path):
-    base = {"gradient_clip": 0.0, "schedule": "constant", "epochs": 4}
-    result = run_trial(data, tmp_path / "t.json", base=base, space={"learning_rate": {"choices": [1e30]}})
+def test_a_diverged_training_is_a_result(data, tmp_path, monkeypatch):
+    # The configuration does not allow a learning rate that always diverges.
+    monkeypatch.setattr("histo.training.engine.learning_rate", lambda step, steps, settings: 1e30)
+    base = {"gradient_clip": 0.0, "epochs": 4}
+    result = run_trial(data, tmp_path / "t.json", base=base, space={"learning_rate": {"choices": [0.5]}})
     assert (result["score"], result["loss"], result["epochs"]) == (None, None, 0)
     assert result["failed"].startswith("fold 0: The lo") and "not finite at epoch" in result["failed"]
-    assert result["draws"] == {"learning_rate": 1e30}
+    assert result["draws"] == {"learning_rate": 0.5}
 
 
-def test_unusable_settings_are_an_error(data, tmp_path):
-    with pytest.raises(InputError, match="checkpoint: ema needs ema > 0"):
-        run_trial(data, tmp_path / "t.json", base={"checkpoint": "ema"})
+def test_unusable_input_is_an_error(data, tmp_path):
+    with pytest.raises(InputError, match="fold 9: expected validation tiles of both labels"):
+        run_trial(data, tmp_path / "t.json", folds=(9,))
     assert not (tmp_path / "t.json").exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from histo import tables
-from histo.config.checks import check
+from histo.config.configuration import check
 from histo.errors import InputError
 from histo.tiles.source import list_entries
 from index import index

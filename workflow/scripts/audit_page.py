@@ -21,7 +21,7 @@ from histo.pages.charts import POSITIVE, Axis, Bars, Line, histogram, line_chart
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, provenance, render, write_page
 from histo.tiles.geometry import SIDE
-from histo.tiles.overlap_graph import components, place, positions
+from histo.tiles.overlap_graph import components, layout_component, positions
 from histo.tiles.quality import REMARKS, remarks
 from histo.tiles.shards import open_shards
 
@@ -161,7 +161,7 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
         own = component[links[:, 0]] == number
         rows = tiles.iloc[members]
         pair_offsets = kept.loc[own, ["dy", "dx"]].to_numpy(np.int64)
-        offsets = place(len(members), np.searchsorted(members, links[own]), pair_offsets)
+        offsets = layout_component(len(members), np.searchsorted(members, links[own]), pair_offsets)
         name = f"region of {len(members):,} tiles with tile {rows['id'].min()}"
         if offsets is None:
             notes.append(f"{name}: the offsets of its pairs contradict each other, so some identical pixels do not "

@@ -35,7 +35,7 @@ REASONS = {
 MISSING = "–"  # in a table
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
-          "stain", "weights", "search_trial", "search_best", "train", "predict", "features", "classical",
+          "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
           "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
 
 

@@ -129,8 +129,8 @@ def gains_table(
 
     The keys of the result: "views", the augmentations that at least one model has; "rows", first the models, then the
     methods of the ensemble, each with "name", "auc" (one for each of "views", or None), "weight" (fitted blend weight
-    or None), "by_fold" (the blend weights of the folds) and "selected" (for the submission); "several", whether there is
-    an ensemble.
+    or None), "by_fold" (the blend weights of the folds) and "selected" (for the submission); "several", whether
+    there is an ensemble.
     """
     views = [name for name in VIEWS if any(row["tta"][name] is not None for row in evaluations)]
     several = len(evaluations) > 1
