@@ -109,7 +109,7 @@ def test_the_page_is_self_contained_and_shows_all_counts(archive, faulty):
         "pairs within the training set 2 pairs within the test set 0 pairs of a training and a test tile 2" in page.text
     )
     assert "1 test tile (14.3 %) and 2 training tiles (14.3 %), in 2 pairs." in page.text
-    assert "2 train + 1 test tiles, 1 of 2 labelled tiles with tumour; 144 × 160 pixels" in page.text
+    assert "2 training + 1 test tiles, 1 of 2 labelled tiles with tumour; 144 × 160 pixels" in page.text
     assert "1 training tile, 0 with tumour; 0 test tiles. None excluded from training." in page.text
     assert f"train/{names[3]}" in page.text
     assert not page.all("i")
@@ -198,7 +198,7 @@ def test_components_are_counted_by_size_class():
 @pytest.mark.parametrize(
     ("splits", "labels", "text"),
     [
-        (["train", "train", "test"], [1, 0, -1], "2 train + 1 test tiles, 1 of 2 labelled tiles with tumour"),
+        (["train", "train", "test"], [1, 0, -1], "2 training + 1 test tiles, 1 of 2 labelled tiles with tumour"),
         (["test", "test"], [-1, -1], "2 test tiles"),
     ],
 )

@@ -49,9 +49,9 @@ def test_every_image_has_an_alternative_text_and_every_table_header_a_scope(run,
 def test_the_cards_show_auc_interval_and_test_auc(run, page):
     ensemble, truth = read_json(run.inputs.ensemble), read_json(run.inputs.submission)["truth"]
     cards = page.text[: page.text.index("Warnings")]
-    assert f"Out-of-fold AUC {ensemble['auc']:.4f} 95 % confidence interval" in cards
+    assert f"Out-of-fold AUC {ensemble['auc']:.4f} 95 % CI" in cards
     assert f"{ensemble['auc_low']:.4f} to {ensemble['auc_high']:.4f}" in cards
-    assert f"AUC on held-out test labels {truth['auc']:.4f}" in cards
+    assert f"Held-out test AUC {truth['auc']:.4f} 95 % CI {truth['auc_low']:.4f} to {truth['auc_high']:.4f}" in cards
     assert "Networks 4 2 models × 2 folds" in cards
     assert f"Training tiles 118 {100 * run.audit['positive_share']:.1f} % with tumour" in cards
     assert "Rows of the submission 20 1 without a prediction" in cards

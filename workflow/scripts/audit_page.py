@@ -139,7 +139,8 @@ def area_chart(pairs: pd.DataFrame) -> Markup:
 def tile_counts(rows: pd.DataFrame) -> str:
     """Return the number of tiles by split and the number with tumour, as text; rows: split and label of the tiles."""
     positives, known = int((rows["label"] == 1).sum()), int((rows["label"] >= 0).sum())
-    counts = [f"{count:,} {split}" for split in SPLITS if (count := int((rows["split"] == split).sum()))]
+    names = {"train": "training", "test": "test"}
+    counts = [f"{count:,} {names[split]}" for split in SPLITS if (count := int((rows["split"] == split).sum()))]
     text = f"{' + '.join(counts)} tiles"
     return text + (f", {positives:,} of {known:,} labelled tiles with tumour" if known else "")
 

@@ -100,7 +100,7 @@ def results_section(
             ),
         ),
         "roc": line_chart(
-            "ROC curves (AUC)", curves, Axis("false positive rate", 0, 1), Axis("true positive rate", 0, 1),
+            "ROC curve (AUC)", curves, Axis("false positive rate", 0, 1), Axis("true positive rate", 0, 1),
             f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True,
         ),
         "distribution": histogram(
