@@ -19,7 +19,8 @@ import pandas as pd
 from measure import ROOT, Report, arguments, cores, machine
 
 from histo import tables
-from overlaps import PER_SIDE, read_blocks
+from histo.tiles.geometry import BLOCKS_PER_SIDE as PER_SIDE
+from overlaps import read_blocks
 
 STAGES = ("synthesize", "index", "unzip", "validate", "pack", "audit", "overlaps", "groups", "folds", "leaks")
 SIZES = {"train_tiles": 220_025, "test_tiles": 57_458, "train_slides": 180, "test_slides": 60}

@@ -29,7 +29,7 @@ from measure import Report, arguments, cores, evict, machine, paired, peak_mb
 
 from histo import tables
 from histo.synthetic.tiff import tiff_header
-from histo.tiles.geometry import SIDE, TILE_BYTES
+from histo.tiles.geometry import BLOCKS_PER_TILE, SIDE, TILE_BYTES
 from pack import pack
 
 SHARDS = 10
@@ -87,7 +87,7 @@ class Size:
             (folder / f"{name}.tif").write_bytes(header + random.bytes(TILE_BYTES))
         texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
         numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
-        frame = index.assign(**texts, **numbers, blocks=[np.zeros(tables.BLOCKS, np.uint64)] * len(index))
+        frame = index.assign(**texts, **numbers, blocks=[np.zeros(BLOCKS_PER_TILE, np.uint64)] * len(index))
         tables.write(frame, self.folder / "validation.parquet", tables.VALIDATION)
         os.sync()
         return len(index)

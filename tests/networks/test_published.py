@@ -6,10 +6,10 @@ import yaml
 from torch import nn
 
 from histo.config.configuration import model_settings, search_settings
-from histo.overrides import merge
 from histo.errors import InputError
 from histo.networks.network import build, count
 from histo.networks.published import BODIES
+from histo.overrides import merge
 from support import ROOT
 from support.training import images
 

@@ -21,20 +21,12 @@ from audit_page import (
 )
 from histo import tables
 from histo.files import read_json, write_json
-from histo.synthetic.tiff import tiff
 from histo.tiles.shards import open_shards
 from support import ROOT
-from support.archives import Archive, sha1
 from support.html_page import HOSTILE, Page
 from support.stages import Results
 
 TEMPLATE = ROOT / "workflow" / "report" / "audit.html.j2"
-
-
-@pytest.fixture
-def archive(random) -> Archive:
-    """A small archive without faults."""
-    return Archive(random)
 
 
 def run_stages(results: Results, **options) -> Results:
@@ -57,14 +49,6 @@ def write_page(results: Results, name: str = "small") -> Page:
     return Page(output)
 
 
-def add_tile(archive: Archive, split: str, pixels: np.ndarray, label: int = 0) -> str:
-    """Add a tile to the archive and return its id."""
-    name = sha1(pixels)
-    archive.files[f"{split}/{name}.tif"] = tiff(pixels)
-    archive.tables["train_labels.csv" if split == "train" else "sample_submission.csv"] += f"{name},{label}\n"
-    return name
-
-
 @pytest.fixture
 def faulty(archive, random, tmp_path):
     """Results of an archive with a region of a slide in both splits, a black tile, a duplicate and two faulty tiles.
@@ -74,13 +58,11 @@ def faulty(archive, random, tmp_path):
     coarse = Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8))
     slide = np.asarray(coarse.resize((144, 160), Image.Resampling.BICUBIC))
     cuts = [("train", 0, 0, 1), ("train", 64, 0, 0), ("test", 32, 48, 0)]
-    names = [add_tile(archive, split, slide[y : y + 96, x : x + 96], label) for split, y, x, label in cuts]
-    names.append(add_tile(archive, "train", np.full((96, 96, 3), 7, np.uint8)))
+    names = [archive.add(split, slide[y : y + 96, x : x + 96], label) for split, y, x, label in cuts]
+    names.append(archive.add("train", np.full((96, 96, 3), 7, np.uint8)))
     archive.files[f"train/{archive.train[3]}.tif"] = archive.files[f"train/{archive.train[1]}.tif"]
     archive.files[f"train/{archive.train[5]}.tif"] = b"no picture"
-    archive.tables["train_labels.csv"] = archive.tables["train_labels.csv"].replace(
-        f"{archive.train[7]},1", f"{archive.train[7]},<i>2</i>"
-    )
+    archive.relabel(archive.train[7], "<i>2</i>")
     return (
         slide,
         names,

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 from torchvision import models
+from weights import weights
 
 from histo.errors import InputError
 from histo.training import checkpoints
 from support.archives import Archive
 from support.chain import snakemake
 from support.file_server import FileServer
-from weights import weights
 
 
 def made() -> bytes:

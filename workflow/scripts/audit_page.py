@@ -22,7 +22,7 @@ from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, provenance, render, write_page
 from histo.tiles.geometry import SIDE
 from histo.tiles.overlap_graph import components, layout_component, positions
-from histo.tiles.quality import REMARKS, remarks
+from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 from histo.tiles.shards import open_shards
 
 SPLITS = ("train", "test")
@@ -226,9 +226,9 @@ def flag_sections(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int])
 
     left_out: number of training tiles excluded because of each flag.
     """
-    flags = remarks(tiles)
+    flags = quality_flags(tiles)
     entries = []
-    for name, meaning in REMARKS.items():
+    for name, meaning in QUALITY_FLAGS.items():
         rows = tiles[(flags == name) & (tiles["row"] >= 0)].sort_values(["sharpness", "id"])
         shown = evenly_spaced(rows, 2 * GALLERY_SIZE)
         known = rows[rows["label"] >= 0]
