@@ -50,7 +50,7 @@ def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
         assert [row["id"] for row in rows] == wanted
         assert all(0 < float(row["label"]) < 1 for row in rows)
         assert server.sent == {}
-        assert "Sent to Kaggle" not in (results / "report.html").read_text()
+        assert "Submissions to Kaggle" not in (results / "report.html").read_text()
 
         sent = snakemake(folder, "submit", *SETTINGS, environment=environment)
         assert sent.returncode == 0, sent.stderr
@@ -69,7 +69,7 @@ def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
         assert len(server.sent) == 1
 
     page = (results / "report.html").read_text()
-    assert f"{record['reference']} (this one)" in page
+    assert f"{record['reference']} (this submission)" in page
     assert "0.9753" in page
     assert "0.9642" in page
     assert list((folder / ".snakemake" / "metadata").iterdir())
