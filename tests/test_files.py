@@ -1,4 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes and JSON files."""
+
+import os
 
 import pytest
 
@@ -6,7 +8,7 @@ from histo.errors import InputError
 from histo.files import atomic_write, read_json, write_json
 
 
-def test_a_file_appears_at_the_end(tmp_path):
+def test_a_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "folder" / "a.txt"
     with atomic_write(path) as temporary:
         temporary.write_text("new")
@@ -33,7 +35,29 @@ def test_json(tmp_path):
         write_json(tmp_path / "c.json", float("nan"))
     assert not (tmp_path / "c.json").exists()
     (tmp_path / "d.json").write_text("{")
-    with pytest.raises(InputError, match="expected JSON"):
+    with pytest.raises(InputError, match=r"d\.json: expected JSON, found something else .*Delete the file"):
         read_json(tmp_path / "d.json")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"e\.json: no such file\. Run the stage that writes it\."):
         read_json(tmp_path / "e.json")
+
+
+def test_an_error_of_writing_json_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, [1])
+    assert path.read_text() == "[\n 1\n]\n"
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(path, [float("inf")])
+    assert read_json(path) == [1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_content_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr(os, "fsync", lambda number: events.append("fsync"))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("replace"), replace(*paths)))
+    with atomic_write(tmp_path / "a") as temporary:
+        temporary.write_text("x")
+        assert events == []
+    assert events == ["fsync", "replace"]
+    assert (tmp_path / "a").read_text() == "x"

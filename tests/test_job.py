@@ -1,5 +1,7 @@
-"""How a script ends: the log has the error, and bad input shows without a traceback."""
+"""How a script reports its end: errors in the log, bad input without a traceback, signals as exceptions."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,31 +21,46 @@ logging.info("started")
 """
 
 
-def ran(tmp_path, code):
+def ran(tmp_path, code, errors=""):
+    """Exit status, log and standard error of a script; errors: value of HISTO_ERRORS."""
     log = tmp_path / "logs" / "a.log"
+    variables = {name: value for name, value in os.environ.items() if name != "HISTO_ERRORS"}
     done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + code, str(log)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PREAMBLE + code, str(log)],
+        env=variables | ({"HISTO_ERRORS": errors} if errors else {}),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stderr == log.read_text()
-    return done.returncode, log.read_text()
+    return done.returncode, log.read_text(), done.stderr
 
 
-def test_bad_input_shows_its_message_alone(tmp_path):
-    status, log = ran(tmp_path, "raise InputError('a.zip: expected this, found that.')")
+def test_bad_input_is_reported_by_its_message_alone(tmp_path):
+    status, log, printed = ran(tmp_path, "raise InputError('a.zip: expected this, found that.')")
     assert status == 1
-    assert log.splitlines()[-1].endswith("ERROR a.zip: expected this, found that.")
-    assert "Traceback" not in log
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO started\n\d\d:\d\d:\d\d ERROR a\.zip: expected this, found that\.\n", log)
+    assert printed == log
 
 
-def test_a_defect_shows_its_traceback(tmp_path):
-    status, log = ran(tmp_path, "1 / 0")
+def test_a_bug_is_reported_with_its_traceback(tmp_path):
+    status, log, printed = ran(tmp_path, "1 / 0")
     assert status == 1
     assert "Traceback" in log
     assert log.splitlines()[-1] == "ZeroDivisionError: division by zero"
+    assert printed == log
+
+
+def test_errors_go_to_the_log_alone_where_they_are_printed_last(tmp_path):
+    code = "logging.warning('slow')\nraise InputError('a.zip: expected this, found that.')"
+    status, log, printed = ran(tmp_path, code, errors="log")
+    assert status == 1
+    first, second, third = log.splitlines(keepends=True)
+    assert third.endswith(" ERROR a.zip: expected this, found that.\n")
+    assert printed == first + second
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_it_as_exceptions_would(tmp_path, number):
+def test_signals_end_a_script_as_exceptions_do(tmp_path, number):
     code = f"""
 try:
     print(flush=True)

@@ -1,35 +1,10 @@
-"""What pages share: numbers in words, and rendering that escapes and misses nothing."""
+"""What pages share: rendering that escapes and misses nothing."""
 
 import jinja2
 import pandas as pd
 import pytest
 
-from histo.formatting import compact, duration, percent
 from histo.pages.layout import evenly, provenance, render
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (187.4, "3 min 07 s"), (3599.7, "1 h 00 min"),
-     (7530, "2 h 05 min")],
-)  # fmt: skip
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(7, "7"), (311_234, "311 k"), (999_600, "1 M"), (2_791_234, "2.79 M"), (26_000_000, "26 M")]
-)
-def test_large_numbers(count, text):
-    assert compact(count) == text
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [(0, "0.0 %"), (1e-6, "< 0.1 %"), (0.0613, "6.1 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
-)
-def test_a_share_reads_as_nothing_or_all_only_when_it_is(share, text):
-    assert percent(share) == text
 
 
 def test_rows_are_spread_over_the_table():

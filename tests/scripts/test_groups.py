@@ -1,4 +1,4 @@
-"""Groups of tiles that no fold may part."""
+"""Groups of tiles that must not be split across folds."""
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def test_a_tile_of_unknown_slide_joins_the_slide_that_it_overlaps():
     }
 
 
-def test_tiles_outside_are_ignored():
+def test_pairs_with_other_tiles_are_ignored():
     assert named(group(IDS[:2], IDS[:2], {"z": "S"}, pairs("az", "yz"))) == {
         "a": ("a", "alone"),
         "b": ("b", "alone"),

@@ -1,13 +1,13 @@
-"""Tiles that share tissue as a graph: who belongs together, and where each lies."""
+"""Tiles that share tissue as a graph: connected components and their layout."""
 
 import numpy as np
 import pandas as pd
 
-from histo.tiles.overlap_graph import components, equal_links, place, positions
+from histo.tiles.overlap_graph import components, equal_links, layout_component, positions
 
 
-def test_pairs_become_positions_and_strangers_drop_out():
-    ids = pd.Series(["a", "b", "c", "a"])  # a stands in both splits; the first counts
+def test_pairs_become_positions_and_unknown_ids_are_dropped():
+    ids = pd.Series(["a", "b", "c", "a"])  # a occurs in both splits; the first counts
     pairs = pd.DataFrame({"id_a": ["a", "b", "a", "c"], "id_b": ["c", "x", "a", "b"], "dy": [1, 2, 3, 4]})
     links, kept = positions(ids, pairs)
     assert links.tolist() == [[0, 2], [2, 1]]
@@ -19,25 +19,32 @@ def test_components():
     assert components(2, np.empty((0, 2), np.int64)).tolist() == [0, 1]
 
 
-def test_equal_keys_are_tied_and_missing_ones_are_not():
+def test_no_pairs():
+    links, kept = positions(pd.Series(["a", "b"]), pd.DataFrame({"id_a": [], "id_b": []}, dtype=object))
+    assert links.shape == (0, 2)
+    assert links.dtype == np.int64
+    assert len(kept) == 0
+
+
+def test_equal_keys_are_linked_and_missing_keys_are_not():
     links = equal_links(pd.Series(["x", None, "y", "x", None, "x"]))
     assert links.tolist() == [[3, 0], [5, 0]]
     assert equal_links(pd.Series(["x", "y"])).shape == (0, 2)
 
 
-def test_places_follow_from_the_offsets(random):
+def test_layout_follows_from_the_offsets(random):
     truth = 16 * random.integers(0, 40, (60, 2))
     truth -= truth.min(0)
     steps = np.array([(k, random.integers(0, k)) for k in range(1, 60)] + [(3, 50), (10, 20)])
     flipped = np.where(random.random(len(steps))[:, None] < 0.5, steps, steps[:, ::-1])
     offsets = truth[flipped[:, 1]] - truth[flipped[:, 0]]
-    np.testing.assert_array_equal(place(60, flipped, offsets), truth)
+    np.testing.assert_array_equal(layout_component(60, flipped, offsets), truth)
 
 
-def test_offsets_that_contradict_each_other_give_no_places():
+def test_contradicting_offsets_give_no_layout():
     links = np.array([[0, 1], [1, 2], [0, 2]])
     offsets = np.array([[16, 0], [16, 0], [16, 0]])
-    assert place(3, links, offsets) is None
-    assert place(3, links, np.array([[16, 0], [16, 0], [32, 0]])).tolist() == [[0, 0], [16, 0], [32, 0]]
+    assert layout_component(3, links, offsets) is None
+    assert layout_component(3, links, np.array([[16, 0], [16, 0], [32, 0]])).tolist() == [[0, 0], [16, 0], [32, 0]]
     # Two offsets for one and the same pair.
-    assert place(2, np.array([[0, 1], [0, 1]]), np.array([[16, 0], [0, 16]])) is None
+    assert layout_component(2, np.array([[0, 1], [0, 1]]), np.array([[16, 0], [0, 16]])) is None

@@ -1,13 +1,17 @@
-"""Reading zip archives with distrust."""
+"""Zip archives as untrusted input: listed, read and verified entry by entry."""
 
+import os
 import struct
+import tracemalloc
 import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from histo.errors import InputError
 from histo.tiles import zip_archive
-from histo.tiles.zip_archive import DamagedEntry, read_directory, read_entry
+from histo.tiles.zip_archive import DamagedEntry, crc_faults, read_directory, read_entry
 
 
 def write(path, entries, method=zipfile.ZIP_DEFLATED):
@@ -105,25 +109,53 @@ def test_entry_that_claims_too_much(tmp_path):
         read_directory(path)
 
 
+def found_by_both(path):
+    """What is wrong with the one entry of an archive, as read_entry and crc_faults say."""
+    (entry,) = read_directory(path).values()
+    with open(path, "rb") as file, pytest.raises(DamagedEntry) as error:
+        read_entry(file, entry)
+    with ThreadPoolExecutor(2) as pool, zipfile.ZipFile(path) as archive:
+        faults = crc_faults(path, archive.infolist(), pool)
+    assert faults == [f"{entry.name}: {error.value}"]
+    return str(error.value)
+
+
 def test_bomb_is_not_inflated_beyond_its_claim(tmp_path):
     path = write(tmp_path / "a.zip", [("a.tif", bytes(50 << 20))])
     patched(path, 24, struct.pack("<I", 27935))
-    with open(path, "rb") as file, pytest.raises(DamagedEntry, match="27,935 bytes expected, more than 27,935 there"):
-        read_entry(file, read_directory(path)["a.tif"])
+    tracemalloc.start()
+    try:
+        assert found_by_both(path) == "27,935 bytes expected, more than 27,935 there"
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_entries_are_verified_in_little_memory(tmp_path):
+    path = write(tmp_path / "a.zip", [("large", bytes(100 << 20))])
+    with ThreadPoolExecutor(1) as pool, zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        tracemalloc.start()
+        try:
+            assert crc_faults(path, entries, pool) == []
+            assert tracemalloc.get_traced_memory()[1] < 3 * (zip_archive.PIECE + zip_archive.CHUNK)
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
-        (16, b"\0\0\0\0", "CRC 00000000 expected"),
+        (16, b"\0\0\0\0", f"CRC 00000000 expected, {zlib.crc32(b'abcdef' * 100):08x} found"),
         (24, struct.pack("<I", 700), "700 bytes expected, 600 there"),
-        (42, struct.pack("<I", 3), "no entry begins"),
+        (24, struct.pack("<I", 500), "500 bytes expected, more than 500 there"),
+        (24, struct.pack("<I", 0), "0 bytes expected, more than 0 there"),
+        (42, struct.pack("<I", 3), "no entry begins where the directory of the archive says"),
     ],
 )
 def test_directory_that_lies(tmp_path, position, value, message):
     path = patched(write(tmp_path / "a.zip", [("a.tif", b"abcdef" * 100)]), position, value)
-    with open(path, "rb") as file, pytest.raises(DamagedEntry, match=message):
-        read_entry(file, read_directory(path)["a.tif"])
+    assert found_by_both(path) == message
 
 
 def test_damaged_stream(tmp_path):
@@ -131,8 +163,43 @@ def test_damaged_stream(tmp_path):
     data = bytearray(path.read_bytes())
     data[36:40] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
-    with open(path, "rb") as file, pytest.raises(DamagedEntry):
-        read_entry(file, read_directory(path)["a.tif"])
+    assert found_by_both(path).startswith("does not inflate (Error -3 while decompressing data")
+
+
+def test_stream_that_ends_early(tmp_path):
+    """The directory states fewer compressed bytes than the stream has."""
+    content = os.urandom(1000)
+    path = write(tmp_path / "a.zip", [("a.tif", content)])
+    assert found_by_both(patched(path, 20, struct.pack("<I", 500))).startswith("1,000 bytes expected, 4")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_entries_of_several_pieces(tmp_path, method):
+    random = os.urandom(3 * zip_archive.CHUNK + 5)
+    contents = {"noise": random, "half": random[:1000] * 9000, "zeros": bytes(2 * zip_archive.PIECE)}
+    path = write(tmp_path / "a.zip", contents.items(), method)
+    entries = read_directory(path)
+    with open(path, "rb") as file:
+        assert {name: read_entry(file, entry) for name, entry in entries.items()} == contents
+    with ThreadPoolExecutor(2) as pool, zipfile.ZipFile(path) as archive:
+        assert crc_faults(path, archive.infolist(), pool) == []
+
+
+def test_file_cut_short_after_it_was_listed(tmp_path):
+    path = write(tmp_path / "a.zip", [("a.tif", b"abcdef" * 100)], zipfile.ZIP_STORED)
+    entry = read_directory(path)["a.tif"]
+    path.write_bytes(path.read_bytes()[:235])  # 30 of the header, 5 of the name, 200 of the content
+    with open(path, "rb") as file, pytest.raises(DamagedEntry, match="600 compressed bytes expected, 200 there"):
+        read_entry(file, entry)
+
+
+def test_entries_that_cannot_be_verified(tmp_path):
+    path = write(tmp_path / "a.zip", [("a", b"1")], zipfile.ZIP_LZMA)
+    with ThreadPoolExecutor(1) as pool:
+        entries = zipfile.ZipFile(path).infolist()
+        assert crc_faults(path, entries, pool) == ["a: stored or deflated expected, compression method 14 found"]
+        entries[0].flag_bits |= 1
+        assert crc_faults(path, entries, pool) == ["a: encrypted"]
 
 
 @pytest.mark.parametrize(("position", "value"), [(20, 1 << 20), (42, 1 << 20), (42, 0xFFFFFFF0)])

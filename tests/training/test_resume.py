@@ -1,4 +1,4 @@
-"""How often a run saves; that what it saved is right stands in test_train.py."""
+"""The interval between saves; test_loop.py tests resuming."""
 
 import pytest
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from histo import tables
-from histo.config.checks import check
+from histo.config.configuration import check
 from histo.errors import InputError
 from histo.files import read_json
 from index import index

@@ -226,5 +226,8 @@ def test_a_broken_archive_has_the_last_word(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.partition("\nFailed: ")[2]
-    assert last.startswith(f"{path}: expected a complete zip archive, found 5004 bytes")
+    message = f"{path}: expected a complete zip archive, found 5004 bytes"
+    assert last.startswith(message)
+    assert done.stderr.count(message) == 1
+    assert (tmp_path / "logs/cut/index.log").read_text().count(message) == 1
     assert not (tmp_path / "results/cut/index.parquet").exists()

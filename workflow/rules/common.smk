@@ -1,19 +1,24 @@
 # What all rules share: checked settings, paths, and the fingerprint of each rule's code.
 
 import hashlib
+import os
 import re
 import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+# Of the workflow itself, also where another workflow uses it as a module.
+WORKFLOW = Path(workflow.current_basedir).parent
+
+sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
 sys.executable = shlex.quote(sys.executable)
 
-from histo.config.checks import check, model_settings, search_settings, train_settings
+from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
+from histo.failures import failures
 from histo.files import read_json
 from histo.networks.names import weights_file
 from histo.provenance import code_version
@@ -28,19 +33,19 @@ SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])]
 FOLDS = list(range(config["folds"]["count"]))
 PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in the order in which they are joined
 SOURCE_RULES = "pcam" if config["dataset"]["source"] == "pcam" else "archive"
-CLASSICAL = config.get("classical", {})
-SEARCHES = config.get("search", {})
+CLASSICAL = config["classical"]
+SEARCHES = config["search"]
 SEARCH_SETTINGS = {name: search_settings(config, name) for name in SEARCHES}
 MODELS = config["submission"]["models"]
 NETWORKS = [name for name in MODELS if name in config["models"]]
 STAINED = config["stain"]["method"] != "none"
 TILES = "stain" if STAINED else "pack"  # the stage whose shards models learn from and predict
-ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "histo.yaml")
+ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
 
 
 def any_of(names):
     """Pattern of a wildcard that is one of these names."""
-    return "|".join(re.escape(name) for name in names)
+    return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
 wildcard_constraints:
@@ -154,18 +159,23 @@ def sent():
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
+# Local jobs share this process's standard error, where show_errors prints their errors once. The standard error of a job
+# on a cluster is a file of its own, which gets the error too.
+if workflow.remote_exec:
+    os.environ.pop("HISTO_ERRORS", None)
+else:
+    os.environ["HISTO_ERRORS"] = "log"
+
+
 def show_errors(logs):
-    """Print again, as the last word, what failed jobs wrote as errors into their logs; logs: Snakemake's own."""
+    """Print last the errors that failed jobs wrote into their logs; logs: path or paths of Snakemake's own."""
     texts = [Path(log).read_text() for log in ([logs] if isinstance(logs, str) else logs)]
-    paths = dict.fromkeys(re.findall(r"^\s*log: (\S+)", "\n".join(texts), flags=re.MULTILINE))
-    for path in (Path(path) for path in paths):
-        errors = path.read_text().partition(" ERROR ")[2] if path.is_file() else ""
-        if errors:
-            print(f"\nFailed: {errors.rstrip()}\n(whole log: {path})", file=sys.stderr)
+    for failure in failures("\n".join(texts)):
+        print(f"\nFailed: {failure}", file=sys.stderr)
 
 
 def show_results():
-    """Print what the run is worth and where its files are, once there is a submission."""
+    """Print the AUC of the submission and the paths of the results, once there is a submission."""
     paths = {name: Path(result(name)) for name in ("submission.csv", "report.html", "ensemble.json", "submission.json")}
     if all(path.is_file() for path in paths.values()):
         ensemble, submission = read_json(paths["ensemble.json"]), read_json(paths["submission.json"])
@@ -176,6 +186,6 @@ def show_results():
             parts = submission["truth"].get("parts", {}).items()
             shares = ", ".join(f"{part} part {rated['auc']:.4f}" for part, rated in parts)
             rated = f"{submission['truth']['auc']:.4f}" + (f" ({shares})" if shares else "")
-            print(f"Hidden labels    AUC {rated} of the submission", file=sys.stderr)
+            print(f"Held-out labels  AUC {rated} of the submission", file=sys.stderr)
         print(f"Submission       {paths['submission.csv']} ({submission['rows']:,} rows)", file=sys.stderr)
         print(f"Report           {paths['report.html']}", file=sys.stderr)

@@ -22,7 +22,7 @@ from histo.pages.charts import POSITIVE, Axis, Line, histogram, line_chart
 from histo.pages.gallery import tile_gallery
 from histo.pages.layout import SHOWN, SOURCES, evenly, provenance, render
 from histo.tiles.geometry import SIDE
-from histo.tiles.overlap_graph import components, place, positions
+from histo.tiles.overlap_graph import components, layout_component, positions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 from histo.tiles.shards import Shard, open_shards
 
@@ -149,7 +149,7 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
         own = component[links[:, 0]] == number
         rows = tiles.iloc[members]
         offsets = kept.loc[own, ["dy", "dx"]].to_numpy(np.int64)
-        places = place(len(members), np.searchsorted(members, links[own]), offsets)
+        places = layout_component(len(members), np.searchsorted(members, links[own]), offsets)
         named = f"{len(members):,} tiles with {rows['id'].min()}"
         if places is None:
             notes.append(f"{named}: offsets contradict each other, so equal pixels are not everywhere the same place.")

@@ -1,4 +1,4 @@
-"""Group the training tiles that must not be parted by a fold.
+"""Group the training tiles that must not be split across folds.
 
 Tiles of one group share a slide (where a table of slides is given), share tissue (`overlaps`) or have equal pixels.
 A group is a connected component of these relations, so a tile of unknown slide joins the slide that it overlaps.
@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from histo import tables
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
+from histo.tiles.overlap_graph import components, equal_links, positions
 
-SHOWN = 10  # contradictions that an error names
+SHOWN = 10  # contradicting pairs that an error names
 
 
 def read_slides(path: Path) -> dict[str, str]:
@@ -27,7 +26,9 @@ def read_slides(path: Path) -> dict[str, str]:
     for line, (text, slide) in parse_csv(str(path), path.read_bytes(), ["id", "slide"]):
         name = check_id(f"{path}, line {line}", text)
         if not slide:
-            raise InputError(f"{path}, line {line}: expected a slide, found nothing. Leave out tiles of unknown slide.")
+            raise InputError(
+                f"{path}, line {line}: expected a slide, found nothing. Omit the rows of tiles whose slide is unknown."
+            )
         if slides.setdefault(name, slide) != slide:
             raise InputError(f"{path}, line {line}: tile {name} is of slide {slide!r}, before it was {slides[name]!r}.")
     return slides
@@ -52,27 +53,15 @@ def group(ids: np.ndarray, contents: np.ndarray, slides: dict[str, str], pairs: 
     A group is named by its lowest slide, or by its lowest id if it has none. The reason is the strongest relation
     in the group: slide, overlap, content, or alone.
     """
-    position = pd.Series(np.arange(len(ids)), index=ids)
     slide = pd.Series(ids).map(slides).astype(object)
-    pairs = pairs[pairs["id_a"].isin(position.index) & pairs["id_b"].isin(position.index)]
-    left = [position[pairs["id_a"]].to_numpy()]
-    right = [position[pairs["id_b"]].to_numpy()]
-    for key in (slide, pd.Series(contents)):
-        # Every tile is tied to the first one of the same key.
-        known = np.flatnonzero(key.notna())
-        codes, _ = pd.factorize(key.iloc[known])
-        _, first = np.unique(codes, return_index=True)
-        left.append(known)
-        right.append(known[first[codes]])
-    rows, columns = np.concatenate(left), np.concatenate(right)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(ids), len(ids)))
-    _, component = connected_components(graph, directed=False)
+    overlaps, _ = positions(pd.Series(ids), pairs)
+    component = components(len(ids), np.concatenate([overlaps, equal_links(slide), equal_links(pd.Series(contents))]))
 
     frame = pd.DataFrame({"id": ids, "component": component, "slide": slide})
     parts = frame.groupby("component")
     lowest = parts["slide"].min().where(parts["slide"].count() > 0, parts["id"].min())
     overlapping = np.zeros(component.max() + 1 if len(ids) else 0, bool)
-    overlapping[component[left[0]]] = True
+    overlapping[component[overlaps[:, 0]]] = True
     reason = np.where(parts.size() > 1, np.where(overlapping, "overlap", "content"), "alone")
     reason = np.where(parts["slide"].count() > 0, "slide", reason)
     return pd.DataFrame({"id": ids, "group": lowest.to_numpy()[component], "reason": reason[component]})

@@ -1,13 +1,13 @@
-"""The one kind of error that is meant for the user's eyes."""
+"""Errors whose message is meant for the user."""
 
 
 class InputError(Exception):
-    """Something that came from outside is not usable.
+    """Something from outside is unusable: a file, a setting, a server's answer.
 
-    The message names the file (and the tile or row), what was expected, what was found and what to do. It is
-    shown without a traceback.
+    The message names the file (and the tile or row), what was expected, what was found and what to do. It is shown
+    without a traceback.
     """
 
 
 class DivergedError(InputError):
-    """Numbers of a training run are not finite any more: its settings are no good."""
+    """A loss or a weight of a training run is not finite: its settings are unsuitable."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically, and JSON files."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from histo.errors import InputError
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` when the block succeeds, remove it when it fails.
 
-    The content reaches the disk before the name does, so that a crash leaves the old file or the new one.
+    The content is flushed to the disk before it is renamed, so that a crash leaves the old file or the new one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: some writers choose the format by it.
+    # The suffix stays last: some writers choose the format by the suffix.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
@@ -30,16 +30,18 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON; NaN and infinity are refused (ValueError), since JSON has none."""
+    """Write `value` as indented JSON, atomically; ValueError for NaN and infinity, which JSON does not have."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; InputError when it is missing or not JSON."""
+    """Return the content of a JSON file; InputError when the file is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Run the stage that makes it.") from None
+        raise InputError(f"{path}: no such file. Run the stage that writes it.") from None
     except ValueError as error:
-        raise InputError(f"{path}: expected JSON, found something else ({error}). Delete it and run again.") from None
+        raise InputError(
+            f"{path}: expected JSON, found something else ({error}). Delete the file and run again."
+        ) from None

@@ -1,6 +1,7 @@
-"""How a script starts: its log, and where its errors go."""
+"""The start of every script: its log, its number of threads, and how uncaught errors are reported."""
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -14,20 +15,25 @@ from histo.errors import InputError
 
 
 def start(snakemake: Any) -> None:
-    """Send log lines to the job's log file and to standard error, and uncaught errors too; keep to the job's threads.
+    """Log to the job's log file and to standard error, report uncaught errors there, and limit the job's threads.
 
-    An InputError shows as its message alone; anything else is a defect and shows with its traceback. SIGTERM, which
-    a cluster sends before it kills, ends the job as an exception would, so that temporary files are removed.
+    snakemake: the object of that name in a script. An InputError is reported by its message alone, any other exception
+    is a bug and is reported with its traceback. With HISTO_ERRORS=log in the environment, errors go to the log file
+    alone: the Snakefile prints them at the end. SIGTERM, which a cluster sends before SIGKILL, ends the job like an
+    exception, so that temporary files are removed.
     """
-    # NumPy's linear algebra takes all cores by itself, which jobs side by side pay for dearly.
+    # NumPy's linear algebra uses all cores by default, which slows down jobs that run side by side.
     threadpool_limits(snakemake.threads)
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
+    screen = logging.StreamHandler(sys.stderr)
+    if os.environ.get("HISTO_ERRORS") == "log":
+        screen.addFilter(lambda record: record.levelno < logging.ERROR)
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
-        handlers=[logging.FileHandler(path, mode="w"), logging.StreamHandler(sys.stderr)],
+        handlers=[logging.FileHandler(path, mode="w"), screen],
         force=True,
     )
 

@@ -25,7 +25,6 @@ from histo.files import read_json, write_json
 from histo.formatting import duration, size_text
 from histo.hashes import file_md5
 from histo.remote import http
-from histo.remote import kaggle as kaggle
 from histo.remote.http import Unreachable
 
 CHUNK = 1 << 16  # bytes read from the connection at a time; a cut loses less than that

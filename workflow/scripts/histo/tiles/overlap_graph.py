@@ -1,4 +1,4 @@
-"""Tiles that share tissue, as a graph: which hang together, and where they lie on their slide."""
+"""Tiles that share tissue, as a graph: its connected components, and the layout of a component on its slide."""
 
 import numpy as np
 import pandas as pd
@@ -9,44 +9,48 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 def positions(ids: pd.Series, pairs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the pairs between `ids` as positions in it, int64 [M, 2], and their rows of `pairs` (id_a, id_b, …).
 
-    An id may occur twice, once in each split; a pair then counts for the first. Pairs of a tile with itself drop out.
+    An id may occur twice, once in each split; a pair then counts for the first. Pairs of a tile with itself are
+    dropped.
     """
-    unique = ~ids.duplicated().to_numpy()
-    place = pd.Series(np.flatnonzero(unique), index=ids.to_numpy()[unique])
-    a, b = pairs["id_a"].map(place), pairs["id_b"].map(place)
+    first = ~ids.duplicated().to_numpy()
+    position = pd.Series(np.flatnonzero(first), index=ids.to_numpy()[first])
+    a, b = pairs["id_a"].map(position), pairs["id_b"].map(position)
     inside = a.notna() & b.notna() & (a != b)
     return np.stack([a[inside], b[inside]], axis=1).astype(np.int64), pairs[inside]
 
 
 def components(count: int, links: np.ndarray) -> np.ndarray:
-    """Return the component of each of `count` nodes, int32 [count], numbered from 0; links: int64 [M, 2]."""
+    """Return the connected component of each of `count` nodes, int32 [count], numbered from 0; links: int64 [M, 2]."""
     graph = coo_array((np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1]
+    component: np.ndarray = connected_components(graph, directed=False)[1]
+    return component
 
 
 def equal_links(keys: pd.Series) -> np.ndarray:
-    """Return links, int64 [M, 2], that tie all rows with the same key to the first of them; missing keys tie none."""
+    """Return links, int64 [M, 2], from each row to the first row with the same key; missing keys have no links."""
     codes, _ = pd.factorize(keys)
     known = np.flatnonzero(codes >= 0)
     _, first = np.unique(codes[known], return_index=True)
-    links = np.stack([known, known[first[codes[known]]]], axis=1)
-    return links[links[:, 0] != links[:, 1]]
+    every = np.stack([known, known[first[codes[known]]]], axis=1)
+    links: np.ndarray = every[every[:, 0] != every[:, 1]]
+    return links
 
 
-def place(count: int, links: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
-    """Return where the tiles of one component lie, int64 [count, 2] as (y, x) in pixels, the lowest of each 0.
+def layout_component(count: int, links: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
+    """Return the position of each tile of one component, int64 [count, 2] as (y, x) in pixels; the lowest of each is 0.
 
     links: int64 [M, 2], which connect all tiles; offsets: (dy, dx), origin of the second minus that of the first.
-    None when the offsets contradict each other, as they do where equal pixels are not the same place of a slide.
+    None when the offsets contradict each other: then some equal pixels are not the same position on the slide.
     """
     a, b = links.T
     step = dict(zip(zip(a.tolist(), b.tolist(), strict=True), offsets, strict=True))
     graph = csr_array((np.ones(2 * len(links), np.int8), (np.r_[a, b], np.r_[b, a])), shape=(count, count))
     order, before = breadth_first_order(graph, 0, directed=False)
-    where = np.zeros((count, 2), np.int64)
+    origin = np.zeros((count, 2), np.int64)
     for tile in order[1:].tolist():
         known = int(before[tile])
-        where[tile] = where[known] + (step[known, tile] if (known, tile) in step else -step[tile, known])
-    if not np.array_equal(where[b] - where[a], offsets):
+        origin[tile] = origin[known] + (step[known, tile] if (known, tile) in step else -step[tile, known])
+    if not np.array_equal(origin[b] - origin[a], offsets):
         return None
-    return where - where.min(0)
+    origin -= origin.min(0)
+    return origin

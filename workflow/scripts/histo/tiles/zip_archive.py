@@ -1,7 +1,7 @@
-"""Zip archives, read with distrust.
+"""Zip archives as untrusted input.
 
-The directory of the archive is read once, by `index`; every later stage goes straight to the bytes of the entries
-that it needs. Names of entries are never used as paths.
+The directory of the archive is read once, by `index`; every later stage seeks to the entries that it needs. Names of
+entries are never used as paths, and no entry is inflated beyond the size that the directory states.
 """
 
 import logging
@@ -11,19 +11,20 @@ import struct
 import time
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from histo.errors import InputError
-from histo.formatting import size_text
 
 LARGEST_TILE = 16 << 20  # bytes; a tile has 27,935
 LARGEST_TABLE = 256 << 20  # bytes; the largest table of the competition has 9.5 million
-CHUNK = 1 << 20  # compressed bytes unpacked at a time, so that a large entry needs little memory
-SLICE = 1000  # entries per job
-REPORT = 10.0  # seconds between two lines of progress
+CHUNK = 1 << 20  # compressed bytes read at a time, so that checking a large entry needs little memory
+PIECE = 4 << 20  # bytes inflated at a time
+SLICE = 1000  # entries per task of the pool
+REPORT = 10.0  # seconds between two log lines of progress
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
@@ -43,14 +44,15 @@ class Entry:
 
 
 class DamagedEntry(Exception):
-    """The bytes of an entry are not what the directory of the archive says of them."""
+    """The content of an entry is not what the directory of the archive states."""
 
 
 def read_directory(path: str | Path) -> dict[str, Entry]:
     """Return the files of a zip archive by name, without reading their content.
 
-    Raises InputError when it is no complete zip archive, or when an entry is encrypted, a link, leads out of the
-    archive, comes twice, is compressed by an unusual method or claims more than LARGEST_TABLE bytes.
+    Raises InputError when the file is not a complete zip archive, and when an entry is encrypted, is a symbolic link,
+    leads out of the archive, occurs twice, is neither stored nor deflated, or claims more than LARGEST_TILE (a tile)
+    or LARGEST_TABLE bytes.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,8 +65,8 @@ def read_directory(path: str | Path) -> dict[str, Entry]:
         with open(path, "rb") as file:
             start = file.read(4)
         found = f"{path.stat().st_size} bytes that begin with {start.hex(' ') or 'nothing'} ({error})"
-        cut = " It begins as one, so it was probably cut short:" if start == b"PK\3\4" else ""
-        raise InputError(f"{path}: expected a complete zip archive, found {found}.{cut} get it again.") from None
+        cut = " It begins like a zip archive, so it was probably cut short." if start == b"PK\3\4" else ""
+        raise InputError(f"{path}: expected a complete zip archive, found {found}.{cut} Get it again.") from None
 
     entries: dict[str, Entry] = {}
     for info in infos:
@@ -73,10 +75,12 @@ def read_directory(path: str | Path) -> dict[str, Entry]:
         _check(path, info)
         if info.filename in entries:
             raise _hostile(path, info.filename, "one entry of each name", "two")
-        entries[info.filename] = Entry(
-            info.filename, info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
-        )
+        entries[info.filename] = _entry(info)
     return entries
+
+
+def _entry(info: zipfile.ZipInfo) -> Entry:
+    return Entry(info.filename, info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type)
 
 
 def _check(path: Path, info: zipfile.ZipInfo) -> None:
@@ -104,33 +108,59 @@ def _hostile(path: Path, name: str, expected: str, found: str) -> InputError:
 
 
 def read_entry(file: BinaryIO, entry: Entry) -> bytes:
-    """Return the content of an entry of the open archive `file`; DamagedEntry when a size or the CRC differs."""
-    file.seek(entry.offset)
-    header = file.read(_LOCAL_HEADER.size)
+    """Return the content of an entry of the open archive `file`; DamagedEntry when its size or its CRC differs."""
+
+    def read(offset: int, size: int) -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    return b"".join(_content(read, entry))
+
+
+def _content(read: Callable[[int, int], bytes], entry: Entry) -> Iterator[bytes]:
+    """Yield the content of an entry in pieces of at most PIECE bytes.
+
+    read(offset, size) returns bytes of the archive, fewer at its end. Raises DamagedEntry, when all pieces have been
+    yielded at the latest, unless the content has the size and the CRC that the directory states.
+    """
+    header = read(entry.offset, _LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
         raise DamagedEntry("no entry begins where the directory of the archive says")
     *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-    file.seek(name_length + extra_length, 1)
-    data = file.read(entry.compressed)
-    if len(data) != entry.compressed:
-        raise DamagedEntry(f"{entry.compressed:,} bytes expected, {len(data):,} there")
-    if entry.method == zipfile.ZIP_DEFLATED:
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            # One byte more than the directory claims shows a bomb without inflating it.
-            data = inflate.decompress(data, entry.size + 1)
-        except zlib.error as error:
-            raise DamagedEntry(f"does not inflate ({error})") from None
-    if len(data) != entry.size:
-        more = "more than " if len(data) > entry.size else ""
-        raise DamagedEntry(f"{entry.size:,} bytes expected, {more}{min(len(data), entry.size):,} there")
-    if zlib.crc32(data) != entry.crc:
-        raise DamagedEntry(f"CRC {entry.crc:08x} expected, {zlib.crc32(data):08x} found")
-    return data
+    start = entry.offset + _LOCAL_HEADER.size + name_length + extra_length
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS) if entry.method == zipfile.ZIP_DEFLATED else None
+    size = crc = 0
+    for done in range(0, entry.compressed, CHUNK):
+        wanted = min(CHUNK, entry.compressed - done)
+        data = read(start + done, wanted)
+        if len(data) != wanted:
+            raise DamagedEntry(f"{entry.compressed:,} compressed bytes expected, {done + len(data):,} there")
+        while data:
+            piece = data
+            if inflate:
+                try:
+                    # One byte more than the directory states reveals a zip bomb without inflating it.
+                    piece = inflate.decompress(data, min(PIECE, entry.size - size + 1))
+                except zlib.error as error:
+                    raise DamagedEntry(f"does not inflate ({error})") from None
+            size, crc = size + len(piece), zlib.crc32(piece, crc)
+            if size > entry.size:
+                raise DamagedEntry(f"{entry.size:,} bytes expected, more than {entry.size:,} there")
+            yield piece
+            data = inflate.unconsumed_tail if inflate else b""
+        if inflate and inflate.eof:
+            break
+    if size != entry.size:
+        raise DamagedEntry(f"{entry.size:,} bytes expected, {size:,} there")
+    if crc != entry.crc:
+        raise DamagedEntry(f"CRC {entry.crc:08x} expected, {crc:08x} found")
 
 
 def crc_faults(path: Path, entries: list[zipfile.ZipInfo], pool: ThreadPoolExecutor) -> list[str]:
-    """What is wrong with which entry. zlib works outside Python's lock, so that threads share the work."""
+    """Return a line for each damaged entry of an archive: its name and what is wrong with it.
+
+    zlib releases the interpreter's lock, so the threads of the pool work in parallel.
+    """
     entries = sorted(entries, key=lambda entry: entry.header_offset)
     total, done, last = sum(entry.compress_size for entry in entries), 0, time.monotonic()
     faults: list[str] = []
@@ -142,7 +172,7 @@ def crc_faults(path: Path, entries: list[zipfile.ZipInfo], pool: ThreadPoolExecu
                 faults += job.result()
                 done += sum(entry.compress_size for entry in part)
                 if time.monotonic() - last >= REPORT:
-                    log.info("%s of %s proven (%.0f %%)", size_text(done), size_text(total), 100 * done / total)
+                    log.info("%.2f of %.2f GB verified (%.0f %%)", done / 1e9, total / 1e9, 100 * done / total)
                     last = time.monotonic()
         finally:
             for job in jobs:
@@ -158,25 +188,14 @@ def _slice_faults(content: mmap.mmap, entries: list[zipfile.ZipInfo]) -> list[st
 
 
 def _fault(content: mmap.mmap, entry: zipfile.ZipInfo) -> str | None:
-    """What is wrong with one entry: its local header, its compressed bytes, its length or its CRC."""
-    header = content[entry.header_offset : entry.header_offset + 30]
-    if len(header) < 30 or header[:4] != b"PK\3\4":
-        return "no entry where the directory says"
-    if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "encrypted, or compressed in a way that is not expected here"
-    start = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
-    end = start + entry.compress_size
-    inflate = zlib.decompressobj(-15) if entry.compress_type == zipfile.ZIP_DEFLATED else None
-    crc = length = 0
+    """Return what is wrong with an entry, None for a sound one."""
+    if entry.flag_bits & 1:
+        return "encrypted"
+    if entry.compress_type not in _METHODS:
+        return f"stored or deflated expected, compression method {entry.compress_type} found"
     try:
-        for begin in range(start, end, CHUNK):
-            data = content[begin : min(begin + CHUNK, end)]
-            while data:
-                plain = inflate.decompress(data, 4 * CHUNK) if inflate else data
-                data = inflate.unconsumed_tail if inflate else b""
-                crc, length = zlib.crc32(plain, crc), length + len(plain)
-    except zlib.error:
-        return "its bytes cannot be unpacked"
-    if length != entry.file_size:
-        return f"{length} bytes instead of {entry.file_size}"
-    return None if crc == entry.CRC else "its CRC differs"
+        for _ in _content(lambda offset, size: content[offset : offset + size], _entry(entry)):
+            pass
+    except DamagedEntry as error:
+        return str(error)
+    return None

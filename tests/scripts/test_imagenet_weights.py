@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 from torchvision import models
+from weights import weights
 
 from histo.errors import InputError
 from histo.training import checkpoints
 from support.archives import Archive
 from support.chain import snakemake
 from support.file_server import FileServer
-from weights import weights
 
 
 def made() -> bytes:
@@ -122,7 +122,7 @@ def test_a_model_of_the_workflow_starts_from_the_file_at_a_path(tmp_path):
     done = run("submission")
     assert done.returncode == 0, done.stderr
     kept = checkpoints.load(tmp_path / "results/made/train/own/fold-1/weights.pt")
-    kernel = checkpoints.network(kept).body.features[0][0].weight
+    kernel = checkpoints.load_network(kept).body.features[0][0].weight
     assert torch.allclose(kernel, state["features.0.0.weight"], atol=1e-6)
     (tmp_path / "own.pth").write_bytes(b"cut")
     done = run("submission")
