@@ -1,7 +1,7 @@
 """Write the report: one self-contained HTML file that opens offline and needs no scripts.
 
 It shows the settings, the tiles, the learning curves, the out-of-fold results, the largest errors, the submission and
-the run times. The settings of the run are written beside it. The report takes all metrics from the files of other
+the run times. The settings of the run are written to a file next to it. All metrics come from the files of other
 stages; the layout of the page is in its template.
 """
 
