@@ -30,7 +30,7 @@ LEFT_OUT = ("histo", "config")  # room whose modules are not fingerprinted
 
 # Errors whose text ends on the screen and in the log. DivergedError and DamagedEntry are none of them: their texts get
 # into results.
-USER_ERRORS = {"InputError", "Unreachable", "TooManyRequests"}
+USER_ERRORS = {"InputError", "RetryableError", "TooManyRequests"}
 LOGGERS = {"log", "logging"}
 LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical"}
 
