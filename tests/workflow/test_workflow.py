@@ -173,11 +173,15 @@ class TestReruns:
         assert not found.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps", "groups"}
 
     def test_a_module_of_two_scripts(self, finished):
-        """Both rules run again and are named; when they give the same, nothing after them does."""
+        """A comment reruns nothing. After an edit both rules run again and are named; if their results stay the same,
+        nothing after them does."""
         folder, run = finished
         path = folder / "workflow/scripts/histo/predictions.py"
         before = path.read_text()
         path.write_text(before + "\n# edited\n")
+        done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+        path.write_text(before + "\nedited = True\n")
         done = run("-n")
         output = done.stdout + done.stderr
         after = {"report": 1, "submission": 1, "submission_csv": 1}
