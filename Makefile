@@ -1,8 +1,12 @@
-# make demo     the whole chain on made tiles, no account needed
-# make test     every test
-# make networks name, parameters and how many of them train, of each network
-# make bench-*  side-by-side measurements, see bench/
-# make format   format and lint
+# make environment   .venv with the pinned packages
+# make demo          every stage on synthetic tiles, no account needed
+# make test          all tests, slow ones included
+# make check         lint and formatting, nothing is changed
+# make format        fix both
+# make settings      JSON schema and the tables of config/README.md, from the types of the settings
+# make networks      name, parameters and trainable parameters of each network
+# make architecture  docs/architecture.svg, from the source code
+# make bench-NAME    bench/NAME.py, writes bench/NAME.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,12 +14,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test networks check format
+.PHONY: environment demo test settings networks architecture check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
 
-# Rebuilt when a pin has changed, and never otherwise: compared by content, so that a fresh checkout changes nothing.
+# Rebuilt only when a pin has changed. Pins are compared by content: a checkout renews time stamps and rebuilds nothing.
 PINS := $(shell cat envs/requirements.txt envs/development.txt | cksum | tr ' ' '-')
 ifneq ($(PINS),$(shell cat $(READY) 2>/dev/null))
 .PHONY: $(READY)
@@ -34,19 +38,27 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest
 
+settings: $(READY)
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.config
+
 networks: $(READY)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.networks
+
+architecture: $(READY)
+	$(BIN)/python docs/architecture.py
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow
 
 bench-%: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r bench/requirements.txt

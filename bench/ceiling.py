@@ -1,21 +1,22 @@
-"""The engine against its ceiling: the same steps of the same network on one fixed batch that already is on the device.
+"""Training speed against its ceiling: the same steps of the same network on one fixed batch on the device.
 
-The real path is that of the stage `train`: batches from `TileLoader` with the augmentation drawn ahead, `augment.apply` on
-the device, `Engine.train_step`, the sum of the losses. The ceiling is `Engine.train_step` alone. Both run in one
-process, on one network, in short blocks in turn, so that what disturbs the machine disturbs both; a real block starts
-its pipeline anew, which counts against it.
+The real path is that of the stage `train`: batches from `TileLoader` with prefetched augmentation plans,
+`augment.apply` on the device, `Engine.train_step`, the sum of the losses. The ceiling is `Engine.train_step` alone.
+Both run in one process on one network, in short alternating blocks, so that disturbances of the machine affect both. A
+real block includes the start of its pipeline.
 """
 
 import time
 from collections.abc import Callable
 from typing import Any
 
-import measure  # noqa: F401  puts the stages on the path
+import measure  # noqa: F401  puts the stages on sys.path
 import numpy as np
 import torch
 from torch import nn
 from torchvision.models import densenet121, resnet34
 
+from histo.config.train import TrainSettings
 from histo.networks.equivariant import p4m_residual
 from histo.networks.network import Network, residual
 from histo.tiles.geometry import SIDE
@@ -25,7 +26,7 @@ from histo.training.loader import TileLoader, epoch_order
 from histo.training.loop import RunningLoss
 
 SEED = 1
-# Everything on, at the strengths that people train with.
+# All augmentation, at usual strengths.
 ALL: dict[str, Any] = {
     "flips": True, "shift": 4, "rotation": 15, "zoom": 0.1, "shear": 5, "brightness": 0.1, "contrast": 0.1,
     "saturation": 0.1, "hue": 0.02, "channel_scale": 0.2, "channel_offset": 0.3, "stain": 0.05, "erase": 0.25,
@@ -40,7 +41,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def plain(convolutions: int, normalised: bool) -> nn.Module:
-    """A CNN of 3 × 3 convolutions of 32, 64, 128, … (at most 256) channels, each but the last followed by pooling."""
+    """Return a CNN of 3 × 3 convolutions with 32, 64, 128, … (at most 256) channels, all but the last with pooling."""
     layers: list[nn.Module] = []
     inputs = 3
     for number in range(convolutions):
@@ -67,13 +68,13 @@ for count in range(3, 7):
 
 
 class Clock:
-    """Seconds between two moments on a device: by the GPU's own events, or by the processor's clock."""
+    """Time on a device: CUDA events on a GPU, otherwise the performance counter."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def now(self) -> Any:
-        """This moment, in the order of the work on the device."""
+        """Return a time stamp in the order of the work on the device."""
         if self.device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -81,25 +82,25 @@ class Clock:
         return event
 
     def between(self, begun: Any, ended: Any) -> float:
-        """Seconds from one moment to another; waits for the device."""
+        """Return the seconds between two time stamps; waits for the device."""
         if self.device.type != "cuda":
             return ended - begun
         ended.synchronize()
         return begun.elapsed_time(ended) / 1e3
 
 
-class Race:
-    """One network, trained in turn on the real path and at its ceiling."""
+class Comparison:
+    """One network, trained alternately on the real path and at its ceiling."""
 
     def __init__(self, name: str, tiles: TileLoader, batch_size: int, settings: dict[str, Any] | None = None) -> None:
-        """settings: what differs from SETTINGS."""
+        """settings: overrides of SETTINGS."""
         self.tiles, self.batch_size = tiles, batch_size
-        self.settings = SETTINGS | {"batch_size": batch_size} | (settings or {})
+        self.settings = TrainSettings(**SETTINGS | {"batch_size": batch_size} | (settings or {}))
         torch.manual_seed(SEED)
         self.mean, self.std = (np.array(values) for values in tiles.statistics())
         network = Network(BODIES[name](), SIDE).to(memory_format=torch.channels_last)
         network.set_normalisation(self.mean.tolist(), self.std.tolist())
-        # The schedule of a run so long that no block sees it change.
+        # The schedule of a run so long that it is constant within a block.
         self.engine = Engine(network, self.settings, tiles.device, 1_000_000)
         self.clock = Clock(tiles.device)
         self.epoch = 0
@@ -108,7 +109,7 @@ class Race:
             self.fixed = next(self._batches(1))
 
     def _batches(self, steps: int) -> Any:
-        """So many batches, at most an epoch's, as the stage `train` gives them to the engine."""
+        """Yield `steps` batches, at most those of an epoch, as the stage `train` passes them to the engine."""
         if len(self.order) < steps:
             self.epoch += 1
             self.order = epoch_order(len(self.tiles), self.batch_size, SEED, self.epoch)
@@ -117,7 +118,7 @@ class Race:
 
         def prepare(index: int, count: int) -> augment.Plan:
             return augment.plan(
-                self.settings["augment"], side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
+                self.settings.augment, side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
                 start=(first + index) * self.batch_size, count=count,
             )  # fmt: skip
 
@@ -125,7 +126,7 @@ class Race:
             yield augment.apply(plan, images, labels)
 
     def real(self, steps: int) -> float:
-        """Seconds of so many steps on the real path."""
+        """Return the seconds of `steps` steps on the real path."""
         losses = RunningLoss(self.settings)
         begun = self.clock.now()
         for step, batch in enumerate(self._batches(steps), 1):
@@ -134,26 +135,26 @@ class Race:
         return self.clock.between(begun, self.clock.now())
 
     def ceiling(self, steps: int) -> float:
-        """Seconds of so many steps on the fixed batch."""
+        """Return the seconds of `steps` steps on the fixed batch."""
         begun = self.clock.now()
         for _ in range(steps):
             self.engine.train_step(*self.fixed)
         return self.clock.between(begun, self.clock.now())
 
     def run(self, seconds: float, block_seconds: float) -> tuple[list[float], list[float], int]:
-        """Blocks in turn for about so many seconds, at least three pairs.
+        """Run alternating blocks for about `seconds`, at least three pairs.
 
-        Returns the seconds per step of each real block, those of each ceiling block, and the steps of a block.
+        Return the seconds per step of each real block, those of each ceiling block, and the steps per block.
         """
-        self.real(1)  # memory is allotted, kernels are chosen
+        self.real(1)  # allocates memory and selects kernels
         self.ceiling(1)
         once = self.ceiling(2) / 2
         steps = max(2, min(round(block_seconds / once), len(self.tiles) // self.batch_size))
         real, ceiling = [], []
-        ways = [(self.real, real), (self.ceiling, ceiling)]
+        measurements = [(self.real, real), (self.ceiling, ceiling)]
         begun = time.perf_counter()
         while len(real) < 3 or time.perf_counter() - begun < seconds:
-            for way, found in ways:
-                found.append(way(steps) / steps)
-            ways.reverse()
+            for measure_block, found in measurements:
+                found.append(measure_block(steps) / steps)
+            measurements.reverse()
         return real, ceiling, steps

@@ -1,11 +1,11 @@
-"""The same made tiles in every form that the benchmarks read."""
+"""The same random tiles in every file format that the benchmarks read."""
 
 import io
 import tarfile
 from pathlib import Path
 
 import h5py
-import measure  # noqa: F401  puts the stages on the path
+import measure  # noqa: F401  puts the stages on sys.path
 import numpy as np
 import pandas as pd
 import torch
@@ -15,15 +15,15 @@ from histo.tiles.geometry import SHAPE
 from histo.tiles.shards import open_shards, write_shard
 from histo.training.loader import TileLoader
 
-BATCH = 256  # tiles of a batch, where loading is measured
+BATCH = 256  # tiles per batch when loading is measured
 SHARDS = 4
 
 
 class Forms:
-    """The same random tiles in every form on disk: shards, TIFFs, one HDF5 pair as PatchCamelyon has it, tar files."""
+    """The same random tiles on disk: shards, TIFFs, a pair of HDF5 files as in PatchCamelyon, tar files."""
 
     def __init__(self, folder: Path, tiles: int, others: bool = True) -> None:
-        """others: also write the forms that are not ours."""
+        """others: also write the formats other than shards."""
         self.folder, self.count = folder, tiles
         random = np.random.default_rng(1)
         frames = []
@@ -56,14 +56,14 @@ class Forms:
     def _write_pair(self, rows: np.ndarray, labels: np.ndarray, images: np.ndarray) -> None:
         for key, values in (("x", images), ("y", labels.astype(np.uint8).reshape(-1, 1, 1, 1))):
             with h5py.File(self.folder / f"pcam_{key}.h5", "a") as file:
-                # Contiguous, the form in which h5py is fastest with such files.
+                # Contiguous, the layout that h5py reads fastest.
                 data = file.require_dataset(key, (self.count, *values.shape[1:]), np.uint8)
                 data[rows[0] : rows[-1] + 1] = values
 
     def files(self, pattern: str) -> list[Path]:
-        """Files by a pattern, sorted."""
+        """Return the files that match a pattern, sorted."""
         return sorted(self.folder.glob(pattern))
 
-    def tiles(self, device: torch.device, home: str) -> TileLoader:
-        """Our tiles in a home."""
-        return TileLoader(open_shards(self.files("train-*.h5"), "train"), self.rows, device, home)
+    def tiles(self, device: torch.device, storage: str) -> TileLoader:
+        """Return a loader of the shards in a storage mode: device, cache or stream."""
+        return TileLoader(open_shards(self.files("train-*.h5"), "train"), self.rows, device, storage)

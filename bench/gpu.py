@@ -1,9 +1,9 @@
-"""The benchmarks `load` and `train` on a GPU; says so and ends where there is none.
+"""The benchmarks `load` and `train` on a GPU. Without a GPU it prints a message and ends.
 
-Load: tiles per second that reach the GPU, in batches of 256 of random order (see loaders.py for the ways). Train: steps
-per second of the engine as a share of its ceiling (see ceiling.py), 96 pixels, all augmentation on, channels_last,
-bfloat16 where the GPU computes in it, and the seconds that an epoch of the competition's training tiles of one of five
-folds takes. Timed with the GPU's own events.
+Load: tiles per second that reach the GPU, in batches of 256 in random order (methods: loaders.py). Train: steps per
+second of the engine as a share of its ceiling (ceiling.py) at 96 pixels, all augmentation on, channels_last, bfloat16
+where the GPU computes in it, and the seconds of an epoch on the competition's training tiles of one of five folds.
+Timed with CUDA events.
 """
 
 import statistics
@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from ceiling import BODIES, Clock, Race
+from ceiling import BODIES, Clock, Comparison
 from forms import BATCH, Forms
 from measure import Report, alternate, arguments, cores, machine, paired, spread
 
-EPOCH = 176_020  # training tiles of a fold: four fifths of 220,025
-AT_LEAST = 1.0  # seconds of a measurement of loading
+EPOCH = 176_020  # training tiles without one fold: four fifths of 220,025
+AT_LEAST = 1.0  # minimum seconds of a measurement of loading
 OURS = {"ours, on the device": "device", "ours, page cache": "cache", "ours, streamed": "stream"}
 
 
 def arriving(batches: Callable[[int], Iterator], device: torch.device, at_least: float) -> Callable[[], float]:
-    """A way for `alternate`: tiles per second that arrive on the device, over whole epochs."""
+    """Return a method for `alternate`: tiles per second that arrive on the device, over whole epochs."""
     epoch, clock = 0, Clock(device)
 
     def measure() -> float:
@@ -42,65 +42,65 @@ def arriving(batches: Callable[[int], Iterator], device: torch.device, at_least:
 
 
 def load(report: Report, forms: Forms, device: torch.device, repeats: int, at_least: float) -> None:
-    """The part `load`."""
-    from loaders import others, ours  # needs bench/requirements.txt, which a machine without a GPU can do without
+    """Measure loading."""
+    from loaders import others, ours  # needs bench/requirements.txt, not required on a machine without a GPU
 
-    ways = {label: ours(forms.tiles(device, home)) for label, home in OURS.items()}
-    rivals = others(forms, cores(), pinned=device.type == "cuda")
-    ways |= {label: batches for label, (batches, _) in rivals.items()}
-    found = alternate({label: arriving(batches, device, at_least) for label, batches in ways.items()}, repeats)
+    methods = {label: ours(forms.tiles(device, storage)) for label, storage in OURS.items()}
+    baselines = others(forms, cores(), pinned=device.type == "cuda")
+    methods |= {label: batches for label, (batches, _) in baselines.items()}
+    found = alternate({label: arriving(batches, device, at_least) for label, batches in methods.items()}, repeats)
     report.add(
         "",
         f"## Load: {forms.count:,} tiles, batches of {BATCH} to the GPU; medians of n = {repeats} interleaved repeats",
     )
     mine = "ours, page cache"
     report.table(
-        ["way", "tiles/s", "spread (IQR)", "page cache is … times as fast"],
+        ["method", "tiles/s", "spread (IQR)", "page cache is … times as fast"],
         [
             (label, f"{statistics.median(rates):,.0f}", spread(rates), f"{paired(found[mine], rates):.1f}")
             for label, rates in found.items()
         ],
     )
     for label, short in zip(
-        rivals, ("tiff_dataloader", "hdf5_opened_per_tile", "h5py_fancy", "webdataset"), strict=True
+        baselines, ("tiff_dataloader", "hdf5_opened_per_tile", "h5py_fancy", "webdataset"), strict=True
     ):
         report.ratio(f"gpu_load_vs_{short}", paired(found[mine], found[label]))
 
 
 def train(report: Report, forms: Forms, device: torch.device, seconds: float, batch_size: int) -> None:
-    """The part `train`."""
+    """Measure training."""
     tiles = {"device": forms.tiles(device, "device"), "cache": forms.tiles(device, "cache")}
     rows = []
     for network in BODIES:
-        for home, held in tiles.items():
-            race = Race(network, held, batch_size)
-            real, ceiling, steps = race.run(seconds, min(1.0, seconds / 8))
+        for storage, loader in tiles.items():
+            comparison = Comparison(network, loader, batch_size)
+            real, ceiling, steps = comparison.run(seconds, min(1.0, seconds / 8))
             share, step = paired(ceiling, real), statistics.median(real)
             rows.append(
                 (
-                    network, home, f"{1 / step:,.1f}", f"{1 / statistics.median(ceiling):,.1f}",
+                    network, storage, f"{1 / step:,.1f}", f"{1 / statistics.median(ceiling):,.1f}",
                     f"{batch_size / step:,.0f}", f"{100 * share:.1f} %", f"{EPOCH / batch_size * step:.1f}",
                     f"{len(real)} × {steps} steps",
                 )
             )  # fmt: skip
-            if home == "device":
+            if storage == "device":
                 report.ratio(f"gpu_share_of_ceiling_{network}", share)
-            precision = str(race.engine.dtype).removeprefix("torch.")
-            del race
+            precision = str(comparison.engine.dtype).removeprefix("torch.")
+            del comparison  # frees the memory of the GPU
     report.add("", f"## Train: batches of {batch_size}, {precision}, all augmentation on; medians over pairs of blocks")
-    columns = ["network", "tiles in", "steps/s", "ceiling, steps/s", "tiles/s", "share", f"s per epoch of {EPOCH:,}"]
+    columns = ["network", "storage", "steps/s", "ceiling, steps/s", "tiles/s", "share", f"s per epoch of {EPOCH:,}"]
     report.table([*columns, "n"], rows)
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--tiles", type=int, default=40_000)
-    parser.add_argument("--repeats", type=int, default=5, help="of the loading")
-    parser.add_argument("--seconds", type=float, default=8, help="of training per network and home")
+    parser.add_argument("--repeats", type=int, default=5, help="of loading")
+    parser.add_argument("--seconds", type=float, default=8, help="of training per network and storage mode")
     parser.add_argument("--batch", type=int, default=256, help="tiles per training step")
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        print("No GPU here: nothing measured.")
+        print("No GPU available: nothing measured.")
         return
     tiles, repeats, seconds, batch_size = options.tiles, options.repeats, options.seconds, options.batch
     at_least = AT_LEAST

@@ -1,12 +1,11 @@
-"""Ways to load tiles in batches of random order: ours in each home, and how it is done by hand.
+"""Methods of loading tiles in batches of random order: ours in each storage mode, and common alternatives.
 
-All give batches of uint8 pixels and labels as tensors of their own. Conversion to float is left out everywhere, which
-favours the others: by hand it is usually done tile by tile, here it is part of the network.
+All yield batches of uint8 pixels and labels as separate tensors. Conversion to float is excluded everywhere, which
+favours the alternatives: they usually convert tile by tile, whereas here it is part of the network.
 
-The fast loader to compare with is WebDataset: of the well-known ones (with MosaicML streaming and FFCV) it is the one
-that installs from the package index without a compiler or a cloud client. It reads tar files front to back and
-shuffles within a buffer, so its order is less random than everybody else's, and it gets raw pixels, so that it has
-nothing to decode.
+The fast loader in the comparison is WebDataset: of the well-known ones (with MosaicML streaming and FFCV) it is the one
+that installs with pip without a compiler or a cloud client. It reads tar files sequentially and shuffles within a
+buffer, so its order is less random than that of the other methods, and it gets raw pixels, so that it decodes nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ SHUFFLE_BUFFER = 1024  # samples in WebDataset's shuffle buffer
 
 
 class TiffFolder(Dataset):
-    """One TIFF per tile, by Pillow."""
+    """One TIFF per tile, read with Pillow."""
 
     def __init__(self, paths: list[Path], labels: np.ndarray) -> None:
         self.paths, self.labels = paths, labels
@@ -41,7 +40,7 @@ class TiffFolder(Dataset):
 
 
 class OpenedPerTile(Dataset):
-    """As torchvision.datasets.PCAM reads: both files are opened for every tile."""
+    """The method of torchvision.datasets.PCAM: opens both files for every tile."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.x, self.y, self.count = folder / "pcam_x.h5", folder / "pcam_y.h5", count
@@ -58,7 +57,7 @@ class OpenedPerTile(Dataset):
 
 
 def unpack(sample: tuple[bytes, bytes]) -> tuple[torch.Tensor, float]:
-    """A sample of the tar files."""
+    """Decode a sample of the tar files."""
     return torch.from_numpy(np.frombuffer(sample[0], np.uint8).reshape(SHAPE).copy()), float(sample[1])
 
 
@@ -66,15 +65,15 @@ Batches = Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 
 
 def data_loader(dataset: Dataset, workers: int, pinned: bool) -> Batches:
-    """A DataLoader whose workers live on from epoch to epoch."""
-    made = DataLoader(
+    """Return a DataLoader with persistent workers."""
+    loader = DataLoader(
         dataset, BATCH, shuffle=True, drop_last=True, num_workers=workers, pin_memory=pinned, persistent_workers=True
     )
-    return lambda epoch: iter(made)
+    return lambda epoch: iter(loader)
 
 
 def tar_loader(forms: Forms, workers: int, pinned: bool) -> Batches:
-    """WebDataset over the tar files, batched in its workers."""
+    """Return WebDataset over the tar files, batched in its workers."""
     dataset = (
         webdataset.WebDataset(
             [str(path) for path in forms.files("train-*.tar")], shardshuffle=SHARDS, empty_check=False
@@ -84,14 +83,14 @@ def tar_loader(forms: Forms, workers: int, pinned: bool) -> Batches:
         .map(unpack)
         .batched(BATCH, collation_fn=default_collate, partial=False)
     )
-    made = webdataset.WebLoader(
+    loader = webdataset.WebLoader(
         dataset, batch_size=None, num_workers=min(workers, SHARDS), pin_memory=pinned, persistent_workers=True
     )
-    return lambda epoch: iter(made)
+    return lambda epoch: iter(loader)
 
 
 def fancy(path: Path, labels: np.ndarray) -> Batches:
-    """h5py's fancy indexing, one call per batch, in this process; positions must ascend, which epoch_order sees to."""
+    """Return h5py's fancy indexing, one call per batch, in this process. Positions must ascend, as in epoch_order."""
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         with h5py.File(path) as file:
@@ -102,7 +101,7 @@ def fancy(path: Path, labels: np.ndarray) -> Batches:
 
 
 def ours(tiles: TileLoader) -> Batches:
-    """Our batches, as training gets them."""
+    """Return our batches, as in training."""
 
     def batches(epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for images, labels, _ in tiles.batches(epoch_order(len(tiles), BATCH, 1, epoch)):
@@ -112,7 +111,7 @@ def ours(tiles: TileLoader) -> Batches:
 
 
 def others(forms: Forms, workers: int, pinned: bool) -> dict[str, tuple[Batches, list[Path]]]:
-    """The ways that are not ours, by name: their batches and the files that these read."""
+    """Return the alternatives by name: their batches and the files that these read."""
     labels = forms.rows["label"].to_numpy()
     pair = forms.files("pcam_*.h5")
     tiffs = forms.files("tiff/*.tif")

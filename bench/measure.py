@@ -1,7 +1,7 @@
-"""What all benchmarks share: fair repeats, tables, the machine, and the report beside the script.
+"""Shared by all benchmarks: interleaved repeats, tables, the machine, and the report beside the script.
 
-Importing this module puts `workflow/scripts` first on the path, so that `from predict import …` means the stage and not
-the benchmark of the same name.
+Importing this module puts `workflow/scripts` first on sys.path, so that `from validate import …` imports the stage and
+not the benchmark of the same name.
 """
 
 import argparse
@@ -24,19 +24,19 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 
 def arguments(text: str | None) -> argparse.ArgumentParser:
-    """A parser with what every benchmark has: `--smoke`, a run of seconds that shows nothing but that it runs."""
+    """Return a parser with the option of every benchmark: `--smoke`, a run of seconds without meaningful numbers."""
     parser = argparse.ArgumentParser(description=(text or "").split("\n")[0])
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, a few seconds; writes no report")
+    parser.add_argument("--smoke", action="store_true", help="minimal sizes, a few seconds; writes no report")
     return parser
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def machine(*packages: str) -> list[str]:
-    """Lines that say on what a result was measured: processor, cores, memory, kernel, date, versions."""
+    """Return lines that describe the machine: processor, cores, memory, kernel, date, versions."""
     name = "unknown processor"
     with open("/proc/cpuinfo") as file:
         for line in file:
@@ -58,26 +58,30 @@ def machine(*packages: str) -> list[str]:
 
 
 def alternate(
-    ways: dict[str, Callable[[], float]],
+    methods: dict[str, Callable[[], float]],
     repeats: int,
     before: Callable[[str], object] = lambda name: None,
     warm_up: bool = True,
 ) -> dict[str, list[float]]:
-    """Run every way once per repeat, in an order that turns by one each time, so that a slow moment of the machine
-    hits them all alike; return what they returned. `before` a way runs untimed; `warm_up`: one round is thrown away."""
-    names, found = list(ways), {name: [] for name in ways}
+    """Run every method once per repeat and return {name: results}.
+
+    The order rotates by one per repeat, so that a slow phase of the machine affects all methods alike.
+
+    before: called untimed before each method. warm_up: run one more round first and discard its results.
+    """
+    names, found = list(methods), {name: [] for name in methods}
     for repeat in range(-1 if warm_up else 0, repeats):
-        turn = repeat % len(names)
-        for name in names[turn:] + names[:turn]:
+        start = repeat % len(names)
+        for name in names[start:] + names[:start]:
             before(name)
-            value = ways[name]()
+            value = methods[name]()
             if repeat >= 0:
                 found[name].append(value)
     return found
 
 
 def seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """`work` as a way for `alternate` that returns how long it took."""
+    """Return a method for `alternate` that runs `work` and returns its seconds."""
 
     def timed() -> float:
         begun = time.perf_counter()
@@ -88,12 +92,12 @@ def seconds(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def paired(numerators: list[float], denominators: list[float]) -> float:
-    """Median of the ratios within each repeat: what disturbs a repeat disturbs both sides of its ratio."""
+    """Return the median of the ratios within each repeat: a disturbance of a repeat affects both sides of its ratio."""
     return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
 def spread(values: list[float]) -> str:
-    """The interquartile range as a share of the median, in percent."""
+    """Return the interquartile range relative to the median, in percent."""
     if len(values) < 4:
         return "-"
     low, _, high = statistics.quantiles(values, n=4)
@@ -101,25 +105,25 @@ def spread(values: list[float]) -> str:
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process so far, in 10^6 bytes.
+    """Return the peak resident memory of this process so far, in 10^6 bytes.
 
-    VmHWM and not ru_maxrss, which a child inherits from the process that started it.
+    VmHWM instead of ru_maxrss, which a child process inherits from its parent.
     """
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def evict(paths: Iterable[str | Path]) -> None:
-    """Drop files from the page cache, as far as nobody maps them."""
+    """Drop files from the page cache, except for pages that a process maps."""
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)  # only clean pages can go
+        os.fsync(handle)  # only clean pages can be dropped
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(handle)
 
 
 def cached_share(path: str | Path) -> float:
-    """Share of a file's pages that are in the page cache."""
+    """Return the fraction of a file's pages that are in the page cache."""
     size = os.path.getsize(path)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as mapped:
         pages = np.zeros(-(-size // mmap.PAGESIZE), np.uint8)
@@ -128,14 +132,14 @@ def cached_share(path: str | Path) -> float:
         failed = libc.mincore(
             ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(size), ctypes.c_void_p(pages.ctypes.data)
         )
-        del view  # a map cannot be closed while it is looked at
+        del view  # a map cannot be closed while a view of it exists
     if failed:
         raise OSError(ctypes.get_errno(), "mincore", str(path))
     return float((pages & 1).mean())
 
 
 class Report:
-    """Prints a benchmark's lines as they come and, at the end, writes them beside the script as `<name>.md`."""
+    """Prints the lines of a benchmark as they come and finally writes them beside the script as `<name>.md`."""
 
     def __init__(self, script: str, title: str, machine_lines: list[str], smoke: bool) -> None:
         self._path = None if smoke else Path(script).resolve().with_suffix(".md")
@@ -151,7 +155,7 @@ class Report:
         print(*lines, sep="\n", flush=True)
 
     def table(self, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
-        """Print a table; the first column is flush left, the others right."""
+        """Print a table with the first column aligned left, the others right."""
         cells = [columns, *([str(cell) for cell in row] for row in rows)]
         widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
         lines = [
@@ -164,11 +168,11 @@ class Report:
         self.add("", lines[0], rule, *lines[1:], "")
 
     def ratio(self, name: str, value: float) -> None:
-        """Note a headline; all of them are printed last."""
+        """Add a summary ratio; `close` prints all of them."""
         self._ratios.append(f"RATIO {name} {value:.4g}")
 
     def close(self) -> None:
-        """Print the headlines last and write the report, unless this was a smoke run."""
+        """Print the summary ratios and write the report, unless this is a smoke run."""
         print("", *self._ratios, sep="\n", flush=True)
         self._lines += ["", "```", *self._ratios, "```"]
         if self._path:

@@ -1,10 +1,9 @@
-"""Every network of config/published.yaml and the default one, on one fold set of a fixed part of an archive (default:
-$PCAM_REAL_ARCHIVE or ../shared/data/pcam-real.zip).
+"""All networks of config/published.yaml and the default one, on the same folds of a fixed subset of an archive.
 
-The part: of all training tiles in the order of their ids, which are hashes and so in random order, the first
-TRAIN_TILES, and the first TEST_TILES of the test tiles. An archive of these is written and the workflow itself is run
-on it. Networks that would start from ImageNet weights start from random ones unless --weights says otherwise, so that
-nothing has to be downloaded. Minutes are those of all folds, one thread each, two folds side by side.
+The archive is an argument (default: $PCAM_REAL_ARCHIVE). The subset consists of the first TRAIN_TILES training tiles
+and the first TEST_TILES test tiles by id; ids are hashes, so their order is random. The workflow itself runs on an
+archive of these tiles. Networks that would start from ImageNet weights start from random weights unless --weights is
+given, so that nothing is downloaded. Minutes are those of all folds, one thread each, two folds in parallel.
 """
 
 import csv
@@ -20,17 +19,17 @@ from pathlib import Path
 import yaml
 from measure import ROOT, Report, arguments, machine
 
-from histo.config.checks import merge
+from histo.overrides import merge
 
 ARCHIVE = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
 TRAIN_TILES, TEST_TILES, FOLDS = 2000, 200, 2
-ALONE = [f"{rule}=1" for rule in ("train", "predict", "search_trial", "classical")]  # threads of a job
-# Of a smoke run: every network is built, trained a step or two and evaluated.
+ONE_THREAD = [f"{rule}=1" for rule in ("train", "predict", "search_trial", "classical")]  # threads per job
+# Smoke run: every network is built, trained for a few steps and evaluated.
 SMOKE = {"train_tiles": 160, "test_tiles": 20, "epochs": 1}
 
 
 def cut(archive: Path, output: Path, counts: dict[str, int]) -> None:
-    """Write an archive of the first tiles, by id, of either split."""
+    """Write an archive of the first tiles by id of each split."""
     tables = {"train": "train_labels.csv", "test": "sample_submission.csv"}
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(output, "w") as target:
         for split, table in tables.items():
@@ -44,7 +43,7 @@ def cut(archive: Path, output: Path, counts: dict[str, int]) -> None:
 
 
 def settings(archive: Path, weights: str, epochs: int | None) -> dict:
-    """The settings of config/published.yaml, and the default network beside its networks."""
+    """Return the settings of config/published.yaml with the default network added."""
     config = yaml.safe_load((ROOT / "config" / "published.yaml").read_text())
     models = {**config["models"], "p4m": {}}
     for model in models.values():
@@ -63,23 +62,23 @@ def settings(archive: Path, weights: str, epochs: int | None) -> dict:
 
 
 def run(folder: Path, config: dict) -> None:
-    """Run the workflow on it, up to the figures of all models."""
+    """Run the workflow up to the metrics of all models."""
     path = folder / "settings.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "results/published/ensemble.json", *evaluations(config)]
-    command += ["--cores", "2", "--set-threads", *ALONE, "--resources", "gpu=2", "--directory", folder]
+    command += ["--cores", "2", "--set-threads", *ONE_THREAD, "--resources", "gpu=2", "--directory", folder]
     command += ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config" / "config.yaml", path]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def evaluations(config: dict) -> list[str]:
-    """Paths of the figures of all models."""
+    """Return the paths of the metrics of all models."""
     return [f"results/published/evaluate/{model}.json" for model in config["submission"]["models"]]
 
 
 def row(folder: Path, model: str) -> tuple:
-    """Model, parameters, out-of-fold AUC with its interval, AUC of the folds, minutes of training."""
-    figures = json.loads((folder / "results" / "published" / "evaluate" / f"{model}.json").read_text())
+    """Return model, parameters, out-of-fold AUC with its interval, AUC per fold, minutes of training."""
+    metrics = json.loads((folder / "results" / "published" / "evaluate" / f"{model}.json").read_text())
     trained = sorted(folder.glob(f"results/published/train/{model}/*/training.json"))
     parameters = f"{json.loads(trained[0].read_text())['parameters']:,}" if trained else "-"
     seconds = 0.0
@@ -87,21 +86,23 @@ def row(folder: Path, model: str) -> tuple:
         for path in folder.glob(f"benchmarks/published/{stage}/{model}/*.tsv"):
             with open(path) as file:
                 seconds += float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    folds = " ".join(f"{fold['auc']:.4f}" for fold in figures["folds"])
-    interval = f"{figures['auc_low']:.4f} to {figures['auc_high']:.4f}"
-    return model, parameters, f"{figures['auc']:.4f}", interval, folds, f"{seconds / 60:.1f}"
+    folds = " ".join(f"{fold['auc']:.4f}" for fold in metrics["folds"])
+    interval = f"{metrics['auc_low']:.4f} to {metrics['auc_high']:.4f}"
+    return model, parameters, f"{metrics['auc']:.4f}", interval, folds, f"{seconds / 60:.1f}"
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("archive", nargs="?", type=Path, default=ARCHIVE, help="a zip in the competition's layout")
+    parser.add_argument("archive", nargs="?", type=Path, default=ARCHIVE, help="zip in the layout of the competition")
     parser.add_argument("--train-tiles", type=int, default=TRAIN_TILES)
-    parser.add_argument("--weights", default="none", help="none, or imagenet to download them")
+    parser.add_argument("--weights", default="none", help="none, or imagenet (downloads them)")
     options = parser.parse_args()
     counts = {"train": options.train_tiles, "test": TEST_TILES}
     if options.smoke:
         counts = {"train": SMOKE["train_tiles"], "test": SMOKE["test_tiles"]}
-    report = Report(__file__, "published: all networks on one fold set", machine("torch", "torchvision"), options.smoke)
+    report = Report(
+        __file__, "published: all networks on the same folds", machine("torch", "torchvision"), options.smoke
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cut(options.archive, folder / "part.zip", counts)
@@ -111,13 +112,13 @@ def main() -> None:
     rows.sort(key=lambda found: found[2], reverse=True)
     report.add(
         f"{options.archive.name}: the first {counts['train']:,} training tiles by id, {FOLDS} folds of half of them "
-        f"each; out-of-fold AUC with its 95 % interval; networks of torchvision start from "
+        f"each; out-of-fold AUC with its 95 % confidence interval; networks of torchvision start from "
         f"{'random' if options.weights == 'none' else 'ImageNet'} weights."
     )
     report.table(["model", "parameters", "AUC", "95 % interval", "by fold", "minutes"], rows)
     best = {found[0]: float(found[2]) for found in rows}
     others = max(value for model, value in best.items() if model != "p4m")
-    report.add("Ratio: what the default network leaves to an AUC of 1 / what the best of the others leaves.")
+    report.add("Ratio: 1 - AUC of the default network / 1 - AUC of the best other model.")
     report.ratio("published_error_of_default_vs_best_other", (1 - best["p4m"]) / (1 - others))
     report.close()
 

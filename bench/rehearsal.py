@@ -1,10 +1,9 @@
-"""The chain from archive to folds at the size of the competition, on made tiles whose overlaps are known.
+"""The stages from archive to folds at the size of the competition, on synthetic tiles with known overlaps.
 
-220,025 training and 57,458 test tiles are made (`synthesize`), then indexed, unzipped, validated, packed, audited,
-searched for overlaps, grouped, dealt to folds and checked for leaks by the workflow itself. Time and peak memory of a
-stage are Snakemake's own records; the overlaps found are compared with those that the maker of the tiles wrote down.
-Recall counts pairs that share at least one block that is not flat; the others share bare background alone, which no
-method can tell by. Needs 30 GB of disk (TMPDIR) and some 15 minutes on two cores.
+The workflow itself creates 220,025 training and 57,458 test tiles (`synthesize`) and runs all stages up to `leaks`.
+Running time and peak memory of a stage are Snakemake's records. The overlaps found are compared with the ground truth
+that `synthesize` writes. Recall refers to pairs that share at least one block that is not flat; the others share only
+uniform background, which does not identify an overlap. Needs 30 GB of disk (TMPDIR) and about 15 minutes on two cores.
 """
 
 import csv
@@ -20,7 +19,8 @@ import pandas as pd
 from measure import ROOT, Report, arguments, cores, machine
 
 from histo import tables
-from overlaps import PER_SIDE, read_blocks
+from histo.tiles.geometry import BLOCKS_PER_SIDE as PER_SIDE
+from overlaps import read_blocks
 
 STAGES = ("synthesize", "index", "unzip", "validate", "pack", "audit", "overlaps", "groups", "folds", "leaks")
 SIZES = {"train_tiles": 220_025, "test_tiles": 57_458, "train_slides": 180, "test_slides": 60}
@@ -28,7 +28,7 @@ SMOKE = {"train_tiles": 1_500, "test_tiles": 500, "train_slides": 6, "test_slide
 
 
 def run(folder: Path, sizes: dict[str, int]) -> None:
-    """Run the workflow up to the figures of the leaks."""
+    """Run the workflow up to `leaks`."""
     settings = ", ".join(f"{key}: {value}" for key, value in sizes.items())
     command = [sys.executable, "-m", "snakemake", "results/full/leaks.json", "--cores", str(cores())]
     command += ["--snakefile", ROOT / "Snakefile", "--directory", folder]
@@ -38,7 +38,7 @@ def run(folder: Path, sizes: dict[str, int]) -> None:
 
 
 def times(folder: Path) -> list[tuple]:
-    """One row per stage: jobs, seconds in all, seconds of the longest job, peak memory of a job in MB."""
+    """Return one row per stage: jobs, total seconds, seconds of the longest job, peak memory of a job in MB."""
     rows = []
     for stage in STAGES:
         paths = [*folder.glob(f"benchmarks/full/{stage}.tsv"), *folder.glob(f"benchmarks/full/{stage}/*.tsv")]
@@ -54,7 +54,7 @@ def times(folder: Path) -> list[tuple]:
 
 
 def visible(truth: pd.DataFrame, validations: list[Path]) -> np.ndarray:
-    """Whether a pair shares a block that is not flat: bool, a value per row of `truth` (id_a, id_b, dy, dx)."""
+    """Return whether each pair of `truth` (id_a, id_b, dy, dx) shares a block that is not flat: bool [N]."""
     tiles, hashes = read_blocks(validations)
     seen = (hashes.reshape(-1, PER_SIDE, PER_SIDE) != 0)[
         pd.Series(np.arange(len(tiles)), index=tiles["id"]).loc[truth["id_a"]].to_numpy()
@@ -70,7 +70,7 @@ def visible(truth: pd.DataFrame, validations: list[Path]) -> np.ndarray:
 
 
 def compare(folder: Path) -> dict[str, int]:
-    """Compare the overlaps found with the true ones, both as sets of (id_a, id_b, dy, dx)."""
+    """Compare the overlaps found with the true ones as sets of (id_a, id_b, dy, dx); return counts."""
     columns = ["id_a", "id_b", "dy", "dx"]
     results = folder / "results" / "full"
     truth = pd.read_parquet(folder / "resources" / "full" / "overlaps.parquet")[columns]
@@ -89,16 +89,15 @@ def compare(folder: Path) -> dict[str, int]:
 
 
 def main() -> None:
-    """Run, compare, report."""
     smoke = arguments(__doc__).parse_args().smoke
     lines = machine("snakemake", "numpy", "pandas", "pillow")
     report = Report(__file__, "rehearsal: archive to folds at full size", lines, smoke)
     sizes = SMOKE if smoke else SIZES
-    report.add("", f"{sizes['train_tiles']:,} training and {sizes['test_tiles']:,} test tiles, made; one run.")
+    report.add("", f"{sizes['train_tiles']:,} training and {sizes['test_tiles']:,} test tiles, synthetic; one run.")
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=os.environ.get("TMPDIR")) as name:
         folder = Path(name)
         run(folder, sizes)
-        report.table(("stage", "jobs", "seconds in all", "longest job, s", "peak memory of a job, MB"), times(folder))
+        report.table(("stage", "jobs", "total seconds", "longest job, s", "peak memory of a job, MB"), times(folder))
         pairs = compare(folder)
         counts = json.loads((folder / "results" / "full" / "overlaps.json").read_text())
     rows = [(key.replace("_", " "), f"{value:,}") for key, value in {**counts, **pairs}.items()]

@@ -1,14 +1,14 @@
-"""Cost per tile and peak memory of packing and loading as the data grow, up to the size of the competition.
+"""Cost per tile and peak memory of packing and loading as a function of the number of tiles.
 
-For each size ten shards are packed as the stage does it, from a folder of random tiles as TIFFs that `unzip` would have
-left (in the page cache, written to the disk), each in a process of its own. Beside each, the same bytes are copied as
-`dd` would, with fsync. Then batches of 256 in random order are loaded in processes of their own: from the page cache
-(one epoch to map the pages, one epoch timed) and streamed (files dropped from the page cache first, for the case that
-they are read through it). Last, the residual CNN trains some steps on streamed tiles. Sizes and repeats take turns.
-Needs about 12 GB of disk for the default sizes; the folder is that of temporary files (TMPDIR).
+For each size, ten shards are packed by the function of the stage `pack`, each in its own process, from a folder of
+random TIFFs as `unzip` leaves it (in the page cache, flushed to disk). For comparison, the same bytes are copied with
+fsync, as `dd` does. Then batches of 256 in random order are loaded, each measurement in its own process: from the page
+cache (one epoch to map the pages, one timed epoch) and streamed (files dropped from the page cache first, in case they
+are read through it). Finally the residual CNN trains some steps on streamed tiles. Sizes and repeats are interleaved.
+Needs about 12 GB of disk for the default sizes, in the folder of temporary files (TMPDIR).
 
-Times are of the stage's function; starting Python and importing libraries are left out. Peak memory is VmHWM, of the
-whole process where nothing else is said.
+Times are of the function alone, without the start of Python and imports. Peak memory is VmHWM of the whole process
+unless stated otherwise.
 """
 
 import os
@@ -29,24 +29,24 @@ from measure import Report, arguments, cores, evict, machine, paired, peak_mb
 
 from histo import tables
 from histo.synthetic.tiff import tiff_header
-from histo.tiles.geometry import SIDE, TILE_BYTES
+from histo.tiles.geometry import BLOCKS_PER_TILE, SIDE, TILE_BYTES
 from pack import pack
 
 SHARDS = 10
 BATCH = 256
-STREAMED = 40 * BATCH  # tiles of one measurement of streaming: 20 windows
+STREAMED = 40 * BATCH  # tiles per measurement of streaming: 20 windows
 TRAINED = 36  # steps of training on streamed tiles, of 128 tiles each
-PACKED = 3  # times that a shard is packed and copied
-BLOCK = 1 << 20  # bytes that the copy moves at once
+PACKED = 3  # repeats of packing and copying a shard
+BLOCK = 1 << 20  # bytes per read and write of the copy
 
 
 @dataclass
 class Size:
-    """A made data set of so many tiles, and what was measured of it."""
+    """A synthetic data set of `tiles` tiles, and its measurements."""
 
     tiles: int
     folder: Path
-    pack_seconds: list[float] = field(default_factory=list)  # per tile, one per shard
+    pack_seconds: list[float] = field(default_factory=list)  # per tile, one value per shard and repeat
     copy_seconds: list[float] = field(default_factory=list)
     pack_peak: float = 0.0
     cache: list[dict[str, float]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Size:
 
     @property
     def name(self) -> str:
-        """Such as 277k."""
+        """Short name, such as 277k."""
         return f"{self.tiles // 1000}k" if self.tiles >= 1000 else str(self.tiles)
 
     @property
@@ -63,7 +63,7 @@ class Size:
         return sorted(self.folder.glob("train-*.h5"))
 
     def write_tables(self) -> None:
-        """index.parquet and folds.parquet."""
+        """Write index.parquet and folds.parquet."""
         self.folder.mkdir()
         frame = pd.DataFrame({"id": [f"{row:040x}" for row in range(self.tiles)]})
         parts = np.array_split(np.arange(self.tiles), SHARDS)
@@ -76,7 +76,7 @@ class Size:
         tables.write(frame.assign(group=frame["id"], fold=0), self.folder / "folds.parquet", tables.FOLDS)
 
     def write_folder(self, shard: int) -> int:
-        """The folder of one shard, written to the disk, and its validation table; returns the number of tiles."""
+        """Write the folder of one shard and its validation table to disk; return the number of tiles."""
         index = tables.read(self.folder / "index.parquet", tables.INDEX, ["id", "split", "shard"])
         index = index[index["shard"] == shard]
         random = np.random.default_rng(shard)
@@ -87,26 +87,28 @@ class Size:
             (folder / f"{name}.tif").write_bytes(header + random.bytes(TILE_BYTES))
         texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
         numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
-        frame = index.assign(**texts, **numbers, blocks=[np.zeros(tables.BLOCKS, np.uint64)] * len(index))
+        frame = index.assign(**texts, **numbers, blocks=[np.zeros(BLOCKS_PER_TILE, np.uint64)] * len(index))
         tables.write(frame, self.folder / "validation.parquet", tables.VALIDATION)
         os.sync()
         return len(index)
 
 
-def apart(work: Callable[..., Any], *values: Any) -> Any:
-    """Call a function of this module in a fresh process."""
+def in_process(work: Callable[..., Any], *values: Any) -> Any:
+    """Call a function of this module in a new process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(work, *values).result()
 
 
 def pack_job(folder: Path, shard: int, first: Path) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of packing one shard, after the few tiles of `first`, with which libraries load what
-    they load when they are first used."""
+    """Return seconds and peak memory (MB) of packing one shard.
+
+    A few tiles of `first` are packed before, so that initialisation of libraries at first use is not timed.
+    """
     elapsed = 0.0
-    for place, number in ((first, 0), (folder, shard)):
+    for parent, number in ((first, 0), (folder, shard)):
         begun = time.perf_counter()
         pack(
-            place / "tiff", place / "index.parquet", place / "validation.parquet", place / f"train-{number:05d}.h5",
+            parent / "tiff", parent / "index.parquet", parent / "validation.parquet", parent / f"train-{number:05d}.h5",
             split="train", shard=number, code="bench",
         )  # fmt: skip
         elapsed = time.perf_counter() - begun
@@ -114,7 +116,7 @@ def pack_job(folder: Path, shard: int, first: Path) -> tuple[float, float]:
 
 
 def copy(source: Path, target: Path) -> float:
-    """Seconds of copying a file and having it on the disk."""
+    """Return the seconds of copying a file, including fsync."""
     begun = time.perf_counter()
     with open(source, "rb", buffering=0) as reader, open(target, "wb", buffering=0) as writer:
         while block := reader.read(BLOCK):
@@ -123,9 +125,11 @@ def copy(source: Path, target: Path) -> float:
     return time.perf_counter() - begun
 
 
-def load_job(folder: Path, home: str) -> dict[str, float]:
-    """Seconds per tile of one epoch (page cache, after another) or of STREAMED tiles (streamed), and memory in MB:
-    peak beyond what importing torch and our modules took (mapped pages of the page cache not counted)."""
+def load_job(folder: Path, storage: str) -> dict[str, float]:
+    """Return seconds per tile of the second epoch (page cache) or of STREAMED tiles (streamed), and memory in MB.
+
+    Memory: of the page cache, anonymous memory without mapped pages; streamed, the peak beyond that of imports.
+    """
     import torch
 
     from histo.tiles.shards import open_shards
@@ -134,9 +138,9 @@ def load_job(folder: Path, home: str) -> dict[str, float]:
     torch.set_num_threads(cores())
     framework = peak_mb()
     rows = tables.read(folder / "folds.parquet", tables.FOLDS)
-    tiles = TileLoader(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), home)
+    tiles = TileLoader(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), storage)
     order = epoch_order(len(tiles), BATCH, 1, 1)
-    if home == "stream":
+    if storage == "stream":
         order = order[: STREAMED // BATCH]
     else:
         for _ in tiles.batches(epoch_order(len(tiles), BATCH, 1, 0)):
@@ -144,23 +148,23 @@ def load_job(folder: Path, home: str) -> dict[str, float]:
     count, anonymous, begun = 0, 0.0, time.perf_counter()
     for number, (images, _, _) in enumerate(tiles.batches(order)):
         count += len(images)
-        if number % 50 == 0 and home == "cache":
+        if number % 50 == 0 and storage == "cache":
             anonymous = max(anonymous, anonymous_mb())
     elapsed = time.perf_counter() - begun
-    memory = peak_mb() - framework if home == "stream" else anonymous
+    memory = peak_mb() - framework if storage == "stream" else anonymous
     return {"seconds": elapsed / count, "tiles": count, "memory": memory}
 
 
 def anonymous_mb() -> float:
-    """Resident memory of this process that no file stands behind, in 10^6 bytes."""
+    """Return the anonymous resident memory of this process, in 10^6 bytes."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("RssAnon")) * 1024 / 1e6
 
 
 def train_job(folder: Path, steps: int, batch_size: int) -> dict[str, float]:
-    """Peak memory (MB) of training the residual CNN on streamed tiles, beyond what importing took."""
+    """Return the peak memory (MB) of training the residual CNN on streamed tiles beyond that of imports."""
     import torch
-    from ceiling import Race
+    from ceiling import Comparison
 
     from histo.tiles.shards import open_shards
     from histo.training.loader import TileLoader
@@ -169,13 +173,13 @@ def train_job(folder: Path, steps: int, batch_size: int) -> dict[str, float]:
     framework = peak_mb()
     rows = tables.read(folder / "folds.parquet", tables.FOLDS)
     tiles = TileLoader(open_shards(sorted(folder.glob("train-*.h5")), "train"), rows, torch.device("cpu"), "stream")
-    race = Race("residual", tiles, batch_size)
-    race.real(steps)
+    comparison = Comparison("residual", tiles, batch_size)
+    comparison.real(steps)
     return {"memory": peak_mb() - framework}
 
 
 def measure_packing(sizes: list[Size], folder: Path) -> None:
-    """Pack every shard of every size, and copy it; `folder` is for what else that needs."""
+    """Pack and copy every shard of every size; folder: for temporary data."""
     first = Size(8 * SHARDS, folder / "first")
     first.write_tables()
     first.write_folder(0)
@@ -183,7 +187,7 @@ def measure_packing(sizes: list[Size], folder: Path) -> None:
         for size in sizes:
             count = size.write_folder(shard)
             for _ in range(PACKED):
-                elapsed, peak = apart(pack_job, size.folder, shard, first.folder)
+                elapsed, peak = in_process(pack_job, size.folder, shard, first.folder)
                 size.pack_seconds.append(elapsed / count)
                 size.pack_peak = max(size.pack_peak, peak)
                 target = size.folder / "copy"
@@ -195,7 +199,7 @@ def measure_packing(sizes: list[Size], folder: Path) -> None:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 50_000, 277_483], help="tiles")
-    parser.add_argument("--repeats", type=int, default=5, help="of the loading")
+    parser.add_argument("--repeats", type=int, default=5, help="of loading")
     options = parser.parse_args()
     numbers, repeats = (sorted(options.sizes), options.repeats) if not options.smoke else ([400, 800], 1)
     steps, batch_size = (2, 8) if options.smoke else (TRAINED, 128)
@@ -209,13 +213,13 @@ def main() -> None:
         measure_packing(sizes, Path(name))
         for _ in range(repeats):
             for size in sizes:
-                size.cache.append(apart(load_job, size.folder, "cache"))
-        for _ in range(4 * repeats - 1):  # short, and the disk is not ours alone
+                size.cache.append(in_process(load_job, size.folder, "cache"))
+        for _ in range(4 * repeats - 1):  # more repeats, since each is short and the disk is shared
             for size in sizes:
                 evict(size.shards)
-                size.stream.append(apart(load_job, size.folder, "stream"))
+                size.stream.append(in_process(load_job, size.folder, "stream"))
         for size in sizes:
-            size.train.append(apart(train_job, size.folder, steps, batch_size))
+            size.train.append(in_process(train_job, size.folder, steps, batch_size))
 
     def micro(found: list[dict[str, float]]) -> float:
         return 1e6 * statistics.median(job["seconds"] for job in found)
@@ -224,9 +228,9 @@ def main() -> None:
         return f"{max(job['memory'] for job in found):,.0f}"
 
     report.add(
-        f"{SHARDS} shards of random tiles, each packed {PACKED} times, in processes of their own; medians over these "
+        f"{SHARDS} shards of random tiles, each packed {PACKED} times, in separate processes; medians over these "
         f"(pack, copy), over n = {repeats} processes (page cache) and n = {4 * repeats - 1} (streamed, cold, "
-        f"{sizes[-1].stream[0]['tiles']:,} tiles of the largest set)."
+        f"{sizes[-1].stream[0]['tiles']:,} tiles of the largest data set)."
     )
     report.table(
         ["tiles", "pack, µs/tile", "copy, µs/tile", "pack speed / copy speed", "cache, µs/tile", "stream, µs/tile"],
@@ -245,7 +249,7 @@ def main() -> None:
         [
             "tiles",
             "pack, whole process",
-            "page cache, whole process, map not counted",
+            "page cache, whole process without mapped pages",
             "streamed, beyond imports",
             "training streamed, beyond imports",
         ],
@@ -255,8 +259,8 @@ def main() -> None:
         ],
     )
     report.add(
-        f"Training streamed: residual CNN, width 32, 96 pixels, batches of {batch_size}, {steps} steps; its weights "
-        "and activations are counted.",
+        f"Training streamed: residual CNN, width 32, 96 pixels, batches of {batch_size}, {steps} steps; "
+        "includes weights and activations.",
         "Ratios: cost per tile at the larger size / at the smallest; pack speed / copy speed at the largest.",
     )
     first, last = sizes[0], sizes[-1]

@@ -1,6 +1,6 @@
-"""Steps per second of the engine as a share of its ceiling, on the CPU (see ceiling.py for both).
+"""Steps per second of the engine as a share of its ceiling on the CPU (ceiling.py defines both).
 
-All augmentation is on, at 96 pixels, in the precision that `auto` chooses.
+All augmentation on, 96 pixels, the precision that `auto` selects.
 """
 
 import statistics
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from ceiling import Race
+from ceiling import Comparison
 from forms import Forms
 from measure import Report, arguments, cores, machine, paired, spread
 
@@ -21,9 +21,9 @@ NETWORKS = {  # name, batch size
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--threads", type=int, default=cores(), help="of torch; default: one per core")
+    parser.add_argument("--threads", type=int, default=cores(), help="of torch; default: number of cores")
     parser.add_argument("--seconds", type=float, default=120, help="per network")
-    parser.add_argument("--block", type=float, default=4, help="seconds of one block of steps")
+    parser.add_argument("--block", type=float, default=4, help="seconds per block of steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     report = Report(
@@ -35,13 +35,13 @@ def main() -> None:
         tiles = forms.tiles(torch.device("cpu"), "cache")
         for network, (label, batch_size) in NETWORKS.items():
             batch_size = 8 if options.smoke else batch_size
-            race = Race(network, tiles, batch_size)
-            real, ceiling, steps = race.run(
+            comparison = Comparison(network, tiles, batch_size)
+            real, ceiling, steps = comparison.run(
                 0 if options.smoke else options.seconds, 0 if options.smoke else options.block
             )
             shares[network] = paired(ceiling, real)
             fast, best = statistics.median(real), statistics.median(ceiling)
-            precision = str(race.engine.dtype).removeprefix("torch.")
+            precision = str(comparison.engine.dtype).removeprefix("torch.")
             rows.append(
                 (
                     label, batch_size, precision, f"{1 / fast:.3f}", f"{1 / best:.3f}",
@@ -50,7 +50,7 @@ def main() -> None:
                 )
             )  # fmt: skip
     report.add(
-        f"{options.threads} threads; tiles in page cache, all augmentation on, blocks in turn; medians over the pairs."
+        f"{options.threads} threads; tiles in page cache, all augmentation on, alternating blocks; medians over pairs."
     )
     columns = [
         "network",
@@ -60,7 +60,7 @@ def main() -> None:
         "ceiling, steps/s",
         "tiles/s",
         "share",
-        "ceiling's spread (IQR)",
+        "spread of ceiling (IQR)",
     ]
     report.table([*columns, "n"], rows)
     report.add("Ratios: steps per second of the engine / of the ceiling.")

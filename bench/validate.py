@@ -1,12 +1,12 @@
-"""One pass of `validate` against the three passes that people make over these tiles, and against its floor.
+"""The single pass of `validate` against three common separate passes over the tiles, and against a lower bound.
 
-The three passes, each a loop of its own over all files: Pillow's `verify`; Pillow's `open` for size and mode; the MD5
-of the file. None of them decodes a pixel. Our pass is the stage itself with all that it does: it reads the index, reads
-each file once, decodes it, proves it by the SHA-1 of its pixels, takes the MD5, measures brightness, colour and
-sharpness, hashes 36 blocks, and writes its table to the disk. The floor is reading each file, its MD5 and the SHA-1 of
-its pixels, and nothing else.
+The three passes, each a separate loop over all files: Pillow's `verify`; Pillow's `open` for size and mode; the MD5 of
+the file. None of them decodes a pixel. Our pass is the complete stage: it reads the index, reads each file once,
+decodes it, compares the SHA-1 of its pixels with the id, computes the MD5, measures brightness, colour and sharpness,
+hashes 36 blocks, and writes its table to disk. The lower bound only reads each file and computes its MD5 and the SHA-1
+of its pixels.
 
-Same files, warm cache, one process on one core. TileLoader: $PCAM_REAL_ARCHIVE or ../shared/data/pcam-real.zip, else made.
+Same files, warm cache, one process on one core. Tiles: $PCAM_REAL_ARCHIVE if that exists, otherwise synthetic.
 """
 
 import hashlib
@@ -29,15 +29,15 @@ SPLITS = ("train", "test")
 
 
 def archive(folder: Path, smoke: bool) -> tuple[Path, str]:
-    """Path of an archive and what its tiles are."""
+    """Return the path of an archive and the kind of its tiles."""
     real = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
     if real.is_file() and not smoke:
         return real, "original tiles"
-    made = folder / "archive.zip"
+    synthetic = folder / "archive.zip"
     tiles = {"train_tiles": 60, "test_tiles": 40} if smoke else {"train_tiles": 2700, "test_tiles": 1400}
     beside = (folder / name for name in ("truth.csv", "overlaps.parquet", "slides.csv"))
-    synthesize(made, *beside, **tiles, train_slides=6, test_slides=3, seed=1, faults={})
-    return made, "made tiles"
+    synthesize(synthetic, *beside, **tiles, train_slides=6, test_slides=3, seed=1, faults={})
+    return synthetic, "synthetic tiles"
 
 
 def verify(paths: list[Path]) -> None:
@@ -58,7 +58,7 @@ def md5(paths: list[Path]) -> list[str]:
     return [hashlib.md5(path.read_bytes()).hexdigest() for path in paths]
 
 
-def floor(paths: list[Path]) -> list[tuple[str, str]]:
+def lower_bound(paths: list[Path]) -> list[tuple[str, str]]:
     found = []
     for path in paths:
         data = path.read_bytes()
@@ -88,14 +88,14 @@ def main() -> None:
                 validate(folder / split, table, output, split=split, shard=0, id_is_sha1=True)
 
         report = Report(__file__, "validate: one pass against three", lines, options.smoke)
-        ways = {
+        methods = {
             "Pillow verify": seconds(lambda: verify(paths)),
             "Pillow open: size, mode": seconds(lambda: size_and_mode(paths)),
             "MD5 of the file": seconds(lambda: md5(paths)),
             "ours: one pass, everything": seconds(ours),
-            "floor: read + MD5 + SHA-1": seconds(lambda: floor(paths)),
+            "lower bound: read + MD5 + SHA-1": seconds(lambda: lower_bound(paths)),
         }
-        found = alternate(ways, repeats)
+        found = alternate(methods, repeats)
 
     theirs = [sum(passes) for passes in zip(*list(found.values())[:3], strict=True)]
     mine, least = list(found.values())[3:]
@@ -103,9 +103,9 @@ def main() -> None:
         f"{len(paths):,} {kind}, warm cache, one process on one core, medians of n = {repeats} interleaved repeats."
     )
     rows = list(found.items())
-    rows.insert(3, ("their three passes together", theirs))
+    rows.insert(3, ("three passes together", theirs))
     report.table(
-        ["way", "s", "µs/tile", "tiles/s", "spread (IQR)"],
+        ["method", "s", "µs/tile", "tiles/s", "spread (IQR)"],
         [
             (
                 name, f"{statistics.median(times):.3f}", f"{1e6 * statistics.median(times) / len(paths):.0f}",
@@ -114,7 +114,7 @@ def main() -> None:
             for name, times in rows
         ],
     )  # fmt: skip
-    report.add("Ratios: our time / their time (below 1: ours is faster), our time / time of the floor.")
+    report.add("Ratios: our time / time of the three passes (below 1: ours is faster), our time / lower bound.")
     report.ratio("validate_vs_three_passes", paired(mine, theirs))
     report.ratio("validate_vs_floor", paired(mine, least))
     report.close()

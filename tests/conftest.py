@@ -38,6 +38,12 @@ def random() -> np.random.Generator:
 
 
 @pytest.fixture
-def made(random: np.random.Generator) -> Archive:
-    """A small archive that is all right until a test spoils it."""
+def archive(random: np.random.Generator) -> Archive:
+    """A small synthetic archive without faults; tests change it before they write it."""
     return Archive(random)
+
+
+@pytest.fixture
+def made(archive: Archive) -> Archive:
+    """Another name of `archive`."""
+    return archive

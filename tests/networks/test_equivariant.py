@@ -1,4 +1,4 @@
-"""The equivariant network: what turning the tile does to features and logit."""
+"""The equivariant network: how its features and its logit change when the tile is flipped or rotated."""
 
 import pytest
 import torch
@@ -6,22 +6,22 @@ from torch import nn
 
 from histo.errors import InputError
 from histo.networks.dihedral import dihedral
-from histo.networks.equivariant import ORDER, RELATIVE, GroupBatchNorm, GroupConv, LiftingConv, turned
+from histo.networks.equivariant import INVERSE_PRODUCT, ORDER, GroupBatchNorm, GroupConv, LiftingConv, transform
 from histo.networks.network import build
 from support.training import images
 
 SETTINGS = {"name": "p4m_residual", "width": 16, "blocks": 1, "hidden": 8, "dropout": 0.0}
 
 
-def moved(features, g):
-    """What g does to a map [N, 8 · C, H, W] of features in eight orientations."""
+def transform_features(features, g):
+    """Apply g to a map [N, 8 · C, H, W] of features in eight orientations."""
     n, channels, *sides = features.shape
     split = features.view(n, ORDER, channels // ORDER, *sides)
-    return turned(split[:, RELATIVE[g]], g).reshape(n, channels, *sides)
+    return transform(split[:, INVERSE_PRODUCT[g]], g).reshape(n, channels, *sides)
 
 
-def lively(network):
-    """Statistics and scales as training leaves them, other than at the start."""
+def as_if_trained(network):
+    """Set random statistics, scales and shifts of batch normalisation; return the network in eval mode."""
     torch.manual_seed(5)
     for module in network.modules():
         if isinstance(module, GroupBatchNorm):
@@ -32,38 +32,38 @@ def lively(network):
     return network.eval()
 
 
-def test_the_group_is_that_of_the_flips_and_turns_of_pictures():
-    picture = torch.arange(48.0).view(1, 4, 4, 3)
+def test_the_group_is_that_of_the_views_of_tiles():
+    image = torch.arange(48.0).view(1, 4, 4, 3)
     for g in range(ORDER):
-        expected = dihedral(picture, g).permute(0, 3, 1, 2)
-        assert torch.equal(turned(picture.permute(0, 3, 1, 2), g), expected)
-        assert sorted(RELATIVE[g]) == list(range(ORDER))
-        assert RELATIVE[g][g] == 0
+        expected = dihedral(image, g).permute(0, 3, 1, 2)
+        assert torch.equal(transform(image.permute(0, 3, 1, 2), g), expected)
+        assert sorted(INVERSE_PRODUCT[g]) == list(range(ORDER))
+        assert INVERSE_PRODUCT[g][g] == 0
 
 
 @pytest.mark.parametrize("g", range(ORDER))
-def test_turning_a_picture_turns_the_features_and_moves_their_orientations(g):
+def test_transforming_an_image_transforms_its_features(g):
     torch.manual_seed(1)
     layers = [
         LiftingConv(3, 2, 4, 2),
-        lively(GroupBatchNorm(2)),
+        as_if_trained(GroupBatchNorm(2)),
         GroupConv(2, 3, 3),
         GroupConv(3, 2, 4, 2),
         GroupConv(2, 2, 1),
     ]
-    straight = picture = torch.randn(2, 3, 24, 24)
-    rotated = turned(picture, g)
+    original = image = torch.randn(2, 3, 24, 24)
+    transformed = transform(image, g)
     for layer in layers:
-        straight, rotated = layer(straight), layer(rotated)
-        torch.testing.assert_close(rotated, moved(straight, g), rtol=1e-4, atol=1e-4)
-    assert straight.shape == (2, 16, 6, 6)
-    assert (straight - moved(straight, 3)).abs().max() > 0.1
+        original, transformed = layer(original), layer(transformed)
+        torch.testing.assert_close(transformed, transform_features(original, g), rtol=1e-4, atol=1e-4)
+    assert original.shape == (2, 16, 6, 6)
+    assert (original - transform_features(original, 3)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("crop", [32, 64, 96])
-def test_all_eight_views_have_one_logit(crop):
+def test_all_eight_views_have_the_same_logit(crop):
     torch.manual_seed(2)
-    network = lively(build(SETTINGS, crop))
+    network = as_if_trained(build(SETTINGS, crop))
     tiles = torch.from_numpy(images(3))
     with torch.no_grad():
         logits = torch.stack([network(dihedral(tiles, view).permute(0, 3, 1, 2)) for view in range(8)])
@@ -71,9 +71,9 @@ def test_all_eight_views_have_one_logit(crop):
     assert logits[0].std() > 1e-3
 
 
-def test_what_lies_beside_the_centre_and_what_lies_in_it_count_differently():
+def test_centre_and_surroundings_have_different_effects():
     torch.manual_seed(3)
-    network = lively(build(SETTINGS, 96))
+    network = as_if_trained(build(SETTINGS, 96))
     tiles = torch.full((1, 3, 96, 96), 128, dtype=torch.uint8)
     centre, corner = tiles.clone(), tiles.clone()
     centre[..., 32:64, 32:64] = torch.randint(0, 256, (32, 32), dtype=torch.uint8)
@@ -82,19 +82,22 @@ def test_what_lies_beside_the_centre_and_what_lies_in_it_count_differently():
         assert abs(network(centre) - network(corner)) > 1e-3
 
 
-def test_the_parameters_are_few_and_the_running_statistics_tied():
+def test_number_of_parameters():
     network = build({**SETTINGS, "width": 32, "blocks": 2, "hidden": 128}, 96)
-    assert sum(p.numel() for p in network.parameters()) == 452889
+    assert sum(p.numel() for p in network.parameters()) == 452_889
+
+
+def test_eval_mode_pools_the_statistics_of_the_orientations():
     norm = GroupBatchNorm(2)
     norm.running_mean.copy_(torch.arange(16.0))
     x = torch.zeros(1, 16, 1, 1)
     y = norm.eval()(x).view(ORDER, 2)
     assert torch.equal(y, y[:1].expand(8, 2))
-    # Mean over the orientations of feature 0: 0, 2 … 14; its variance: 1 within, 21 between.
+    # The means of feature 0 are 0, 2, … 14: their mean is 7, their variance 21, plus 1 within each orientation.
     assert y[0, 0].item() == pytest.approx(-7 / 22**0.5, rel=1e-4)
 
 
-def test_training_moves_the_statistics_towards_those_of_the_batch():
+def test_training_updates_the_running_statistics():
     norm = GroupBatchNorm(1).train()
     x = torch.randn(64, 8, 4, 4) * 3 + 5
     y = norm(x)
@@ -102,6 +105,6 @@ def test_training_moves_the_statistics_towards_those_of_the_batch():
     assert norm.running_mean.mean().item() == pytest.approx(0.1 * x.mean().item(), rel=1e-4)
 
 
-def test_a_width_that_the_group_does_not_divide_is_refused():
+def test_width_must_be_a_multiple_of_eight():
     with pytest.raises(InputError, match=r"width: expected a multiple of 8, found 12"):
         build({**SETTINGS, "width": 12}, 96)

@@ -1,11 +1,11 @@
+"""Crop, normalisation, the residual CNN, and errors of `build`."""
+
 import numpy as np
 import pytest
 import torch
 
 from histo.errors import InputError
-from histo.networks.dihedral import dihedral
-from histo.networks.names import OWN
-from histo.networks.network import BODIES, build
+from histo.networks.network import build
 from support.training import images
 
 TINY = {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0}
@@ -23,7 +23,7 @@ def test_one_logit_per_tile(crop):
     assert len(set(logits.tolist())) == 4
 
 
-def test_uint8_and_float_input_mean_the_same():
+def test_uint8_and_float_input_give_the_same_logits():
     torch.manual_seed(0)
     network = build(TINY, 96).eval()
     assert torch.allclose(network(batch()), network(batch().float() / 255), atol=1e-5)
@@ -35,32 +35,31 @@ def test_crop_is_part_of_the_network():
     assert torch.equal(network(batch()), network(batch()[..., 16:80, 16:80]))
 
 
-def test_normalisation_is_part_of_the_state():
+def test_normalisation_is_part_of_the_state_dict():
     torch.manual_seed(0)
     network = build(TINY, 32).eval()
     network.set_normalisation([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
-    seen = []
-    network.body.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    inputs = []
+    network.body.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     network(batch())
     pixels = batch()[..., 32:64, 32:64].numpy() / 255
     expected = (pixels - np.array([0.1, 0.2, 0.3]).reshape(3, 1, 1)) / np.array([0.4, 0.5, 0.6]).reshape(3, 1, 1)
-    assert np.allclose(seen[0].numpy(), expected, atol=1e-5)
+    assert np.allclose(inputs[0].numpy(), expected, atol=1e-5)
     other = build(TINY, 32).eval()
     other.load_state_dict(network.state_dict())
     assert torch.equal(other(batch()), network(batch()))
 
 
-def test_head_weighs_the_centre():
-    """The last map of 6 x 6 has its 2 x 2 centre exactly above the central 32 pixels."""
+def test_head_averages_the_centre_separately():
+    """The central 2 × 2 of the last 6 × 6 map lie exactly above the central 32 × 32 pixels."""
     head = build(TINY, 96).body[-1]
     maps = torch.zeros(1, 64, 6, 6)
     maps[..., 2:4, 2:4] = 9.0
     features = []
     head.linear.register_forward_pre_hook(lambda module, args: features.append(args[0]))
     head(maps)
-    assert torch.allclose(features[0][0, :64], torch.tensor(1.0)) and torch.allclose(
-        features[0][0, 64:], torch.tensor(9.0)
-    )
+    assert torch.allclose(features[0][0, :64], torch.tensor(1.0))
+    assert torch.allclose(features[0][0, 64:], torch.tensor(9.0))
 
 
 def test_blocks_start_as_the_identity():
@@ -70,7 +69,7 @@ def test_blocks_start_as_the_identity():
     assert torch.equal(block(x), x)
 
 
-def test_width_and_blocks_set_the_size():
+def test_width_and_blocks_set_the_number_of_parameters():
     def size(**changes):
         return sum(p.numel() for p in build({**TINY, **changes}, 96).parameters())
 
@@ -78,22 +77,10 @@ def test_width_and_blocks_set_the_size():
     assert size(width=16) > 3 * size() and size(blocks=2) > 1.5 * size()
 
 
-def test_unknown_names_and_settings_are_explained():
+def test_wrong_names_and_settings_are_refused():
     with pytest.raises(InputError, match=r"network\.name: expected one of p4m_residual, .*, found 'resnet43'"):
         build({"name": "resnet43"}, 96)
-    with pytest.raises(InputError, match=r"network residual: settings do not fit .*depth"):
+    with pytest.raises(InputError, match=r"network residual: its options are wrong .*depth.*settings under `network`"):
         build({**TINY, "depth": 3}, 96)
-    with pytest.raises(InputError, match="center_crop: expected 32 to 96 pixels, found 16"):
+    with pytest.raises(InputError, match=r"center_crop: expected 32 to 96 pixels, found 16\. Set one of 32, 64 or 96"):
         build(TINY, 16)
-
-
-def test_all_networks_are_known_without_torch():
-    assert set(OWN) == set(BODIES)
-
-
-def test_dihedral_views_of_a_corner():
-    """Where a mark in the top left corner (row, column) goes."""
-    tile = torch.zeros(1, 4, 4, 1)
-    tile[0, 0, 1] = 1
-    places = [tuple(dihedral(tile, view)[0, ..., 0].nonzero()[0].tolist()) for view in range(8)]
-    assert places == [(0, 1), (0, 2), (3, 1), (3, 2), (1, 0), (1, 3), (2, 0), (2, 3)]

@@ -1,14 +1,15 @@
-"""The networks of public attempts: as large as those say, and one logit per tile."""
+"""The networks of published notebooks: their numbers of parameters, their layers and their recipes."""
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
-from histo.config.checks import merge, model_settings, search_settings
+from histo.config.configuration import model_settings, search_settings
 from histo.errors import InputError
 from histo.networks.network import build, count
 from histo.networks.published import BODIES
+from histo.overrides import merge
 from support import ROOT
 from support.training import images
 
@@ -36,18 +37,18 @@ def test_one_logit_per_tile(name):
     network = build({"name": name}, CROPS[name]).eval()
     logits = network(torch.from_numpy(images(3)).permute(0, 3, 1, 2))
     assert logits.shape == (3,) and len(set(logits.tolist())) == 3
-    assert isinstance(network.body[-1], nn.Linear)  # no activation squeezes them
+    assert isinstance(network.body[-1], nn.Linear)  # no activation after it
 
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name != "center32_3conv"])
 @pytest.mark.parametrize("crop", [32, 64])
-def test_dense_layers_follow_the_crop(name, crop):
+def test_dense_layers_depend_on_the_crop(name, crop):
     assert build({"name": name}, crop).eval()(torch.zeros(2, 3, 96, 96)).shape == (2,)
 
 
-def test_center32_takes_its_crop_only():
+def test_center32_requires_its_crop():
     with pytest.raises(
-        InputError, match=r"center32_3conv sees the central 32 × 32 pixels: set center_crop: 32, found 96"
+        InputError, match=r"center32_3conv sees the central 32 × 32 pixels only, found 96\. Set center_crop: 32"
     ):
         build({"name": "center32_3conv"}, 96)
 
@@ -56,29 +57,31 @@ def test_options_of_batchnorm_gap():
     network = build(
         {"name": "batchnorm_gap", "filters": [48, 96, 160], "convolutions": 1, "dropout": 0.6, "dense": 64}, 96
     )
-    # By hand: three convolutions, their batch normalisations with running values, the dense layer, the logit.
+    # By hand: three convolutions, their batch normalisations with running statistics, the dense layer, the logit.
     kernels = (27 * 48 + 48) + (9 * 48 * 96 + 96) + (9 * 96 * 160 + 160)
     assert count(network.body)[0] == kernels + 4 * (48 + 96 + 160) + (160 * 64 + 64) + (64 + 1)
     assert [layer.p for layer in network.body if isinstance(layer, nn.Dropout)] == [0.6]
 
 
 @pytest.mark.parametrize("wrong", [{"filters": [32, 64]}, {"convolutions": 3}])
-def test_options_that_do_not_fit(wrong):
-    with pytest.raises(InputError, match="batchnorm_gap: expected three numbers of filters and 1 or 2 convolutions"):
+def test_wrong_options_are_refused(wrong):
+    with pytest.raises(
+        InputError, match=r"batchnorm_gap: expected three numbers .* or 2 convolutions .*Correct network\.filters"
+    ):
         build({"name": "batchnorm_gap", **wrong}, 96)
 
 
-def test_layers_start_and_average_as_in_keras():
+def test_initialisation_and_batch_normalisation_are_those_of_keras():
     torch.manual_seed(0)
     body = build({"name": "batchnorm_4conv"}, 96).body
     first, norm = body[0], body[1]
-    assert first.weight.abs().max() <= (6 / (27 + 9 * 32)) ** 0.5  # Glorot's bound
+    assert first.weight.abs().max() <= (6 / (27 + 9 * 32)) ** 0.5  # the limit of Glorot & Bengio
     assert first.weight.abs().max() > 0.9 * (6 / (27 + 9 * 32)) ** 0.5 and not first.bias.any()
     norm.train()(torch.ones(2, 32, 4, 4))
     assert torch.allclose(norm.running_mean, torch.tensor(0.01)) and norm.eps == 0.001
 
 
-# Network: epochs, batch, learning rate, crop, and what of `augment` is not off.
+# Network: epochs, batch size, learning rate, crop, and the settings of `augment` that are not off.
 LIGHT = {"brightness": 0.1, "contrast": 0.1}
 RECIPES = {
     "plain_2conv": (5, 128, 0.001, 96, LIGHT),
@@ -94,16 +97,16 @@ RECIPES = {
 
 @pytest.fixture
 def config():
-    """The settings of config/published.yaml, over a default recipe that differs from the attempts' in everything."""
+    """config/published.yaml merged with a default recipe that differs in every setting."""
     default = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     default["train"] |= {
         "ema": 0.99, "checkpoint": "ema", "monitor": "loss", "patience": 2, "label_smoothing": 0.1, "pos_weight": 3.0,
         "focal_gamma": 1.0, "epochs": 99, "batch_size": 999, "learning_rate": 0.5,
     }  # fmt: skip
     default["train"]["augment"] = dict.fromkeys(default["train"]["augment"], 0.5) | {"flips": True}
-    made = merge(default, yaml.safe_load((ROOT / "config" / "published.yaml").read_text()))
-    made["train"]["augment"] |= {"mixup": 0.5, "cutmix": 0.5}
-    return made
+    merged = merge(default, yaml.safe_load((ROOT / "config" / "published.yaml").read_text()))
+    merged["train"]["augment"] |= {"mixup": 0.5, "cutmix": 0.5}
+    return merged
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -125,7 +128,7 @@ def test_recipes(config, name):
     assert found["normalisation"] == ("imagenet" if first or pretrained else "tiles")
 
 
-def test_its_search(config):
+def test_search_of_the_first_notebook(config):
     search = config["search"]["gap"]
     base = search_settings(config, "gap")["base"]
     assert (search["sampler"], search["trials"], search["folds"]) == ("random", 10, [0])

@@ -1,52 +1,42 @@
-"""torchvision's networks: every name, one logit, and weights of a file, all but the head."""
+"""torchvision's networks: one logit per tile, and the weights in a file for all but the head."""
 
 from collections import OrderedDict
 
 import pytest
 import torch
-import yaml
 from torchvision import models
 
-from histo.config.network_options import TOO_COARSE
+from histo.config.network import TOO_COARSE
 from histo.errors import InputError
 from histo.hashes import file_sha256
-from histo.networks.names import TORCHVISION, weights_file
 from histo.networks.network import build, count
-from histo.networks.torchvision import head, load
+from histo.networks.torchvision import head_parameters, load_weights
 from histo.training import checkpoints
 from histo.training.loop import train
-from support import ROOT
 from support.training import CODE, images, make_split, settings, write_folds
 
 SMALL = {"name": "mobilenet_v3_small", "weights": "imagenet"}
-ADDRESS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["weights"]["address"]
 
 
-def published(path, name, **options):
-    """Write what torchvision would publish: random weights with a head of 1000 classes; returns them."""
+def write_weights(path, name, **options):
+    """Write a file as torchvision publishes it, random weights with a head of 1000 classes; return the weights."""
     torch.manual_seed(1)
     state = models.get_model(name, weights=None, **options).state_dict()
     torch.save(state, path)
     return state
 
 
-def loaded(path, name, crop=96):
+def build_and_load(path, name, crop=96):
     network = build({"name": name, "weights": str(path)}, crop)
-    load(network, {"name": name}, crop, path)
+    load_weights(network.body, {"name": name}, crop, path)
     return network.eval()
 
 
 def assert_all_but_the_head(network, state, name, crop=96):
-    own, apart = network.body.state_dict(), head(network.body, name, crop)
-    assert 0 < len(apart) <= 2
-    assert all(torch.equal(own[key], state[key]) for key in own if key not in apart)
-    assert all(own[key].shape[0] == 1 for key in apart)
-
-
-def test_names_and_files_are_those_of_torchvision():
-    assert list(TORCHVISION) == models.list_models(module=models)
-    for name, file in TORCHVISION.items():
-        assert models.get_model_weights(name).DEFAULT.url == f"{ADDRESS}/{file}"
+    own, head = network.body.state_dict(), head_parameters(network.body, name, crop)
+    assert 0 < len(head) <= 2
+    assert all(torch.equal(own[key], state[key]) for key in own if key not in head)
+    assert all(own[key].shape[0] == 1 for key in head)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +58,8 @@ def test_logits_of_squeezenet_may_be_negative():
         assert (network(torch.zeros(2, 3, 96, 96)) < 0).all()
 
 
-# The published 7,978,856 and 21,797,672 parameters, less the head of 1,000 classes, plus that of one, and the running
-# values of batch normalisation: 2 × 41,824 and 2 × 8,512.
+# torchvision states 7,978,856 and 21,797,672 parameters: minus the head of 1,000 classes, plus that of one class, plus
+# the running statistics of batch normalisation, 2 × 41,824 and 2 × 8,512.
 @pytest.mark.parametrize(
     ("name", "trainable", "running"),
     [
@@ -82,7 +72,7 @@ def test_number_of_parameters(name, trainable, running):
 
 
 @pytest.mark.parametrize("name", TOO_COARSE)
-def test_what_no_tile_fits(name):
+def test_networks_that_support_no_tile_size(name):
     with pytest.raises(InputError, match=f"{name} cannot be built for tiles of 96 pixels"):
         build({"name": name}, 96)
 
@@ -93,42 +83,42 @@ def test_a_crop_that_is_too_small():
 
 
 def test_options_of_other_networks_are_refused():
-    with pytest.raises(InputError, match=r"network resnet18: settings do not fit .*width"):
+    with pytest.raises(InputError, match=r"network resnet18: its options are wrong .*width"):
         build({"name": "resnet18", "width": 8}, 96)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "mnasnet0_5"])
-def test_weights_of_a_file(tmp_path, name):
-    state = published(tmp_path / "w.pth", name)
-    assert_all_but_the_head(loaded(tmp_path / "w.pth", name), state, name)
+def test_all_weights_but_the_head_are_build_and_load(tmp_path, name):
+    state = write_weights(tmp_path / "w.pth", name)
+    assert_all_but_the_head(build_and_load(tmp_path / "w.pth", name), state, name)
 
 
-def test_the_file_decides_what_the_network_says(tmp_path):
-    """Two networks with other random weights, the same file and the same head agree."""
-    published(tmp_path / "w.pth", "mobilenet_v3_small")
-    tiles, said = torch.from_numpy(images(2)).permute(0, 3, 1, 2), []
+def test_logits_depend_on_the_file_only(tmp_path):
+    """Two networks of different random weights have the same logits after loading the same file, with equal heads."""
+    write_weights(tmp_path / "w.pth", "mobilenet_v3_small")
+    tiles, logits = torch.from_numpy(images(2)).permute(0, 3, 1, 2), []
     for seed in (5, 6):
         torch.manual_seed(seed)
-        network = loaded(tmp_path / "w.pth", "mobilenet_v3_small")
+        network = build_and_load(tmp_path / "w.pth", "mobilenet_v3_small")
         with torch.no_grad():
             network.body.classifier[-1].weight.fill_(0.01)
             network.body.classifier[-1].bias.zero_()
-            said.append(network(tiles))
-    assert torch.equal(*said)
+            logits.append(network(tiles))
+    assert torch.equal(*logits)
 
 
-def test_second_outputs_of_the_file_are_left_aside(tmp_path):
-    state = published(tmp_path / "w.pth", "googlenet", init_weights=False, aux_logits=True)
+def test_auxiliary_classifiers_are_not_build_and_load(tmp_path):
+    state = write_weights(tmp_path / "w.pth", "googlenet", init_weights=False, aux_logits=True)
     assert any(key.startswith("aux1.") for key in state)
-    network = loaded(tmp_path / "w.pth", "googlenet")
+    network = build_and_load(tmp_path / "w.pth", "googlenet")
     assert_all_but_the_head(network, state, "googlenet")
-    assert network.body.transform_input  # its file was made with another normalisation
+    assert network.body.transform_input  # its weights were trained with another normalisation
     assert not build({"name": "googlenet"}, 96).body.transform_input
 
 
-def test_names_of_old_densenet_files(tmp_path):
-    """As torchvision's files have them: norm.1 for norm1, and batches not counted."""
-    state = published(tmp_path / "w.pth", "densenet121")
+def test_keys_of_old_densenet_files(tmp_path):
+    """As in torchvision's files: norm.1 instead of norm1, and no num_batches_tracked."""
+    state = write_weights(tmp_path / "w.pth", "densenet121")
     old = OrderedDict()
     for key, value in state.items():
         for part in ("norm1", "norm2", "conv1", "conv2"):
@@ -137,26 +127,26 @@ def test_names_of_old_densenet_files(tmp_path):
             old[key] = value
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save(old, tmp_path / "w.pth")
-    assert_all_but_the_head(loaded(tmp_path / "w.pth", "densenet121"), state, "densenet121")
+    assert_all_but_the_head(build_and_load(tmp_path / "w.pth", "densenet121"), state, "densenet121")
 
 
 @pytest.mark.slow
 def test_position_embeddings_are_interpolated(tmp_path):
-    state = published(tmp_path / "w.pth", "vit_b_32")
+    state = write_weights(tmp_path / "w.pth", "vit_b_32")
     with torch.no_grad():
         state["encoder.pos_embedding"][:, 1:] = 0.25
         torch.save(state, tmp_path / "w.pth")
-    places = loaded(tmp_path / "w.pth", "vit_b_32").body.encoder.pos_embedding
-    assert places.shape == (1, 10, 768) and torch.allclose(places[:, 1:], torch.tensor(0.25))
-    assert torch.equal(places[:, 0], state["encoder.pos_embedding"][:, 0])
+    embedding = build_and_load(tmp_path / "w.pth", "vit_b_32").body.encoder.pos_embedding
+    assert embedding.shape == (1, 10, 768) and torch.allclose(embedding[:, 1:], torch.tensor(0.25))
+    assert torch.equal(embedding[:, 0], state["encoder.pos_embedding"][:, 0])
 
 
-def spoilt(state, fault):
+def damage(state, fault):
     if fault == "missing":
         del state["features.0.0.weight"]
-    elif fault == "left over":
+    elif fault == "unexpected":
         state["features.99.weight"] = torch.zeros(1)
-    elif fault == "another shape":
+    elif fault == "wrong shape":
         state["features.0.0.weight"] = torch.zeros(16, 3, 5, 5)
     elif fault == "wrapped":
         state = {"epoch": 3, "state_dict": state}
@@ -164,49 +154,49 @@ def spoilt(state, fault):
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "message"),
     [
         ("missing", r"missing: features\.0\.0\.weight"),
-        ("left over", r"left over: features\.99\.weight"),
-        ("another shape", r"features\.0\.0\.weight \[16, 3, 5, 5\] instead of \[16, 3, 3, 3\]"),
+        ("unexpected", r"unexpected: features\.99\.weight"),
+        ("wrong shape", r"wrong shape: features\.0\.0\.weight \[16, 3, 5, 5\] instead of \[16, 3, 3, 3\]"),
         ("wrapped", r"a mapping of names to tensors, found a mapping with epoch, state_dict"),
     ],
 )
-def test_a_file_that_does_not_fit(tmp_path, fault, says):
+def test_a_file_of_other_content_is_refused(tmp_path, fault, message):
     path = tmp_path / "w.pth"
-    torch.save(spoilt(published(path, "mobilenet_v3_small"), fault), path)
-    with pytest.raises(InputError, match=rf"w\.pth: expected .*mobilenet_v3_small.*{says}"):
-        loaded(path, "mobilenet_v3_small")
+    torch.save(damage(write_weights(path, "mobilenet_v3_small"), fault), path)
+    with pytest.raises(InputError, match=rf"w\.pth: expected .*mobilenet_v3_small.*{message}"):
+        build_and_load(path, "mobilenet_v3_small")
 
 
-def test_a_file_of_another_network(tmp_path):
-    published(tmp_path / "w.pth", "squeezenet1_1")
-    with pytest.raises(InputError, match=r"missing: .* and \d+ more; left over: .*Correct network\.name"):
-        loaded(tmp_path / "w.pth", "mobilenet_v3_small")
+def test_a_file_of_another_network_is_refused(tmp_path):
+    write_weights(tmp_path / "w.pth", "squeezenet1_1")
+    with pytest.raises(InputError, match=r"missing: .* and \d+ more; unexpected: .*Correct network\.name"):
+        build_and_load(tmp_path / "w.pth", "mobilenet_v3_small")
 
 
-def test_a_file_that_is_none(tmp_path):
-    with pytest.raises(InputError, match=r"w\.pth: no such file"):
-        loaded(tmp_path / "w.pth", "mobilenet_v3_small")
+def test_a_missing_or_unreadable_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"w\.pth: expected .*mobilenet_v3_small, found no such file"):
+        build_and_load(tmp_path / "w.pth", "mobilenet_v3_small")
     (tmp_path / "w.pth").write_bytes(b"<html>")
-    with pytest.raises(InputError, match="found something unreadable"):
-        loaded(tmp_path / "w.pth", "mobilenet_v3_small")
+    with pytest.raises(InputError, match="found a file that cannot be read"):
+        build_and_load(tmp_path / "w.pth", "mobilenet_v3_small")
 
 
-def test_where_the_weights_of_a_network_lie():
-    assert weights_file(SMALL) == "resources/weights/mobilenet_v3_small-047dcff4.pth"
-    assert weights_file({"name": "resnet18", "weights": "my/own.pth"}) == "my/own.pth"
-    assert weights_file({"name": "resnet18", "weights": "none"}) is weights_file({"name": "residual"}) is None
+def test_weights_are_refused_for_other_networks(tmp_path):
+    body = build({"name": "plain_2conv"}, 32).body
+    with pytest.raises(InputError, match=r"network\.weights: .* of torchvision only, found plain_2conv\. Remove"):
+        load_weights(body, {"name": "plain_2conv"}, 32, tmp_path / "w.pth")
 
 
-def test_training_starts_from_the_file_and_prediction_needs_it_no_more(tmp_path):
-    state = published(tmp_path / "w.pth", "mobilenet_v3_small")
+def test_training_starts_from_the_file_and_prediction_does_not_need_it(tmp_path):
+    state = write_weights(tmp_path / "w.pth", "mobilenet_v3_small")
     digits = file_sha256(tmp_path / "w.pth")[:8]
     file = (tmp_path / "w.pth").rename(tmp_path / f"mobilenet_v3_small-{digits}.pth")
     shards, frame = make_split(tmp_path, "train", (48,))
     write_folds(frame, tmp_path / "folds.parquet")
     chosen = settings(
-        network=SMALL, crop=64, normalisation="imagenet", epochs=1, learning_rate=1e-9, schedule="constant",
+        network=SMALL, center_crop=64, normalisation="imagenet", epochs=1, learning_rate=1e-9, schedule="constant",
         weight_decay=0,
     )  # fmt: skip
 
@@ -217,15 +207,17 @@ def test_training_starts_from_the_file_and_prediction_needs_it_no_more(tmp_path)
             resume_path=tmp_path / "resume.pt", weights_in=weights_in,
         )  # fmt: skip
 
-    with pytest.raises(InputError, match=r"network\.weights: imagenet is asked for, and no file was given"):
+    with pytest.raises(InputError, match=r"network\.weights: imagenet needs a file of pretrained weights"):
         run(None)
     other = tmp_path / "mobilenet_v3_small-00000000.pth"
     other.write_bytes(file.read_bytes())
-    with pytest.raises(InputError, match=rf"-00000000\.pth: expected .* begins with 00000000, found one with {digits}"):
+    with pytest.raises(
+        InputError, match=rf"-00000000\.pth: expected .* begins with 00000000, found the SHA-256 {digits}"
+    ):
         run(str(other))
     run(str(file))
     file.unlink()
-    network = checkpoints.network(checkpoints.load(tmp_path / "weights.pt"))
+    network = checkpoints.load_network(checkpoints.load(tmp_path / "weights.pt"))
     kernel = network.body.features[0][0].weight
     assert torch.allclose(kernel, state["features.0.0.weight"], atol=1e-6)
     assert torch.allclose(network.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))

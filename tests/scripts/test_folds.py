@@ -1,63 +1,114 @@
-"""Folds: whole groups, both classes shared out, the same from any order of rows."""
+"""Folds: stratified group k-fold that does not depend on the order of rows."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from folds import check, deal, summary
+from folds import check, folds, stratified_group_folds, summarise
+from histo import tables
 from histo.errors import InputError
+from histo.files import read_json
+
+NO_PAIRS = pd.DataFrame({"id_a": [], "id_b": []})
 
 
-def tiles(random, groups, largest=12):
+def tiles_in_groups(random: np.random.Generator, groups: int, largest: int = 12) -> pd.DataFrame:
+    """Return tiles (id, group, label) in groups of 1 to `largest`, each with its own share of positives."""
     sizes = random.integers(1, largest + 1, groups)
     names = np.repeat([f"g{k}" for k in range(groups)], sizes)
-    leaning = np.repeat(random.beta(0.3, 0.5, groups), sizes)
-    labels = (random.random(len(names)) < leaning).astype(np.int8)
+    positive_share = np.repeat(random.beta(0.3, 0.5, groups), sizes)
+    labels = (random.random(len(names)) < positive_share).astype(np.int8)
     return pd.DataFrame({"id": [f"{k:05d}" for k in range(len(names))], "group": names, "label": labels})
 
 
 @pytest.mark.parametrize("count", [2, 5, 10])
-def test_sizes_and_classes_are_even(random, count):
-    frame = tiles(random, 2000)
-    frame["fold"] = deal(frame["group"], frame["label"], count, 1)
-    rows = pd.DataFrame(summary(frame))
+def test_folds_have_equal_sizes_and_classes(random, count):
+    frame = tiles_in_groups(random, 2000)
+    frame["fold"] = stratified_group_folds(frame["group"], frame["label"], count, 1)
+    rows = pd.DataFrame(summarise(frame))
     assert rows["tiles"].max() - rows["tiles"].min() <= 0.02 * rows["tiles"].mean()
     assert rows["positives"].max() - rows["positives"].min() <= 0.02 * rows["positives"].mean()
     assert (frame.groupby("group")["fold"].nunique() == 1).all()
-    check(frame, pd.DataFrame({"id_a": [], "id_b": []}), count)
+    check(frame, NO_PAIRS, count)
 
 
-def test_a_few_large_groups_are_shared_out_as_well_as_they_allow(random):
-    frame = pd.concat([tiles(random, 1, 1).assign(group=f"big{k}", id=f"b{k}") for k in range(4)] * 300)
-    frame["id"] = [f"{k}" for k in range(len(frame))]
-    frame["label"] = random.integers(0, 2, len(frame))
-    frame["fold"] = deal(frame["group"], frame["label"], 4, 1)
+def test_a_few_large_groups_get_one_fold_each(random):
+    frame = pd.DataFrame({"group": np.tile([f"g{k}" for k in range(4)], 300), "label": random.integers(0, 2, 1200)})
+    frame["fold"] = stratified_group_folds(frame["group"], frame["label"], 4, 1)
     assert sorted(frame.groupby("fold").size()) == [300] * 4
+    assert (frame.groupby("group")["fold"].nunique() == 1).all()
 
 
-def test_order_of_rows_does_not_matter_but_the_seed_does(random):
-    frame = tiles(random, 300)
-    fold = pd.Series(deal(frame["group"], frame["label"], 5, 1), index=frame["id"])
+def test_folds_depend_on_the_seed_but_not_on_the_order_of_rows(random):
+    frame = tiles_in_groups(random, 300)
+    fold = pd.Series(stratified_group_folds(frame["group"], frame["label"], 5, 1), index=frame["id"])
     shuffled = frame.sample(frac=1, random_state=3)
-    again = pd.Series(deal(shuffled["group"], shuffled["label"], 5, 1), index=shuffled["id"])
+    again = pd.Series(stratified_group_folds(shuffled["group"], shuffled["label"], 5, 1), index=shuffled["id"])
     pd.testing.assert_series_equal(fold.sort_index(), again.sort_index())
-    assert (fold.to_numpy() != deal(frame["group"], frame["label"], 5, 2)).any()
+    assert (fold.to_numpy() != stratified_group_folds(frame["group"], frame["label"], 5, 2)).any()
 
 
-def test_the_check_fails_for_parted_groups_and_overlaps(random):
-    frame = tiles(random, 50)
-    frame["fold"] = deal(frame["group"], frame["label"], 2, 1)
+def test_check_fails_for_split_groups_and_overlaps(random):
+    frame = tiles_in_groups(random, 50)
+    frame["fold"] = stratified_group_folds(frame["group"], frame["label"], 2, 1)
     zero, one = (frame.loc[frame["fold"] == k, "id"].iloc[0] for k in (0, 1))
-    with pytest.raises(AssertionError, match="share tissue in different folds"):
+    message = "Bug: do not train on these folds: tiles that share tissue in different folds"
+    with pytest.raises(AssertionError, match=message):
         check(frame, pd.DataFrame({"id_a": [zero], "id_b": [one]}), 2)
     group = frame["group"].value_counts().index[0]
     frame.loc[frame.index[frame["group"] == group][0], "fold"] ^= 1
-    with pytest.raises(AssertionError, match="groups in more than one fold"):
-        check(frame, pd.DataFrame({"id_a": [], "id_b": []}), 2)
+    with pytest.raises(AssertionError, match="Bug: do not train on these folds: groups in more than one fold"):
+        check(frame, NO_PAIRS, 2)
 
 
-def test_folds_without_a_class_are_refused():
+def test_a_fold_without_one_of_the_classes_is_refused():
     frame = pd.DataFrame({"id": list("abcd"), "group": list("abcd"), "label": [1, 0, 0, 0]})
-    frame["fold"] = deal(frame["group"], frame["label"], 2, 1)
-    with pytest.raises(InputError, match=r"Fold . of 2 has no tiles of one class.*Set `folds\.count` lower"):
-        check(frame, pd.DataFrame({"id_a": [], "id_b": []}), 2)
+    frame["fold"] = stratified_group_folds(frame["group"], frame["label"], 2, 1)
+    message = r"found fold . without one of them: 4 groups of tiles are too few\. Set `folds\.count` lower"
+    with pytest.raises(InputError, match=message):
+        check(frame, NO_PAIRS, 2)
+
+
+@pytest.fixture
+def stage(tmp_path) -> Path:
+    """A folder with the tables of 7 tiles: a and b overlap, f is not kept, g is a test tile."""
+    tiles = pd.DataFrame({"id": list("abcdefg"), "split": ["train"] * 6 + ["test"], "shard": 0, "row": range(7)})
+    tiles = tiles.assign(label=[0, 1, 0, 1, 0, 1, -1], kept=[True] * 5 + [False, True], fault="", detail="")
+    tiles = tiles.assign(**dict.fromkeys(tables.COLOUR, 0.0))
+    tables.write(tiles, tmp_path / "tiles", tables.TILES)
+    groups = pd.DataFrame({"id": list("abcde"), "group": list("aacde"), "reason": "alone"})
+    tables.write(groups, tmp_path / "groups", tables.GROUPS)
+    pair = pd.DataFrame({"id_a": ["a"], "id_b": ["b"], "dy": 16, "dx": 0, "area": 80 * 96, "confirmed": True})
+    tables.write(pair, tmp_path / "overlaps", tables.OVERLAPS)
+    return tmp_path
+
+
+def run(folder: Path, count: int) -> pd.DataFrame:
+    inputs = [folder / name for name in ("tiles", "groups", "overlaps")]
+    folds(*inputs, folder / "folds", folder / "folds.json", count=count, seed=1)
+    return tables.read(folder / "folds", tables.FOLDS)
+
+
+def test_the_stage_assigns_every_kept_training_tile(stage):
+    frame = run(stage, 2)
+    assert frame["id"].tolist() == list("abcde")
+    assert frame["fold"].iloc[0] == frame["fold"].iloc[1]
+    rows = read_json(stage / "folds.json")["folds"]
+    assert [row["fold"] for row in rows] == [0, 1]
+    assert (sum(row["tiles"] for row in rows), sum(row["positives"] for row in rows)) == (5, 2)
+    assert all(row["positive_share"] == row["positives"] / row["tiles"] for row in rows)
+
+
+def test_too_few_groups_are_refused(stage):
+    with pytest.raises(InputError, match=r"folds\.count: expected at least 5 groups of tiles for 5 folds, found 4"):
+        run(stage, 5)
+    assert not (stage / "folds").exists()
+
+
+def test_tiles_without_a_group_are_refused(stage):
+    groups = tables.read(stage / "groups", tables.GROUPS)
+    tables.write(groups[1:], stage / "groups", tables.GROUPS)
+    with pytest.raises(InputError, match="expected a group for each training tile, found 1 without one"):
+        run(stage, 2)

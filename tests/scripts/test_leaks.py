@@ -1,67 +1,73 @@
-"""What makes scores too good: each figure against a case counted by hand."""
+"""Data leakage and shortcuts: each measure against a case counted by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from histo import tables
-from histo.synthetic.tiff import tiff
-from leaks import adversarial, duplicates, leak, leaking, neighbour_counts, neighbours, sharing
-from support.archives import sha1
+from leaks import (
+    adversarial_validation,
+    duplicates,
+    leakage,
+    leaking_share,
+    neighbour_counts,
+    neighbours,
+    overlap_counts,
+)
 from support.stages import Results
 
-NONE = np.empty((0, 2), np.int64)
+NO_LINKS = np.empty((0, 2), np.int64)
 
 
-def test_a_tile_leaks_when_a_neighbour_is_in_another_fold():
+def test_tiles_with_a_neighbour_in_another_fold_leak():
     links = np.array([[0, 1], [1, 2], [3, 4]])
-    assert leaking(np.array([0, 0, 1, 1, 1, 0]), links) == 2 / 6  # tiles 1 and 2
-    assert leaking(np.array([0, 1, 0, 0, 1, 0]), links) == 5 / 6
-    assert leaking(np.array([0, 0, 0, 1, 1, 0]), links) == 0
-    assert leaking(np.array([0, 1]), NONE) == 0
+    assert leaking_share(np.array([0, 0, 1, 1, 1, 0]), links) == 2 / 6  # tiles 1 and 2
+    assert leaking_share(np.array([0, 1, 0, 0, 1, 0]), links) == 5 / 6
+    assert leaking_share(np.array([0, 0, 0, 1, 1, 0]), links) == 0
+    assert leaking_share(np.array([0, 1]), NO_LINKS) == 0
 
 
-def test_random_folds_part_most_pairs_and_ours_none():
-    """Of 2,000 tiles in 1,000 pairs, random fifths part a pair with probability 4/5 · 2000/1999."""
+def test_random_folds_split_most_pairs_and_group_folds_none():
+    """With 2,000 tiles in 1,000 pairs, five random folds split a pair with probability 4/5 · 2000/1999."""
     links = np.arange(2000).reshape(-1, 2)
-    found = leak(np.repeat(np.arange(1000) % 5, 2), links)
+    found = leakage(np.repeat(np.arange(1000) % 5, 2), links)
     assert (found["tiles"], found["folds"], found["ours"]) == (2000, 5, 0)
     assert found["random"] == pytest.approx(0.8 * 2000 / 1999, abs=0.02)
     assert found["random_lowest"] <= found["random"] <= found["random_highest"]
-    # Folds that part every pair are seen as what they are.
-    assert leak(np.arange(2000) % 5, links)["ours"] == 1
+    # Folds that split every pair leak in every tile.
+    assert leakage(np.arange(2000) % 5, links)["ours"] == 1
 
 
 def test_a_pair_counts_once_for_each_of_its_tiles():
     links = np.array([[0, 1], [1, 0], [1, 2], [0, 1]])
     assert neighbour_counts(4, links).tolist() == [1, 2, 1, 0]
-    assert neighbour_counts(3, NONE).tolist() == [0, 0, 0]
+    assert neighbour_counts(3, NO_LINKS).tolist() == [0, 0, 0]
 
 
 def test_auc_of_the_number_of_neighbours():
     found = neighbours(np.array([1, 1, 0, 0]), np.array([7, 1, 1, 0]))
-    assert found["auc"] == 3.5 / 4  # of four pairs of a positive and a negative one is a tie
+    assert found["auc"] == 3.5 / 4  # four pairs of a positive and a negative tile, one of them a tie
     assert found["auc_low"] < found["auc"] < found["auc_high"]
     tiles = {row["neighbours"]: (row["tiles"], row["positives"]) for row in found["rows"]}
     assert tiles == {0: (1, 0), 1: (2, 1), 2: (0, 0), 3: (0, 0), 4: (0, 0), 5: (1, 1)}
     assert neighbours(np.array([1, 0, 0]), np.zeros(3, int))["auc"] == 0.5
 
 
-def test_pairs_pieces_and_tiles_across_the_splits():
+def test_overlaps_within_and_between_the_splits_are_counted():
     split = np.array(["train"] * 4 + ["test"] * 4, object)
     links = np.array([[0, 1], [1, 4], [2, 4], [5, 6]])
-    found = sharing(split, links)
+    found = overlap_counts(split, links)
     assert found["pairs"] == {"train": 1, "test": 1, "between": 2}
     assert (found["tiles"], found["components"]) == (6, 2)
     assert found["component_sizes"] == [{"tiles": 2, "components": 1}, {"tiles": 4, "components": 1}]
     assert found["crossing_tiles"] == {"train": 2, "test": 1}
     assert found["crossing_share"] == {"train": 0.5, "test": 0.25}
-    nothing = sharing(split, NONE)
-    assert (nothing["tiles"], nothing["components"], nothing["component_sizes"]) == (0, 0, [])
-    assert nothing["crossing_tiles"] == {"train": 0, "test": 0}
+    empty = overlap_counts(split, NO_LINKS)
+    assert (empty["tiles"], empty["components"], empty["component_sizes"]) == (0, 0, [])
+    assert empty["crossing_tiles"] == {"train": 0, "test": 0}
 
 
-def test_copies_and_what_is_wrong_with_them():
+def test_copies_with_conflicting_labels_and_in_both_splits():
     rows = [("a", "train", 0, "x"), ("b", "train", 1, "x"), ("c", "train", 1, "y"), ("d", "test", -1, "y"),
             ("e", "train", 0, "z")]  # fmt: skip
     x, y = duplicates(pd.DataFrame(rows, columns=["id", "split", "label", "pixels_sha1"]))
@@ -70,51 +76,60 @@ def test_copies_and_what_is_wrong_with_them():
     assert (y["conflict"], y["both_splits"]) == (False, True)
 
 
-def colours(random, count, shift=0.0):
-    return random.normal(150 + shift, 20, (count, 8))
+def colours(random: np.random.Generator, count: int) -> np.ndarray:
+    """Return normally distributed colour statistics, float64 [count, 8]."""
+    return random.normal(150, 20, (count, 8))
 
 
-def test_equal_splits_cannot_be_told_apart_and_shifted_ones_can(random):
+def test_equal_splits_have_an_auc_of_one_half_and_shifted_splits_of_one(random):
     split = np.array(["train"] * 1500 + ["test"] * 1000, object)
-    same = adversarial(split, colours(random, 2500), np.arange(2500))
+    same = adversarial_validation(split, colours(random, 2500), np.arange(2500))
     assert same["auc"] == pytest.approx(0.5, abs=0.04)
     assert same["tiles"] == {"train": 1500, "test": 1000}
     assert all(area == pytest.approx(0.5, abs=0.04) for area in same["single"].values())
     shifted = colours(random, 2500)
     shifted[1500:, 2] += 200
-    found = adversarial(split, shifted, np.arange(2500))
+    found = adversarial_validation(split, shifted, np.arange(2500))
     assert found["auc"] > 0.999
     assert found["single"]["mean_g"] == 1.0
 
 
-def test_recognising_a_slide_is_not_telling_the_splits_apart(random):
-    """Each slide has its colour, and slides are dealt to the splits at random."""
-    bundle = np.repeat(np.arange(100), 20)
-    split = np.where(bundle % 2 == 0, "train", "test").astype(object)
-    own = random.normal(150, 20, (100, 8))[bundle] + random.normal(0, 0.5, (2000, 8))
-    assert adversarial(split, own, bundle)["auc"] == pytest.approx(0.5, abs=0.12)
-    assert adversarial(split, own, np.arange(2000))["auc"] > 0.95
+def test_recognising_slides_does_not_count_as_a_difference_of_the_splits(random):
+    """Each slide has its own colour; slides are assigned to the splits independently of colour."""
+    slide = np.repeat(np.arange(100), 20)
+    split = np.where(slide % 2 == 0, "train", "test").astype(object)
+    slide_colours = colours(random, 100)[slide] + random.normal(0, 0.5, (2000, 8))
+    assert adversarial_validation(split, slide_colours, slide)["auc"] == pytest.approx(0.5, abs=0.12)
+    assert adversarial_validation(split, slide_colours, np.arange(2000))["auc"] > 0.95
 
 
-def test_one_slide_in_a_split_is_too_few(random):
+def test_no_auc_with_one_slide_in_a_split(random):
     split = np.array(["train"] * 50 + ["test"] * 50, object)
-    bundle = np.r_[np.arange(50), np.full(50, 99)]
-    assert adversarial(split, colours(random, 100), bundle)["auc"] is None
+    slide = np.r_[np.arange(50), np.full(50, 99)]
+    assert adversarial_validation(split, colours(random, 100), slide)["auc"] is None
+
+
+def test_no_auc_where_a_training_part_has_one_split_only(random):
+    """A model fitted to training tiles alone learns nothing, but would still give an AUC, of about 0.2."""
+    split = np.array(["train"] * 47 + ["test"] * 20)
+    slide = np.array([0] * 30 + [1] * 17 + [1] * 4 + [100] * 16)
+    assert adversarial_validation(split, random.normal(size=(67, 8)), slide)["auc"] is None
 
 
 @pytest.fixture
-def overlapping(made, random, tmp_path):
-    """Two training tiles that overlap, a training and a test tile that do, and two copies among twelve other tiles."""
+def overlapping(archive, random, tmp_path) -> tuple[list[str], Results]:
+    """Results up to folds, and the ids of four tiles added to an archive.
+
+    The first two are overlapping training tiles, the last two an overlapping training and test tile. In addition, two
+    of the other training tiles are copies.
+    """
     slide = random.integers(0, 256, (400, 160, 3), dtype=np.uint8)
-    names = []
-    for split, y, label in (("train", 0, 1), ("train", 32, 1), ("train", 160, 1), ("test", 208, 0)):
-        tile = slide[y : y + 96, 16:112]
-        names.append(sha1(tile))
-        made.files[f"{split}/{names[-1]}.tif"] = tiff(tile)
-        table = "train_labels.csv" if split == "train" else "sample_submission.csv"
-        made.tables[table] += f"{names[-1]},{label}\n"
-    made.files[f"train/{made.train[2]}.tif"] = made.files[f"train/{made.train[0]}.tif"]
-    results = Results(made.write(tmp_path / "a.zip"), tmp_path / "r").prepare(id_is_sha1=False)
+    names = [
+        archive.add(split, slide[y : y + 96, 16:112], label)
+        for split, y, label in (("train", 0, 1), ("train", 32, 1), ("train", 160, 1), ("test", 208, 0))
+    ]
+    archive.files[f"train/{archive.train[2]}.tif"] = archive.files[f"train/{archive.train[0]}.tif"]
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r").prepare(id_is_sha1=False)
     results.audit()
     results.overlaps()
     results.groups()
@@ -122,10 +137,10 @@ def overlapping(made, random, tmp_path):
     return names, results
 
 
-def test_from_an_archive_to_the_figures(overlapping):
+def test_results_of_an_archive(overlapping):
     names, results = overlapping
     found = results.leaks()
-    # The copies overlap as a whole; the search finds them as a pair without offset.
+    # The copies are found as an overlapping pair with offset 0.
     assert found["overlaps"]["pairs"] == {"train": 2, "test": 0, "between": 1}
     assert found["overlaps"]["crossing_tiles"] == {"train": 1, "test": 1}
     assert found["overlaps"]["search"]["tiles"] == 22
@@ -140,7 +155,7 @@ def test_from_an_archive_to_the_figures(overlapping):
     assert names[3] not in [tile["id"] for one in found["duplicates"]["sets"] for tile in one["tiles"]]
 
 
-def test_folds_that_part_a_piece_are_found_out(overlapping):
+def test_folds_that_split_a_component_are_detected(overlapping):
     names, results = overlapping
     path = results.root / "folds.parquet"
     frame = tables.read(path, tables.FOLDS)
@@ -150,8 +165,8 @@ def test_folds_that_part_a_piece_are_found_out(overlapping):
 
 
 @pytest.mark.slow
-def test_real_tiles(real_archive, tmp_path):
-    """4,122 original tiles: random folds leak, these do not, and neighbours tell the label."""
+def test_original_tiles(real_archive, tmp_path):
+    """4,122 original tiles: random folds leak, group folds do not; the number of neighbours predicts the label."""
     results = Results(real_archive, tmp_path / "r", 2, 1).prepare()
     for stage in (results.audit, results.overlaps, results.groups):
         stage()
@@ -167,10 +182,3 @@ def test_real_tiles(real_archive, tmp_path):
         "blank": 31,
         "blurred": 18,
     }
-
-
-def test_bundles_that_cannot_be_shared_out_give_no_figure(random):
-    """A part whose other parts hold training tiles alone would learn nothing and still give an AUC, of 0.2 or so."""
-    split = np.array(["train"] * 47 + ["test"] * 20)
-    bundle = np.array([0] * 30 + [1] * 17 + [1] * 4 + [100] * 16)
-    assert adversarial(split, random.normal(size=(67, 8)), bundle)["auc"] is None

@@ -1,4 +1,4 @@
-"""Packing: every tile that decodes, in the order of the ids, with its label."""
+"""Packing: every tile that can be decoded, in the order of the ids, with its label."""
 
 import numpy as np
 import pytest
@@ -11,40 +11,39 @@ from support.archives import sha1
 from support.stages import Results
 
 
-def test_every_tile_that_decodes_is_packed(made, tmp_path):
-    first, second, third, *_ = made.train
-    altered = made.pixels[third] ^ 1
-    made.files |= {f"train/{first}.tif": b"x", f"train/{third}.tif": tiff(altered)}
-    made.tables["train_labels.csv"] = made.tables["train_labels.csv"].replace(f"{second},1", f"{second},8")
-    results = Results(made.write(tmp_path / "a.zip"), tmp_path / "r").prepare()
+def test_every_tile_that_can_be_decoded_is_packed(archive, tmp_path):
+    first, second, third, *_ = archive.train
+    altered = archive.pixels[third] ^ 1
+    archive.files |= {f"train/{first}.tif": b"x", f"train/{third}.tif": tiff(altered)}
+    archive.relabel(second, "8")
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r").prepare()
     shards = [Shard(path) for path in results.packed("train")]
-    assert [name for shard in shards for name in shard.ids] == made.train[1:]
+    assert [name for shard in shards for name in shard.ids] == archive.train[1:]
     labels = dict(zip(shards[0].ids, shards[0].labels, strict=True))
     assert labels[second] == -1
-    assert labels[made.train[3]] == int(made.labels[made.train[3]])
+    assert labels[archive.train[3]] == int(archive.labels[archive.train[3]])
     for shard in shards:
         for name, image in zip(shard.ids, shard.images, strict=True):
             assert sha1(np.asarray(image)) == (sha1(altered) if name == third else name)
         shard.verify()
 
 
-def test_tiles_that_change_under_its_hands(made, tmp_path):
-    results = Results(made.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
+def test_a_file_that_changed_after_validation_is_an_error(archive, tmp_path):
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
     folder = results.root / "u-train-0"
-    (folder / f"{made.train[2]}.tif").write_bytes(b"gone")
+    (folder / f"{archive.train[2]}.tif").write_bytes(b"changed")
+    inputs = (folder, results.root / "index.parquet", results.validations("train")[0])
     output = tmp_path / "again.h5"
-    with pytest.raises(InputError, match=rf"{made.train[2]}\.tif: was a tile when it was validated"):
-        pack(
-            folder, results.root / "index.parquet", results.validations("train")[0], output,
-            split="train", shard=0, code="",
-        )  # fmt: skip
+    message = rf"{archive.train[2]}\.tif: expected the tile that was validated, found a changed file \(neither TIFF"
+    with pytest.raises(InputError, match=message):
+        pack(*inputs, output, split="train", shard=0, code="")
     assert not output.exists()
 
 
-def test_more_shards_than_tiles(made, tmp_path):
-    results = Results(made.write(tmp_path / "a.zip"), tmp_path / "r", 15, 8).prepare()
+def test_more_shards_than_tiles(archive, tmp_path):
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 15, 8).prepare()
     assert [len(Shard(path)) for path in results.packed("train")] == [1] * 12 + [0] * 3
     assert results.audit()["kept"].all()
     assert len(results.overlaps()) == 0
     results.groups()
-    assert sorted(results.folds()["id"]) == made.train
+    assert sorted(results.folds()["id"]) == archive.train

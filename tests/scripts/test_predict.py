@@ -1,3 +1,5 @@
+"""Prediction: which tiles are predicted, and how the logits of the views are averaged."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ from support.training import CODE, make_split, settings, write_folds, write_tile
 
 
 @pytest.fixture
-def made(tmp_path):
+def data(tmp_path):
     """Shards of both splits, folds, tiles and the weights of fold 1."""
     train, frame = make_split(tmp_path, "train", (20, 22))
     test, test_frame = make_split(tmp_path, "test", (9, 8))
@@ -23,43 +25,43 @@ def made(tmp_path):
     test_frame.loc[2, "kept"] = False
     test_frame.loc[5, "row"] = -1
     write_folds(frame, tmp_path / "folds.parquet")
-    # Unsorted, as nothing promises an order.
+    # Unsorted, because the table has no guaranteed order.
     both = pd.concat([test_frame, frame]).sample(frac=1, random_state=0)
     write_tiles(both, tmp_path / "tiles.parquet")
     chosen = settings(center_crop=96)
     torch.manual_seed(0)
-    network = build(chosen["network"], 96)
+    network = build(chosen.network.model_dump(), 96)
     checkpoints.save(
-        tmp_path / "weights.pt", settings=chosen, fold=1, auc=0.5, epoch=1, tiles={}, code=CODE,
+        tmp_path / "weights.pt", settings=chosen.model_dump(), fold=1, auc=0.5, epoch=1, tiles={}, code=CODE,
         weights={"last": network.state_dict()},
     )  # fmt: skip
     return tmp_path, train, test, network
 
 
-def run(made, tta="none", average="logits"):
-    folder, train, test, _ = made
+def run(data, tta="none", average="logits"):
+    folder, train, test, _ = data
     inputs = [folder / "weights.pt", train, test, folder / "folds.parquet", folder / "tiles.parquet"]
     outputs = [folder / "oof.parquet", folder / "test.parquet"]
     predict(*inputs, *outputs, tta=tta, average=average, threads=1)
     return [tables.read(path, tables.PREDICTIONS) for path in outputs]
 
 
-def test_oof_is_the_fold_and_test_is_every_kept_tile_once(made):
-    folder, _, _, _ = made
-    oof, test = run(made)
+def test_oof_has_the_tiles_of_the_fold_and_test_every_kept_tile_once(data):
+    folder, _, _, _ = data
+    oof, test = run(data)
     folds = tables.read(folder / "folds.parquet", tables.FOLDS)
     assert oof["id"].tolist() == sorted(folds.loc[folds["fold"] == 1, "id"])
-    left_out = {"test-0-002", "test-0-005"}
+    excluded = {"test-0-002", "test-0-005"}
     every = {f"test-{shard}-{row:03d}" for shard, count in ((0, 9), (1, 8)) for row in range(count)}
-    assert test["id"].tolist() == sorted(every - left_out)
+    assert test["id"].tolist() == sorted(every - excluded)
     assert set(oof["fold"]) == set(test["fold"]) == {1}
 
 
 @pytest.mark.parametrize("tta", ["none", "flips", "all"])
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_views_are_averaged(made, tta, average):
-    _, paths, _, network = made
-    oof, _ = run(made, tta, average)
+def test_views_are_averaged(data, tta, average):
+    _, paths, _, network = data
+    oof, _ = run(data, tta, average)
     rows = pd.DataFrame({"id": oof["id"], "shard": oof["id"].str[6].astype(int), "row": oof["id"].str[8:].astype(int)})
     tiles = TileLoader(open_shards(paths, "train"), rows.assign(label=0), torch.device("cpu"))
     views = predict_logits(network, tiles, torch.float32, tta).astype(np.float64)
@@ -69,7 +71,7 @@ def test_views_are_averaged(made, tta, average):
     assert np.allclose(oof["probability"], 1 / (1 + np.exp(-oof["logit"].to_numpy(np.float64))), rtol=1e-6)
 
 
-def test_probabilities_are_averaged_by_hand():
+def test_averages_computed_by_hand():
     views = np.array([[np.log(1 / 3), 0, np.log(3), np.log(3)], [-50, 0, 0, 800]], dtype=np.float32)
     logits, probabilities = combine(views, "probabilities")
     assert probabilities == pytest.approx([(0.25 + 0.5 + 0.75 + 0.75) / 4, 0.5], rel=1e-7)
@@ -81,15 +83,15 @@ def test_probabilities_are_averaged_by_hand():
 
 
 def test_probabilities_are_finer_than_their_logits():
-    """Means of float32 logits that one float32 cannot tell apart."""
+    """Different means of logits that round to the same float32."""
     step = np.nextafter(np.float32(1), np.float32(2))
     logits, probabilities = combine(np.array([[1, 1, 1, 1], [1, 1, 1, step]], dtype=np.float32), "logits")
     assert logits[0] == logits[1] and probabilities[0] < probabilities[1]
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_what_less_augmentation_gives_is_kept_to_the_bit(made, average):
-    none, flips, every = (run(made, tta, average) for tta in ("none", "flips", "all"))
+def test_logits_with_less_augmentation_are_those_of_such_a_run(data, average):
+    none, flips, every = (run(data, tta, average) for tta in ("none", "flips", "all"))
     for table in range(2):
         for more in (none, flips, every):
             assert more[table]["logit_none"].tolist() == none[table]["logit"].tolist()
@@ -100,16 +102,16 @@ def test_what_less_augmentation_gives_is_kept_to_the_bit(made, average):
         assert np.abs(single - four).max() > 1e-5 and np.abs(four - eight).max() > 1e-5
 
 
-def test_no_test_tiles_make_an_empty_table(made):
-    folder, train, _, _ = made
+def test_without_test_tiles_the_table_is_empty(data):
+    folder, train, _, _ = data
     tiles = tables.read(folder / "tiles.parquet", tables.TILES)
     tables.write(tiles[tiles["split"] == "train"], folder / "tiles.parquet", tables.TILES)
     oof, test = run((folder, train, [], None))
     assert len(test) == 0 and len(oof) == 14
 
 
-def test_unusable_input_is_explained(made):
-    folder, train, test, network = made
+def test_unusable_input_is_refused_with_a_reason(data):
+    folder, train, test, network = data
     with pytest.raises(InputError, match="expected a shard of train tiles, found test tiles"):
         run((folder, test, train, None))
     checkpoint = checkpoints.load(folder / "weights.pt")
@@ -117,8 +119,8 @@ def test_unusable_input_is_explained(made):
     again = {key: checkpoint[key] for key in keys}
     checkpoints.save(folder / "weights.pt", fold=7, weights=checkpoint["weights"], **again)
     with pytest.raises(InputError, match="no tiles of fold 7"):
-        run(made)
+        run(data)
     broken = {key: value * float("nan") for key, value in network.state_dict().items()}
     checkpoints.save(folder / "weights.pt", fold=1, weights={"last": broken}, **again)
-    with pytest.raises(InputError, match="its logit is nan"):
-        run(made)
+    with pytest.raises(InputError, match="expected a finite logit, found nan"):
+        run(data)

@@ -1,33 +1,35 @@
-"""One row per tile: verdicts, checksums, measurements, block hashes."""
+"""Validation: one row per tile with fault, checksums, measurements and block hashes."""
 
 import hashlib
 import io
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from histo import tables
 from histo.synthetic.tiff import tiff
-from support.archives import sha1
+from support.archives import Archive, sha1
 from support.stages import Results
 
 
-def rows(made, folder, **options):
+def validated(archive: Archive, folder: Path, *, id_is_sha1: bool = True) -> pd.DataFrame:
+    """Return the validation rows of the training tiles, indexed by id."""
     folder.mkdir(exist_ok=True)
-    results = Results(made.write(folder / "a.zip"), folder / "results", 1, 1).prepare(**options)
-    frame = tables.read(results.validations("train")[0], tables.VALIDATION)
-    return frame.set_index("id")
+    results = Results(archive.write(folder / "a.zip"), folder / "results", 1, 1).prepare(id_is_sha1=id_is_sha1)
+    return tables.read(results.validations("train")[0], tables.VALIDATION).set_index("id")
 
 
-def test_sound_tiles(made, tmp_path):
-    frame = rows(made, tmp_path)
-    assert frame.index.tolist() == made.train
+def test_tiles_without_faults(archive, tmp_path):
+    frame = validated(archive, tmp_path)
+    assert frame.index.tolist() == archive.train
     assert (frame["fault"] == "").all()
     assert (frame["bytes"] == 27935).all()
-    for name in made.train:
-        tile, row = made.pixels[name].astype(float), frame.loc[name]
-        assert row["md5"] == hashlib.md5(made.files[f"train/{name}.tif"]).hexdigest()
+    for name in archive.train:
+        tile, row = archive.pixels[name].astype(float), frame.loc[name]
+        assert row["md5"] == hashlib.md5(archive.files[f"train/{name}.tif"]).hexdigest()
         assert row["pixels_sha1"] == name
         assert row["brightness"] == pytest.approx(tile.mean(), rel=1e-4)
         for channel, letter in enumerate("rgb"):
@@ -35,28 +37,28 @@ def test_sound_tiles(made, tmp_path):
             assert row[f"std_{letter}"] == pytest.approx(tile[..., channel].std(), rel=1e-4)
 
 
-def test_each_fault_has_its_verdict(made, tmp_path):
-    names = made.train
-    image = Image.fromarray(made.pixels[names[0]])
+def test_each_fault_is_recorded(archive, tmp_path):
+    names = archive.train
+    image = Image.fromarray(archive.pixels[names[0]])
 
-    def saved(picture):
+    def saved(picture: Image.Image) -> bytes:
         buffer = io.BytesIO()
         picture.save(buffer, "TIFF")
         return buffer.getvalue()
 
-    altered = made.pixels[names[5]].copy()
+    altered = archive.pixels[names[5]].copy()
     altered[3, 4, 1] ^= 1
-    spoilt = {
+    damaged = {
         names[0]: b"",
         names[1]: b"not an image",
-        names[2]: made.files[f"train/{names[2]}.tif"][:9000],
+        names[2]: archive.files[f"train/{names[2]}.tif"][:9000],
         names[3]: saved(image.resize((95, 96))),
         names[4]: saved(image.convert("L")),
         names[5]: tiff(altered),
-        names[6]: tiff(made.pixels[names[6]][..., ::-1].copy()),
+        names[6]: tiff(archive.pixels[names[6]][..., ::-1].copy()),
     }
-    made.files |= {f"train/{name}.tif": content for name, content in spoilt.items()}
-    frame = rows(made, tmp_path)
+    archive.files |= {f"train/{name}.tif": content for name, content in damaged.items()}
+    frame = validated(archive, tmp_path)
     expected = ["empty_file", "unreadable", "unreadable", "wrong_size", "wrong_mode", "sha1_differs", "sha1_differs"]
     assert frame.loc[names, "fault"].tolist() == expected + [""] * 5
     assert frame.loc[names[5], "detail"] == f"pixels have SHA-1 {sha1(altered)}"
@@ -64,18 +66,17 @@ def test_each_fault_has_its_verdict(made, tmp_path):
     assert np.stack(frame.loc[names[:5], "blocks"]).max() == 0
 
 
-def test_ids_that_are_no_hashes(made, tmp_path):
-    made.files = {name.replace(made.train[0], "tile_1"): content for name, content in made.files.items()}
-    made.tables["train_labels.csv"] = made.tables["train_labels.csv"].replace(made.train[0], "tile_1")
-    assert rows(made, tmp_path / "1").loc["tile_1", "fault"] == "sha1_differs"
-    assert (rows(made, tmp_path / "2", id_is_sha1=False)["fault"] == "").all()
+def test_ids_that_are_not_hashes(archive, tmp_path):
+    archive.files = {name.replace(archive.train[0], "tile_1"): content for name, content in archive.files.items()}
+    archive.tables["train_labels.csv"] = archive.tables["train_labels.csv"].replace(archive.train[0], "tile_1")
+    assert validated(archive, tmp_path / "1").loc["tile_1", "fault"] == "sha1_differs"
+    assert (validated(archive, tmp_path / "2", id_is_sha1=False)["fault"] == "").all()
 
 
-def test_what_the_tables_say_stays_unless_the_tile_is_worse(made, tmp_path):
-    first, second, *_ = made.train
-    made.tables["train_labels.csv"] = (
-        made.tables["train_labels.csv"].replace(f"{first},0", f"{first},7").replace(f"{second},1", f"{second},7")
-    )
-    made.files[f"train/{second}.tif"] = b""
-    frame = rows(made, tmp_path)
+def test_a_fault_of_the_file_replaces_a_fault_of_the_label(archive, tmp_path):
+    first, second, *_ = archive.train
+    archive.relabel(first, "7")
+    archive.relabel(second, "7")
+    archive.files[f"train/{second}.tif"] = b""
+    frame = validated(archive, tmp_path)
     assert frame.loc[[first, second], "fault"].tolist() == ["bad_label", "empty_file"]

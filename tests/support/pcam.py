@@ -1,4 +1,4 @@
-"""PatchCamelyon in small: six gzipped HDF5 files of the same form, with repeated tiles as there."""
+"""PatchCamelyon in miniature: six gzipped HDF5 files of the same format, with repeated tiles as in the original."""
 
 import gzip
 import hashlib
@@ -17,8 +17,8 @@ PARTS = ("train", "valid", "test")
 SPLITS = {"train": ["train"], "test": ["valid", "test"]}
 
 
-def zipped(**datasets: np.ndarray) -> bytes:
-    """A gzipped HDF5 file with chunked datasets, as the originals have them."""
+def gzipped(**datasets: np.ndarray) -> bytes:
+    """Return a gzipped HDF5 file with chunked datasets, as in the original files."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for name, values in datasets.items():
@@ -27,7 +27,7 @@ def zipped(**datasets: np.ndarray) -> bytes:
 
 
 class Pcam:
-    """Tiles and labels by part: a positive tile has a bright centre. TileLoader 3 and 5 of each part are the tile 0."""
+    """Synthetic tiles and labels by part. A positive tile has a bright centre; tiles 3 and 5 of a part equal tile 0."""
 
     def __init__(self, random: np.random.Generator, train: int = 40, valid: int = 12, test: int = 14) -> None:
         self.tiles, self.labels = {}, {}
@@ -39,21 +39,21 @@ class Pcam:
             self.tiles[part][[3, 5]] = self.tiles[part][0]
 
     def files(self) -> dict[str, bytes]:
-        """The six files by name."""
+        """Return the six files by name."""
         files = {}
         for part in PARTS:
             name = f"camelyonpatch_level_2_split_{part}"
-            files[f"{name}_x.h5.gz"] = zipped(x=self.tiles[part])
-            files[f"{name}_y.h5.gz"] = zipped(y=self.labels[part].reshape(-1, 1, 1, 1))
+            files[f"{name}_x.h5.gz"] = gzipped(x=self.tiles[part])
+            files[f"{name}_y.h5.gz"] = gzipped(y=self.labels[part].reshape(-1, 1, 1, 1))
         return files
 
     def indexed(self, folder: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
-        """Unpack and index the files, with 3 and 2 shards; returns the index and the unpacked tiles by part."""
+        """Unpack and index the files with 3 and 2 shards; return the index and the unpacked files of tiles by part."""
         images, labels = {}, {}
         for name, content in self.files().items():
             (folder / name).write_bytes(content)
-            part, what = name.removesuffix(".h5.gz").split("_")[-2:]
-            if what == "x":
+            part, kind = name.removesuffix(".h5.gz").split("_")[-2:]
+            if kind == "x":
                 images[part] = folder / f"{part}.h5"
                 pcam_gunzip(folder / name, images[part])
             else:
@@ -65,6 +65,9 @@ class Pcam:
 
 
 def md5s(files: dict[str, bytes]) -> dict[str, str]:
-    """What the setting pcam_download.md5 holds for them."""
-    cut = len("camelyonpatch_level_2_split_")
-    return {name[cut:].removesuffix(".h5.gz"): hashlib.md5(content).hexdigest() for name, content in files.items()}
+    """Return the setting pcam_download.md5 for the given files: MD5 by part and kind, such as train_x."""
+    prefix = "camelyonpatch_level_2_split_"
+    return {
+        name.removeprefix(prefix).removesuffix(".h5.gz"): hashlib.md5(content).hexdigest()
+        for name, content in files.items()
+    }

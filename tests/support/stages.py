@@ -1,7 +1,8 @@
-"""Running the stages from archive to folds by hand, as the rules would, on small archives."""
+"""Run the stages from archive to folds directly, without Snakemake, on small archives."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,40 +21,44 @@ from validate import validate
 
 @dataclass
 class Results:
-    """Where the stages of one archive put their results; methods run them."""
+    """The files of one archive's results, and methods that run the stages.
+
+    archive: a zip archive or a folder; root: folder of the results.
+    """
 
     archive: Path
     root: Path
     train_shards: int = 2
     test_shards: int = 1
 
-    def shards(self, split: str) -> list[tuple[str, int]]:
-        return [(split, k) for k in range(getattr(self, f"{split}_shards"))]
-
-    def all_shards(self) -> list[tuple[str, int]]:
-        return self.shards("train") + self.shards("test")
+    def shards(self, split: str | None = None) -> list[tuple[str, int]]:
+        """Return the shards (split, number) of one split or of both."""
+        numbers = {"train": range(self.train_shards), "test": range(self.test_shards)}
+        return [(name, k) for name in numbers for k in numbers[name] if split in (None, name)]
 
     def validations(self, split: str | None = None) -> list[Path]:
-        return [self.root / f"v-{s}-{k}.parquet" for s, k in self.all_shards() if split in (None, s)]
+        """Return the paths of the validation tables of one split or of both."""
+        return [self.root / f"v-{name}-{k}.parquet" for name, k in self.shards(split)]
 
     def packed(self, split: str) -> list[Path]:
-        return [self.root / f"{s}-{k}.h5" for s, k in self.shards(split)]
+        """Return the paths of the shards of a split."""
+        return [self.root / f"{name}-{k}.h5" for name, k in self.shards(split)]
 
     def prepare(self, *, id_is_sha1: bool = True) -> "Results":
         """Index, unzip, validate and pack."""
         self.root.mkdir(parents=True, exist_ok=True)
         table = self.root / "index.parquet"
-        counts = {"train_shards": self.train_shards, "test_shards": self.test_shards}
-        index(self.archive, table, self.root / "sample.csv", **counts)
-        for split, k in self.all_shards():
-            part = {"split": split, "shard": k}
-            folder, checked = self.root / f"u-{split}-{k}", self.root / f"v-{split}-{k}.parquet"
-            unzip(self.archive, table, folder, **part)
-            validate(folder, table, checked, **part, id_is_sha1=id_is_sha1)
-            pack(folder, table, checked, self.root / f"{split}-{k}.h5", **part, code="test")
+        sample = self.root / "sample.csv"
+        index(self.archive, table, sample, train_shards=self.train_shards, test_shards=self.test_shards)
+        for split, k in self.shards():
+            folder, validation = self.root / f"u-{split}-{k}", self.root / f"v-{split}-{k}.parquet"
+            unzip(self.archive, table, folder, split=split, shard=k)
+            validate(folder, table, validation, split=split, shard=k, id_is_sha1=id_is_sha1)
+            pack(folder, table, validation, self.root / f"{split}-{k}.h5", split=split, shard=k, code="test")
         return self
 
     def audit(self, on_fault: str = "leave_out", leave_out: tuple[str, ...] = ()) -> pd.DataFrame:
+        """Run `audit` and return the table of tiles."""
         audit(
             self.root / "index.parquet",
             self.validations(),
@@ -65,23 +70,27 @@ class Results:
         return tables.read(self.root / "tiles.parquet", tables.TILES)
 
     def overlaps(self) -> pd.DataFrame:
+        """Run `overlaps` and return the table of overlaps."""
         output = self.root / "overlaps.parquet"
         overlaps(self.validations(), self.packed("train"), self.packed("test"), output, self.root / "overlaps.json")
         return tables.read(output, tables.OVERLAPS)
 
     def groups(self, slides: Path | None = None) -> pd.DataFrame:
+        """Run `groups` and return the table of groups."""
         paths = (self.root / "tiles.parquet", self.validations("train"), self.root / "overlaps.parquet")
         groups(*paths, slides, self.root / "groups.parquet")
         return tables.read(self.root / "groups.parquet", tables.GROUPS)
 
     def folds(self, count: int = 2, seed: int = 1) -> pd.DataFrame:
+        """Run `folds` and return the folds table."""
         inputs = [self.root / f"{name}.parquet" for name in ("tiles", "groups", "overlaps")]
         folds(*inputs, self.root / "folds.parquet", self.root / "folds.json", count=count, seed=seed)
         return tables.read(self.root / "folds.parquet", tables.FOLDS)
 
-    def leaks(self) -> dict:
-        overlaps, counts = self.root / "overlaps.parquet", self.root / "overlaps.json"
-        rest = [self.root / f"{name}.parquet" for name in ("groups", "folds")]
+    def leaks(self) -> dict[str, Any]:
+        """Run `leaks` and return its results."""
+        overlaps, overlap_summary = self.root / "overlaps.parquet", self.root / "overlaps.json"
+        groups, folds = self.root / "groups.parquet", self.root / "folds.parquet"
         output = self.root / "leaks.json"
-        leaks(self.root / "tiles.parquet", self.validations(), overlaps, counts, *rest, output)
+        leaks(self.root / "tiles.parquet", self.validations(), overlaps, overlap_summary, groups, folds, output)
         return read_json(output)

@@ -1,4 +1,4 @@
-"""Small made input for the tests of training: shards of random tiles, folds, settings."""
+"""Small synthetic input for the tests of training: shards of random tiles, folds, settings."""
 
 from pathlib import Path
 from typing import Any
@@ -7,51 +7,56 @@ import numpy as np
 import pandas as pd
 
 from histo import tables
+from histo.config.train import TrainSettings
 from histo.tiles.shards import write_shard
 
 CODE = {"train.py": "0123456789abcdef"}
-STILL: dict[str, Any] = {
+NO_AUGMENTATION: dict[str, Any] = {
     "flips": False, "shift": 0, "rotation": 0, "zoom": 0.0, "shear": 0, "brightness": 0.0, "contrast": 0.0,
     "saturation": 0.0, "hue": 0.0, "channel_scale": 0.0, "channel_offset": 0.0, "stain": 0.0, "erase": 0.0,
     "mixup": 0.0, "cutmix": 0.0,
 }  # fmt: skip
-LIVELY: dict[str, Any] = {
+ALL_AUGMENTATIONS: dict[str, Any] = {
     "flips": True, "shift": 4, "rotation": 15, "zoom": 0.1, "shear": 5, "brightness": 0.1, "contrast": 0.1,
     "saturation": 0.1, "hue": 0.02, "channel_scale": 0.2, "channel_offset": 0.3, "stain": 0.05, "erase": 0.25,
     "mixup": 0.2, "cutmix": 0.2,
 }  # fmt: skip
 
 
-def settings(**changes: Any) -> dict[str, Any]:
-    """Complete settings of a tiny model."""
-    return {
+def settings(**changes: Any) -> TrainSettings:
+    """Settings of a tiny model; `network` and `augment` as mappings."""
+    values = {
         "network": {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0},
         "center_crop": 32, "normalisation": "tiles", "seed": 3, "epochs": 2, "batch_size": 16, "optimizer": "adamw",
         "learning_rate": 0.004, "weight_decay": 0.05,
         "schedule": "one_cycle", "warmup": 0.25, "gradient_clip": 1.0, "ema": 0.0, "checkpoint": "last",
         "monitor": "auc", "patience": 0,
         "label_smoothing": 0.0, "pos_weight": 1.0, "focal_gamma": 0.0, "precision": "float32", "compile": False,
-        "augment": dict(STILL), **changes,
+        "augment": NO_AUGMENTATION,
     }  # fmt: skip
+    return TrainSettings(**values | changes)
 
 
 def images(count: int, seed: int = 0, labels: np.ndarray | None = None) -> np.ndarray:
     """Random tiles, uint8 [count, 96, 96, 3]; with labels, the centre of label 1 is darker."""
-    made = np.random.default_rng(seed).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
+    tiles = np.random.default_rng(seed).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
     if labels is not None:
-        made[labels == 1, 32:64, 32:64] //= 2
-    return made
+        tiles[labels == 1, 32:64, 32:64] //= 2
+    return tiles
 
 
 def make_split(folder: Path, split: str, counts: tuple[int, ...]) -> tuple[list[str], pd.DataFrame]:
-    """Write shards of so many tiles; returns their paths and a frame with id, split, shard, row, label, kept."""
+    """Write shards with the given numbers of tiles.
+
+    Returns their paths and a frame with id, split, shard, row, label, kept.
+    """
     paths, frames = [], []
     for number, count in enumerate(counts):
         labels = np.arange(count, dtype=np.int8) % 2
         ids = np.array([f"{split}-{number}-{row:03d}" for row in range(count)])
         path = folder / f"{split}-{number:05d}.h5"
-        made = images(count, number + 10 * (split == "test"), labels)
-        write_shard(path, split=split, number=number, ids=ids, labels=labels, batches=[made], code="test")
+        tiles = images(count, number + 10 * (split == "test"), labels)
+        write_shard(path, split=split, number=number, ids=ids, labels=labels, batches=[tiles], code="test")
         paths.append(str(path))
         frames.append(
             pd.DataFrame(
@@ -62,7 +67,7 @@ def make_split(folder: Path, split: str, counts: tuple[int, ...]) -> tuple[list[
 
 
 def write_folds(frame: pd.DataFrame, path: Path, folds: int = 3) -> pd.DataFrame:
-    """Write folds.parquet of a training frame, two tiles after another to each fold, so that all hold both labels."""
+    """Write folds.parquet of a training frame: pairs of tiles in turn to each fold, so that all have both labels."""
     table = frame.assign(group=frame["id"], fold=np.arange(len(frame)) // 2 % folds)
     tables.write(table, path, tables.FOLDS)
     return table

@@ -1,19 +1,28 @@
+"""Augmentation: each change on tiles with a known result, and random numbers that depend on the position only."""
+
 import numpy as np
 import pytest
 import torch
 
+from histo.config.train import Augmentation
 from histo.networks.dihedral import dihedral
 from histo.training import augment
-from support.training import LIVELY, STILL, images
+from support.training import ALL_AUGMENTATIONS, NO_AUGMENTATION, images
 
 MEAN, STD = np.array([0.70, 0.55, 0.70]), np.array([0.24, 0.28, 0.22])
 CENTRE = np.s_[:, :, 32:64, 32:64]
 
 
+def strengths_of(**strengths):
+    """The block `augment` with these strengths, all others 0."""
+    return Augmentation(**{**NO_AUGMENTATION, **strengths})
+
+
 def run(tiles, labels=None, *, side=96, start=0, seed=1, **strengths):
+    """((tiles, labels), plan) after the augmentation with these strengths."""
     count = len(tiles)
     plan = augment.plan(
-        {**STILL, **strengths}, side=side, mean=MEAN, std=STD, seed=seed, epoch=1, start=start, count=count
+        strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=1, start=start, count=count
     )
     labels = torch.zeros(count) if labels is None else labels
     return augment.apply(plan, torch.from_numpy(tiles), labels), plan
@@ -24,25 +33,25 @@ def planes(tiles):
     return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() * (1 / 255)
 
 
-def test_draws_depend_on_place_alone():
-    whole = augment.draw(7, 3, 0, 50)
-    assert np.array_equal(whole[20:32], augment.draw(7, 3, 20, 12))
-    assert not np.array_equal(whole, augment.draw(7, 4, 0, 50))
-    assert not np.array_equal(whole, augment.draw(8, 3, 0, 50))
-    assert whole.min() >= 0 and whole.max() < 1 and abs(whole.mean() - 0.5) < 0.03
+def test_random_numbers_depend_only_on_seed_epoch_and_position():
+    numbers = augment.draw(7, 3, 0, 50)
+    assert np.array_equal(numbers[20:32], augment.draw(7, 3, 20, 12))
+    assert not np.array_equal(numbers, augment.draw(7, 4, 0, 50))
+    assert not np.array_equal(numbers, augment.draw(8, 3, 0, 50))
+    assert numbers.min() >= 0 and numbers.max() < 1 and abs(numbers.mean() - 0.5) < 0.03
 
 
-def test_batches_cut_elsewhere_give_the_same_tiles():
-    # Mixing is left out: it takes the next tile of the batch.
+def test_other_batch_boundaries_give_the_same_tiles():
+    # Without mixup and cutmix, which use the next tile of the batch.
     tiles = images(12)
-    strengths = {**LIVELY, "mixup": 0.0, "cutmix": 0.0}
-    (whole, _), _ = run(tiles, **strengths)
+    strengths = {**ALL_AUGMENTATIONS, "mixup": 0.0, "cutmix": 0.0}
+    (all_tiles, _), _ = run(tiles, **strengths)
     (part, _), _ = run(tiles[5:9], start=5, **strengths)
-    assert torch.allclose(whole[5:9], part, atol=1e-5)
+    assert torch.allclose(all_tiles[5:9], part, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [32, 64, 96])
-def test_no_strength_is_the_exact_centre(side):
+def test_strength_0_gives_the_exact_centre(side):
     tiles = images(3)
     (got, labels), _ = run(tiles, side=side)
     margin = (96 - side) // 2
@@ -51,7 +60,7 @@ def test_no_strength_is_the_exact_centre(side):
     assert labels.tolist() == [0, 0, 0]
 
 
-def test_flips_are_exact_and_all_eight_occur():
+def test_flips_are_exact_and_all_eight_views_occur():
     tiles = images(64)
     (got, _), plan = run(tiles, flips=True)
     assert set(plan.views) == set(range(8))
@@ -62,15 +71,15 @@ def test_flips_are_exact_and_all_eight_occur():
         assert np.array_equal(result.permute(1, 2, 0).numpy(), expected)
 
 
-def test_flips_are_the_same_within_an_affine_change():
+def test_flips_are_the_same_as_part_of_an_affine_change():
     tiles = images(64)
     (exact, _), plan = run(tiles, flips=True)
-    (got, _), joined = run(tiles, flips=True, shift=1e-6)
-    assert joined.views is None and len(set(plan.views)) == 8
+    (got, _), affine = run(tiles, flips=True, shift=1e-6)
+    assert affine.views is None and len(set(plan.views)) == 8
     assert (got - exact.float() / 255).abs().max() < 1e-3
 
 
-def test_the_grid_is_that_of_affine_grid():
+def test_grid_equals_affine_grid():
     theta = torch.rand(5, 2, 3)
     expected = torch.nn.functional.affine_grid(theta, [5, 3, 64, 64], align_corners=False)
     assert torch.allclose(augment._grid(theta, 64), expected, atol=1e-6)
@@ -81,61 +90,61 @@ def test_the_eight_views_differ():
     assert len({dihedral(tile, view).contiguous().numpy().tobytes() for view in range(8)}) == 8
 
 
-def test_affine_without_change_is_the_identity_and_crops_the_centre():
+def test_affine_of_random_numbers_in_the_middle_is_the_identity_and_crops_the_centre():
     tiles = images(2)
     for side in (32, 96):
         plan = augment.Plan(side=side)
-        plan.theta = augment._affine(np.full((2, 5), 0.5), side, {**STILL, "shift": 4, "rotation": 30, "zoom": 0.2})
+        plan.theta = augment._affine(np.full((2, 5), 0.5), side, strengths_of(shift=4, rotation=30, zoom=0.2))
         got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(2))
         margin = (96 - side) // 2
         expected = planes(tiles)[:, :, margin : 96 - margin, margin : 96 - margin]
         assert (got - expected).abs().max() < 1e-4
 
 
-def theta(**values):
-    """Plan of one tile with draws that hit ± the whole strength."""
-    order = ["rotation", "zoom", "shear", "shift", "shift_y"]
-    u = np.array([[1.0 if values.get(name) else 0.5 for name in order]])
+def affine_plan(**strengths):
+    """Plan of one tile with random numbers that give + the full strength; a shift is along x."""
+    u = np.array([[1.0 if strengths.get(name) else 0.5 for name in ("rotation", "zoom", "shear", "shift", "")]])
     plan = augment.Plan(side=96)
-    plan.theta = augment._affine(u, 96, {**STILL, **{k: v for k, v in values.items() if k != "shift_y"}})
+    plan.theta = augment._affine(u, 96, strengths_of(**strengths))
     return plan
 
 
 def test_shift_moves_by_pixels():
     tiles = images(1)
-    got, _ = augment.apply(theta(shift=5), torch.from_numpy(tiles), torch.zeros(1))
+    got, _ = augment.apply(affine_plan(shift=5), torch.from_numpy(tiles), torch.zeros(1))
     assert (got[..., :, :90] - planes(tiles)[..., :, 5:95]).abs().max() < 1e-4
 
 
-def test_rotation_by_a_quarter_is_a_quarter_turn():
+def test_rotation_by_90_degrees_is_rot90():
     tiles = images(1)
-    got, _ = augment.apply(theta(rotation=90), torch.from_numpy(tiles), torch.zeros(1))
+    got, _ = augment.apply(affine_plan(rotation=90), torch.from_numpy(tiles), torch.zeros(1))
     assert (got - torch.rot90(planes(tiles), 1, (2, 3))).abs().max() < 1e-3
 
 
 def test_zoom_enlarges():
     tiles = np.zeros((1, 96, 96, 3), dtype=np.uint8)
     tiles[:, 32:64, 32:64] = 255
-    got, _ = augment.apply(theta(zoom=0.5), torch.from_numpy(tiles), torch.zeros(1))
+    got, _ = augment.apply(affine_plan(zoom=0.5), torch.from_numpy(tiles), torch.zeros(1))
     assert got[0, 0].sum().item() == pytest.approx(48**2, rel=0.02)
 
 
-def test_shear_slants_rows():
+def test_shear_shifts_rows():
     tiles = np.zeros((1, 96, 96, 3), dtype=np.uint8)
     tiles[:, :, 47:49] = 255
-    got, _ = augment.apply(theta(shear=45), torch.from_numpy(tiles), torch.zeros(1))
+    got, _ = augment.apply(affine_plan(shear=45), torch.from_numpy(tiles), torch.zeros(1))
     columns = got[0, 0].argmax(1)
     assert columns[30].item() - columns[60].item() == pytest.approx(30, abs=1)
 
 
-def mapped(tiles, **strengths):
+def colour_change(tiles, **strengths):
+    """Tiles and colour matrices after the augmentation with these strengths."""
     (got, _), plan = run(tiles, **strengths)
     return got, plan.colour.double()
 
 
 def test_brightness_is_one_factor_per_tile():
     tiles = images(8)
-    got, _ = mapped(tiles, brightness=0.5)
+    got, _ = colour_change(tiles, brightness=0.5)
     ratio = got[planes(tiles) > 0.2] / planes(tiles)[planes(tiles) > 0.2]
     factors = (got.sum((1, 2, 3)) / planes(tiles).sum((1, 2, 3))).tolist()
     assert ratio.min() >= 0.5 and ratio.max() <= 1.5 and np.std(factors) > 0.1
@@ -144,7 +153,7 @@ def test_brightness_is_one_factor_per_tile():
 
 def test_contrast_keeps_the_mean_colour():
     tile = np.broadcast_to(np.round(MEAN * 255).astype(np.uint8), (4, 96, 96, 3)).copy()
-    got, matrix = mapped(tile, contrast=0.9)
+    got, matrix = colour_change(tile, contrast=0.9)
     assert (got - planes(tile)).abs().max() < 0.003
     assert np.ptp(matrix[:, 0, 0].numpy()) > 0.1
 
@@ -152,10 +161,10 @@ def test_contrast_keeps_the_mean_colour():
 def test_saturation_and_hue_keep_grey_and_luma():
     grey = np.repeat(np.arange(96, dtype=np.uint8)[None, :, None, None], 96, 2).repeat(3, 3).repeat(4, 0)
     for strength in ({"saturation": 0.9}, {"hue": 0.5}):
-        got, _ = mapped(grey, **strength)
+        got, _ = colour_change(grey, **strength)
         assert (got - planes(grey)).abs().max() < 0.003
         colours = images(4)
-        got, _ = mapped(colours, **strength)
+        got, _ = colour_change(colours, **strength)
         luma = torch.tensor(augment.LUMA, dtype=torch.float32).view(1, 3, 1, 1)
         assert ((got - planes(colours)) * luma).sum(1).abs().max() < 0.01
         assert (got - planes(colours)).abs().mean() > 0.02
@@ -163,23 +172,23 @@ def test_saturation_and_hue_keep_grey_and_luma():
 
 def test_channel_changes_are_in_standard_deviations():
     tiles = images(64)
-    got, matrix = mapped(tiles, channel_offset=0.3)
+    got, matrix = colour_change(tiles, channel_offset=0.3)
     offset = ((got - planes(tiles)).mean((2, 3)).numpy()) / STD
     assert np.abs(offset).max() <= 0.3 + 1e-5 and np.abs(offset).max() > 0.25
-    got, matrix = mapped(tiles, channel_scale=0.2)
+    got, matrix = colour_change(tiles, channel_scale=0.2)
     scale = torch.diagonal(matrix[:, :, :3], dim1=1, dim2=2).numpy()
     assert 0.8 <= scale.min() < 0.83 and 1.17 < scale.max() <= 1.2
     assert np.allclose(matrix[:, :, :3].sum((1, 2)), scale.sum(1))
     assert np.allclose(matrix[:, :, 3], MEAN * (1 - scale), atol=1e-6)
 
 
-def test_stain_of_strength_zero_is_the_identity_to_one_level():
+def test_stain_of_strength_0_is_the_identity_to_one_level():
     tiles = images(4)
     plan = augment.Plan(side=96)
     plan.stain = torch.from_numpy(augment.stain_matrices(np.ones((4, 3)), np.zeros((4, 3))).astype(np.float32))
     got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(4))
     assert (got - planes(tiles)).abs().max() < 1 / 255
-    assert augment.plan(STILL, side=96, mean=MEAN, std=STD, seed=1, epoch=1, start=0, count=4).stain is None
+    assert run(tiles)[1].stain is None
 
 
 def test_stain_scales_the_amount_of_one_stain():
@@ -202,26 +211,26 @@ def test_stain_jitter_stays_within_its_strength():
     assert 0.01 < change.max() < 0.3
 
 
-def test_erasing_spares_the_centre():
+def test_erase_leaves_the_centre_unchanged():
     tiles = images(200)
     (got, _), plan = run(tiles, erase=0.5)
     changed = (got - planes(tiles)).abs().amax((1, 2, 3)) > 1e-3
     assert changed.nonzero().flatten().tolist() == plan.erase.tile.tolist()
     assert 70 < changed.sum() < 130
     assert (got - planes(tiles))[CENTRE].abs().max() < 1e-6
-    painted = ((got - planes(tiles)).abs().amax(1) > 1e-3).float().mean((1, 2))[changed]
-    assert painted.min() > 0.01 and painted.max() < 0.3
+    erased = ((got - planes(tiles)).abs().amax(1) > 1e-3).float().mean((1, 2))[changed]
+    assert erased.min() > 0.01 and erased.max() < 0.3
     (small, _), _ = run(tiles[:4], side=32, erase=1.0)
     assert torch.equal(small.permute(0, 2, 3, 1), torch.from_numpy(tiles)[:4, 32:64, 32:64])
 
 
-def test_cutmix_follows_the_centre():
+def test_cutmix_takes_the_label_of_the_centre():
     tiles = images(300)
     labels = torch.arange(300) % 2 * 1.0
     (got, mixed), plan = run(tiles, labels, cutmix=0.6)
     own, other = planes(tiles), planes(tiles).roll(-1, 0)
     over = np.zeros(300, dtype=bool)
-    over[plan.cutmix.tile] = plan.whole_centre
+    over[plan.cutmix.tile] = plan.covers_centre
     assert 40 < over.sum() < 140
     over = torch.from_numpy(over)
     assert torch.equal(got[CENTRE], torch.where(over[:, None, None, None], other[CENTRE], own[CENTRE]))
@@ -232,7 +241,7 @@ def test_cutmix_follows_the_centre():
     assert pasted[rest].max() == 0 and pasted[plan.cutmix.tile].min() > 0.01
 
 
-def test_mixup_mixes_tiles_and_labels_alike():
+def test_mixup_mixes_tiles_and_labels_with_equal_weights():
     tiles = images(100)
     labels = torch.arange(100) % 2 * 1.0
     (got, mixed), plan = run(tiles, labels, mixup=0.7)
@@ -245,8 +254,8 @@ def test_mixup_mixes_tiles_and_labels_alike():
     assert torch.allclose(mixed, labels * (1 - weight) + labels.roll(-1) * weight)
 
 
-def test_everything_at_once_is_finite_and_of_the_side():
+def test_all_augmentations_together_are_finite_and_of_the_right_size():
     for side in (32, 64, 96):
-        (got, labels), _ = run(images(16), torch.ones(16), side=side, **LIVELY)
+        (got, labels), _ = run(images(16), torch.ones(16), side=side, **ALL_AUGMENTATIONS)
         assert got.shape == (16, 3, side, side) and torch.isfinite(got).all()
         assert torch.equal(labels, torch.ones(16))

@@ -1,4 +1,4 @@
-"""Jobs side by side take different devices."""
+"""Concurrent jobs claim different devices."""
 
 import os
 

@@ -1,3 +1,5 @@
+"""Schedule, loss, precision, optimizers and training steps against values computed by hand."""
+
 import math
 import shutil
 
@@ -9,7 +11,7 @@ from histo.errors import InputError
 from histo.networks.dihedral import dihedral
 from histo.networks.network import build
 from histo.tiles.shards import open_shards
-from histo.training import engine as engines
+from histo.training import engine as module
 from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits
 from histo.training.loader import TileLoader
 from support.training import images, make_split, settings
@@ -24,16 +26,18 @@ def tiles(tmp_path_factory):
 
 
 def new(steps=10, **changes):
+    """Engine of the tiny network with these settings."""
     chosen = settings(**changes)
     torch.manual_seed(0)
-    return Engine(build(chosen["network"], chosen["center_crop"]), chosen, CPU, steps)
+    return Engine(build(chosen.network.model_dump(), chosen.center_crop), chosen, CPU, steps)
 
 
 def batch(tiles):
+    """Images and labels of the first 16 tiles."""
     return torch.from_numpy(tiles.gather(np.arange(16))).permute(0, 3, 1, 2), torch.arange(16) % 2 * 1.0
 
 
-def test_one_cycle_rises_and_falls():
+def test_one_cycle_rises_to_the_peak_and_falls():
     chosen = settings(learning_rate=0.01, warmup=0.25)
     rates = [learning_rate(step, 100, chosen) for step in range(100)]
     assert learning_rate(0, 10**6, chosen) == pytest.approx(0.01 / 25, rel=1e-3)
@@ -42,7 +46,7 @@ def test_one_cycle_rises_and_falls():
     assert all(np.diff(rates[:26]) > 0) and all(np.diff(rates[25:]) < 0)
 
 
-def test_cosine_is_a_line_and_half_a_cosine():
+def test_cosine_is_a_linear_warmup_and_half_a_cosine():
     chosen = settings(learning_rate=0.01, warmup=0.1, schedule="cosine")
     rates = [learning_rate(step, 110, chosen) for step in range(110)]
     assert rates[:11] == pytest.approx([0.01 * (step + 1) / 12 for step in range(11)])
@@ -52,7 +56,7 @@ def test_cosine_is_a_line_and_half_a_cosine():
     assert learning_rate(0, 10, without) == 0.01
 
 
-def test_loss_is_cross_entropy_with_its_options():
+def test_loss_is_cross_entropy_with_each_option():
     logits, labels = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0])
     p = 1 / (1 + np.exp(-logits.numpy().astype(float)))
     right = np.where(labels == 1, p, 1 - p)
@@ -64,9 +68,11 @@ def test_loss_is_cross_entropy_with_its_options():
     smooth = loss(logits, labels, settings(label_smoothing=0.2)).item()
     target = np.array([0.9, 0.1, 0.1])
     assert smooth == pytest.approx(-(target * np.log(p) + (1 - target) * np.log(1 - p)).mean())
+    with pytest.raises(ValueError, match="pos_weight: expected a number, found None"):
+        loss(logits, labels, settings(pos_weight=None))
 
 
-def test_precision_is_chosen_by_the_hardware(monkeypatch):
+def test_precision_auto_depends_on_the_hardware(monkeypatch):
     for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
@@ -81,18 +87,18 @@ def test_precision_is_chosen_by_the_hardware(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-def test_it_learns_a_batch_by_heart(tiles, kind):
+def test_it_overfits_one_batch(tiles, kind):
     engine = new(steps=40, precision=kind, warmup=0.2)
     losses = [engine.train_step(*batch(tiles)).item() for _ in range(40)]
     assert losses[0] > 0.5 and losses[-1] < 0.2 * losses[0]
 
 
-def test_weight_decay_spares_biases_and_scales():
+def test_weight_decay_exempts_biases_and_scales():
     engine = new(weight_decay=0.1)
-    decayed, spared = engine.optimizer.param_groups
+    decayed, exempt = engine.optimizer.param_groups
     assert decayed["weight_decay"] == 0.1 and all(p.ndim > 1 for p in decayed["params"])
-    assert spared["weight_decay"] == 0.0 and all(p.ndim == 1 for p in spared["params"])
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(engine.network.parameters()))
+    assert exempt["weight_decay"] == 0.0 and all(p.ndim == 1 for p in exempt["params"])
+    assert len(decayed["params"]) + len(exempt["params"]) == len(list(engine.network.parameters()))
 
 
 def test_gradient_clip_bounds_the_norm(tiles):
@@ -103,7 +109,7 @@ def test_gradient_clip_bounds_the_norm(tiles):
         assert norm <= 0.01001 if clip else norm > 0.1
 
 
-def test_ema_is_the_running_mean(tiles):
+def test_ema_is_the_moving_average(tiles):
     engine = new(ema=0.9)
     expected = {key: value.double().clone() for key, value in engine.network.state_dict().items()}
     for step in range(1, 6):
@@ -118,30 +124,38 @@ def test_ema_is_the_running_mean(tiles):
     assert new().ema is None
 
 
+def test_the_network_to_validate_is_that_of_the_checkpoint():
+    for checkpoint in ("last", "best"):
+        engine = new(ema=0.9, checkpoint=checkpoint)
+        assert engine.eval_network is engine.network
+    engine = new(ema=0.9, checkpoint="ema")
+    assert engine.eval_network is engine.ema
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_state_continues_to_the_same_bits(tiles, dropout):
+def test_restored_state_gives_the_same_bits(tiles, dropout):
     chosen = {"ema": 0.9, "network": {"name": "residual", "width": 8, "blocks": 1, "dropout": dropout}}
-    whole, first = new(**chosen), new(**chosen)
+    undisturbed, first = new(**chosen), new(**chosen)
     for _ in range(6):
-        whole.train_step(*batch(tiles))
+        undisturbed.train_step(*batch(tiles))
     for _ in range(3):
         first.train_step(*batch(tiles))
     second = new(**chosen)
     second.load_state_dict(first.state_dict())
     for _ in range(3):
         second.train_step(*batch(tiles))
-    for ours, theirs in ((whole.network, second.network), (whole.ema, second.ema)):
+    for expected, found in ((undisturbed.network, second.network), (undisturbed.ema, second.ema)):
         assert all(
-            torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+            torch.equal(a, b) for a, b in zip(expected.state_dict().values(), found.state_dict().values(), strict=True)
         )
 
 
 def test_each_view_has_a_column(tiles, monkeypatch):
     network = new().network.eval()
-    pictures = torch.from_numpy(tiles.gather(np.arange(len(tiles))))
+    every_tile = torch.from_numpy(tiles.gather(np.arange(len(tiles))))
     with torch.inference_mode():
-        single = [network(dihedral(pictures, view).permute(0, 3, 1, 2)).numpy() for view in range(8)]
-    monkeypatch.setattr(engines, "INFERENCE_BATCH", 16)
+        single = [network(dihedral(every_tile, view).permute(0, 3, 1, 2)).numpy() for view in range(8)]
+    monkeypatch.setattr(module, "INFERENCE_BATCH", 16)
     for tta, views in (("none", 1), ("flips", 4), ("all", 8)):
         found = predict_logits(network, tiles, torch.float32, tta)
         assert found.shape == (len(tiles), views) and found.dtype == np.float32
@@ -149,15 +163,15 @@ def test_each_view_has_a_column(tiles, monkeypatch):
     assert np.ptp(single, axis=0).max() > 1e-4
 
 
-def test_compiled_network_shares_its_weights():
+def test_compiled_network_shares_its_parameters():
     engine = new(compile=True)
     assert engine._forward is not engine.network
     assert [p.data_ptr() for p in engine._forward.parameters()] == [p.data_ptr() for p in engine.network.parameters()]
 
 
-def test_a_run_goes_on_in_a_precision_that_scales():
-    """Begun in bfloat16, which needs no scaling of the loss, and continued on a GPU that has float16 alone."""
-    engine = Engine(build(settings()["network"], 32), settings(), CPU, 10)
+def test_a_run_resumes_in_a_precision_with_loss_scaling():
+    """Started in bfloat16, which needs no loss scaling, and resumed on a GPU that supports only float16."""
+    engine = new()
     state = engine.state_dict()
     assert state["scaler"] == {}
     engine.scaler = torch.amp.GradScaler("cpu", enabled=True)
@@ -165,19 +179,19 @@ def test_a_run_goes_on_in_a_precision_that_scales():
     assert engine.step == 7
 
 
-def test_adam_decays_through_the_gradient_and_adamw_apart_from_it():
+def test_weight_decay_of_adam_is_part_of_the_gradient_and_of_adamw_decoupled():
     moved = {}
     for name in ("adam", "adamw"):
         layer = torch.nn.Linear(1, 1)
         with torch.no_grad():
             layer.weight.fill_(2.0)
             layer.bias.fill_(2.0)
-        made = optimizer(layer, {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.5})
+        stepper = optimizer(layer, settings(optimizer=name, learning_rate=0.1, weight_decay=0.5))
         for parameter in layer.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        made.step()
+        stepper.step()
         moved[name] = layer.weight.item(), layer.bias.item()
-    # Adam's first step is the learning rate in the direction of the decay; AdamW shrinks by lr × decay, no biases.
+    # Adam's first step is the learning rate in the direction of the decay; AdamW shrinks all but biases by lr × decay.
     assert moved["adam"] == pytest.approx((1.9, 1.9))
     assert moved["adamw"] == pytest.approx((1.9, 2.0))
 

@@ -1,3 +1,6 @@
+"""The loader: the same tiles in the same order from all storage modes, and prefetching."""
+
+import threading
 import time
 
 import numpy as np
@@ -14,12 +17,12 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def split(tmp_path_factory):
     paths, frame = make_split(tmp_path_factory.mktemp("shards"), "train", (40, 30, 35))
     return open_shards(paths, "train"), frame.drop(index=[3, 50, 51])
 
 
-def test_order_depends_on_seed_and_epoch_and_covers_once():
+def test_order_depends_on_seed_and_epoch_and_has_each_tile_at_most_once():
     order = epoch_order(103, 10, seed=1, epoch=2)
     assert [len(batch) for batch in order] == [10] * 10
     assert len(np.unique(np.concatenate(order))) == 100
@@ -35,33 +38,34 @@ def test_fewer_tiles_than_a_batch_make_one_batch():
     assert epoch_order(0, 8, 0, 0) == []
 
 
-@pytest.mark.parametrize("home", STORAGES)
-def test_homes_give_the_bits_of_the_shards(made, home, monkeypatch):
-    shards, frame = made
-    monkeypatch.setattr(stream, "WINDOW", 25)  # several windows, some smaller than a batch of 16 twice
-    tiles = TileLoader(shards, frame, CPU, home)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_all_storage_modes_give_the_bits_of_the_shards(split, storage, monkeypatch):
+    shards, frame = split
+    monkeypatch.setattr(stream, "WINDOW", 25)  # several windows of one batch of 16 each
+    tiles = TileLoader(shards, frame, CPU, storage)
+    assert tiles.storage == storage
     order = epoch_order(len(tiles), 16, 5, 1)
     got = list(tiles.batches(order, lambda index, count: (index, count)))
     assert len(got) == len(order)
-    for index, (positions, (pictures, labels, extra)) in enumerate(zip(order, got, strict=True)):
+    for index, (positions, (images, labels, extra)) in enumerate(zip(order, got, strict=True)):
         expected = np.stack([shards[s].images[r] for s, r in frame.iloc[positions][["shard", "row"]].to_numpy()])
-        assert pictures.dtype == torch.uint8 and np.array_equal(pictures.numpy(), expected)
+        assert images.dtype == torch.uint8 and np.array_equal(images.numpy(), expected)
         assert labels.tolist() == frame["label"].iloc[positions].tolist()
         assert extra == (index, 16)
 
 
-def test_unsorted_rows_are_gathered_in_their_order(made):
-    shards, frame = made
+def test_unsorted_rows_are_gathered_in_their_order(split):
+    shards, frame = split
     mixed = frame.sample(frac=1, random_state=0)
-    for home in STORAGES:
-        tiles = TileLoader(shards, mixed, CPU, home)
-        pictures = torch.cat([images for images, _, _ in tiles.batches(file_order(len(tiles), 50))])
+    for storage in STORAGES:
+        tiles = TileLoader(shards, mixed, CPU, storage)
+        images = torch.cat([images for images, _, _ in tiles.batches(file_order(len(tiles), 50))])
         expected = np.stack([shards[s].images[r] for s, r in mixed[["shard", "row"]].to_numpy()])
-        assert np.array_equal(pictures.numpy(), expected)
+        assert np.array_equal(images.numpy(), expected)
 
 
-def test_ids_that_differ_name_the_shard(made):
-    shards, frame = made
+def test_tiles_that_are_not_in_their_rows_are_refused_with_the_shard(split):
+    shards, frame = split
     swapped = frame.copy()
     swapped.loc[[41, 42], "row"] = swapped.loc[[42, 41], "row"].to_numpy()
     with pytest.raises(
@@ -72,17 +76,17 @@ def test_ids_that_differ_name_the_shard(made):
     beyond.loc[0, "row"] = 40
     with pytest.raises(InputError, match=r"train-00000\.h5: expected tile train-0-000 in row 40, found no tile"):
         TileLoader(shards, beyond, CPU)
-    with pytest.raises(InputError, match="shard 2: 35 tiles"):
+    with pytest.raises(InputError, match="shard 2: the table expects 35 tiles in it"):
         TileLoader({0: shards[0], 1: shards[1]}, frame, CPU)
 
 
-def test_ids_are_those_of_the_rows(made):
-    shards, frame = made
+def test_ids_are_those_of_the_rows(split):
+    shards, frame = split
     mixed = frame.sample(frac=1, random_state=0)
     assert TileLoader(shards, mixed, CPU).ids.tolist() == mixed["id"].tolist()
 
 
-def test_home_is_chosen_by_memory_and_can_be_overridden(monkeypatch):
+def test_storage_is_chosen_by_memory_and_can_be_overridden(monkeypatch):
     monkeypatch.delenv("HISTO_TILES_STORAGE", raising=False)
     monkeypatch.setattr(loader, "available_memory", lambda: 1000 * 96 * 96 * 3)
     assert choose_storage(700, CPU) == "cache"
@@ -94,34 +98,66 @@ def test_home_is_chosen_by_memory_and_can_be_overridden(monkeypatch):
         choose_storage(1, CPU)
 
 
-def test_available_memory_is_within_the_machine():
+def test_available_memory_is_at_most_that_of_the_machine():
     with open("/proc/meminfo") as file:
         total = int(file.readline().split()[1]) * 1024
     assert 0 < loader.available_memory() <= total
 
 
-def test_ahead_keeps_order_raises_and_stops():
-    assert list(prefetch(iter(range(20)))) == list(range(20))
+def test_prefetch_keeps_the_order():
+    assert list(prefetch(range(20))) == list(prefetch(iter(range(20)), depth=1)) == list(range(20))
+    assert list(prefetch([])) == []
 
+
+def test_prefetch_raises_errors_after_the_items_before_them():
     def failing():
         yield 1
         raise InputError("broken shard")
 
+    items = prefetch(failing())
+    assert next(items) == 1
     with pytest.raises(InputError, match="broken shard"):
-        list(prefetch(failing()))
-    taken = []
-    endless = prefetch(taken.append(number) or number for number in range(10**9))
-    assert next(endless) == 0
-    endless.close()
-    count = len(taken)
+        next(items)
+
+
+def test_prefetch_computes_at_most_depth_items_in_advance():
+    computed = []
+    items = prefetch((computed.append(number) or number for number in range(100)), depth=3)
+    assert computed == []
+    for taken in range(5):
+        assert next(items) == taken
+        deadline = time.monotonic() + 5
+        while len(computed) < taken + 4 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.01)
+        assert computed == list(range(taken + 4))
+    items.close()
+
+
+def test_leaving_early_stops_the_thread_and_closes_the_source():
+    computed, closed = [], []
+
+    def endless():
+        try:
+            for number in range(10**9):
+                computed.append(number)
+                yield number
+        finally:
+            closed.append(threading.current_thread().name)
+
+    items = prefetch(endless())
+    assert next(items) == 0
+    items.close()
+    count = len(computed)
     time.sleep(0.05)
-    assert len(taken) == count < 10
+    assert len(computed) == count < 10 and len(closed) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
-@pytest.mark.parametrize("home", STORAGES)
-def test_statistics_are_those_of_the_pixels(made, home):
-    shards, frame = made
-    tiles = TileLoader(shards, frame, CPU, home)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_statistics_are_those_of_the_pixels(split, storage):
+    shards, frame = split
+    tiles = TileLoader(shards, frame, CPU, storage)
     mean, std = tiles.statistics()
     pixels = tiles.gather(np.arange(len(tiles))).reshape(-1, 3) / 255
     assert mean == pytest.approx(pixels.mean(0), abs=1e-12)

@@ -1,4 +1,4 @@
-"""The stream: the shards' bits in any order, past the page cache where that can be, in bounded memory."""
+"""The stream: the bits of the shards in any order, without the page cache where supported, in bounded memory."""
 
 import gc
 import os
@@ -18,17 +18,18 @@ from support.training import make_split
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def data(tmp_path_factory):
     paths, frame = make_split(tmp_path_factory.mktemp("shards"), "train", (40, 30, 35))
     return open_shards(paths, "train"), frame["shard"].to_numpy(), frame["row"].to_numpy()
 
 
-def pixels(made, positions):
-    shards, shard, row = made
+def pixels(data, positions):
+    """Expected images at these positions."""
+    shards, shard, row = data
     return np.stack([shards[int(shard[p])].images[row[p]] for p in positions])
 
 
-def test_tiles_of_aligned_memory_begin_at_sectors():
+def test_tiles_of_aligned_memory_start_at_sectors():
     for count in (0, 1, 5):
         tiles = aligned(count)
         assert tiles.shape == (count, 96, 96, 3)
@@ -36,29 +37,29 @@ def test_tiles_of_aligned_memory_begin_at_sectors():
 
 
 @pytest.mark.parametrize(("window", "run", "runs"), [(1, 1, 1), (25, 3, 2), (1000, 32, 8)])
-def test_any_order_and_any_window_give_the_bits_of_the_shards(made, monkeypatch, window, run, runs):
+def test_any_order_and_any_window_give_the_bits_of_the_shards(data, monkeypatch, window, run, runs):
     for name, value in (("WINDOW", window), ("RUN", run), ("RUNS", runs)):
         monkeypatch.setattr(module, name, value)
     random = np.random.default_rng(0)
-    # Mixed, in the order of the files, one tile twice in a batch, batches of several sizes.
+    # Random order, file order, one tile twice in a batch, batches of several sizes.
     order = [random.permutation(105)[:17], np.arange(105), np.array([7, 7, 104, 0]), np.array([40])]
-    found = list(stream(*made, order))
+    found = list(stream(*data, order))
     assert [positions.tolist() for positions, _ in found] == [positions.tolist() for positions in order]
     for positions, images in found:
-        np.testing.assert_array_equal(images, pixels(made, positions))
-    assert list(stream(*made, [])) == []
+        np.testing.assert_array_equal(images, pixels(data, positions))
+    assert list(stream(*data, [])) == []
 
 
-def test_through_the_page_cache_where_the_file_cannot_be_read_past_it(made, monkeypatch):
+def test_reads_through_the_page_cache_give_the_same_bits(data, monkeypatch):
     monkeypatch.setattr(Source, "_open_direct", lambda self: False)
     positions = np.array([80, 3, 4, 5, 50])
-    ((_, images),) = stream(*made, [positions])
-    np.testing.assert_array_equal(images, pixels(made, positions))
+    ((_, images),) = stream(*data, [positions])
+    np.testing.assert_array_equal(images, pixels(data, positions))
 
 
-def test_offsets_that_are_no_sectors_are_read_all_the_same(made):
-    """Most file systems refuse them past the page cache, as they refuse tiles on disks of larger sectors."""
-    shards, *_ = made
+def test_unaligned_offsets_are_read_too(data):
+    """Most file systems refuse them with O_DIRECT, as they refuse tiles on disks with larger sectors."""
+    shards, *_ = data
     shard = Shard(shards[0].path)
     assert shard.offset % SECTOR == 0
     shard.offset += 1
@@ -69,13 +70,13 @@ def test_offsets_that_are_no_sectors_are_read_all_the_same(made):
     np.testing.assert_array_equal(tile.ravel()[:-1], shard.images[2].ravel()[1:])
 
 
-def test_memory_is_that_of_a_few_windows_however_long_the_order(made, monkeypatch):
+def test_memory_is_bounded_by_a_few_windows_for_any_length_of_the_order(data, monkeypatch):
     monkeypatch.setattr(module, "WINDOW", 20)
     random = np.random.default_rng(0)
     order = [random.permutation(105)[:10] for _ in range(200)]
     tracemalloc.start()
     try:
-        count = sum(len(images) for _, images in stream(*made, order))
+        count = sum(len(images) for _, images in stream(*data, order))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -83,7 +84,7 @@ def test_memory_is_that_of_a_few_windows_however_long_the_order(made, monkeypatc
     assert 2 * 20 * TILE_BYTES < peak < 4 * 20 * TILE_BYTES
 
 
-def test_a_shard_without_tiles_is_no_obstacle(tmp_path):
+def test_a_shard_without_tiles_is_accepted(tmp_path):
     paths, frame = make_split(tmp_path, "train", (0, 4))
     ((_, images),) = stream(
         open_shards(paths, "train"), frame["shard"].to_numpy(), frame["row"].to_numpy(), [np.array([2])]
@@ -92,26 +93,26 @@ def test_a_shard_without_tiles_is_no_obstacle(tmp_path):
 
 
 @pytest.mark.parametrize("direct", [True, False])
-def test_a_file_cut_short_under_its_hands_is_named(tmp_path, monkeypatch, direct):
+def test_a_file_truncated_after_it_was_opened_is_named(tmp_path, monkeypatch, direct):
     if not direct:
         monkeypatch.setattr(Source, "_open_direct", lambda self: False)
     paths, frame = make_split(tmp_path, "train", (20,))
     shards = open_shards(paths, "train")
     os.truncate(paths[0], shards[0].offset + 10 * 96 * 96 * 3 + 5)
     order = [np.arange(0, 10), np.arange(10, 20)]
-    with pytest.raises(InputError, match=rf"{paths[0]}: cut short while it was read"):
+    with pytest.raises(InputError, match=rf"{paths[0]}: truncated while it was read"):
         list(stream(shards, frame["shard"].to_numpy(), frame["row"].to_numpy(), order))
 
 
 def open_files():
-    """How many files of shards this process has open."""
+    """Number of shard files that this process has open."""
     return sum(".h5" in os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir())
 
 
-def test_leaving_early_closes_files_and_ends_threads(made):
-    gc.collect()  # maps that other tests left
+def test_leaving_early_closes_files_and_stops_threads(data):
+    gc.collect()  # memory maps of other tests
     before = open_files()
-    batches = stream(*made, [np.arange(10), np.arange(10, 20)])
+    batches = stream(*data, [np.arange(10), np.arange(10, 20)])
     next(batches)
     assert open_files() == before + 3
     batches.close()

@@ -1,10 +1,10 @@
-"""Drawing settings: a function of seed, trial, space and, for tpe, of earlier results."""
+"""Sampled settings: a function of the seed, the trial, the space and, for tpe, of earlier results."""
 
 import math
 
 import pytest
 
-from histo.training.trial_sampling import draw
+from histo.training.trial_sampling import sample
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "whole": False, "log": True, "step": None},
@@ -15,16 +15,16 @@ SPACE = {
 RATE = {"learning_rate": SPACE["learning_rate"]}
 
 
-def drawn(trial, sampler="random", seed=1, space=SPACE, earlier=()):
-    return draw(space, sampler=sampler, seed=seed, trial=trial, earlier=list(earlier))
+def sampled(trial, sampler="random", seed=1, space=SPACE, earlier=()):
+    return sample(space, sampler=sampler, seed=seed, trial=trial, earlier=list(earlier))
 
 
 def result(rate, score):
     return {"draws": {"learning_rate": rate}, "score": score}
 
 
-def test_draws_are_in_the_space_and_cover_it():
-    values = [drawn(trial) for trial in range(1, 121)]
+def test_samples_are_in_the_space_and_cover_it():
+    values = [sampled(trial) for trial in range(1, 121)]
     assert [list(one) for one in values] == [sorted(SPACE)] * 120
     assert {one["network.filters.0"] for one in values} == {32, 48, 64, 80, 96, 112, 128}
     assert {one["network.dropout"] for one in values} == {0.3, 0.4, 0.5, 0.6}
@@ -36,39 +36,39 @@ def test_draws_are_in_the_space_and_cover_it():
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_seed_and_trial_decide(sampler):
-    assert drawn(5, sampler) == drawn(5, sampler)
-    assert drawn(5, sampler)["learning_rate"] != drawn(6, sampler)["learning_rate"]
-    assert drawn(5, sampler)["learning_rate"] != drawn(5, sampler, seed=2)["learning_rate"]
+def test_samples_depend_on_seed_and_trial(sampler):
+    assert sampled(5, sampler) == sampled(5, sampler)
+    assert sampled(5, sampler)["learning_rate"] != sampled(6, sampler)["learning_rate"]
+    assert sampled(5, sampler)["learning_rate"] != sampled(5, sampler, seed=2)["learning_rate"]
 
 
-def test_the_order_of_the_space_does_not_count():
-    assert drawn(3, space=dict(reversed(SPACE.items()))) == drawn(3)
+def test_the_order_of_the_space_has_no_effect():
+    assert sampled(3, space=dict(reversed(SPACE.items()))) == sampled(3)
 
 
-def test_tpe_goes_where_the_scores_were_high():
-    """Scores peak at a learning rate of 0.01; the next draws lie nearer to it than random ones."""
+def test_tpe_samples_where_the_scores_were_high():
+    """Scores peak at a learning rate of 0.01; the next samples are nearer to it than random ones."""
     grid = [10 ** (-4 + 3 * k / 19) for k in range(20)]
     earlier = [result(rate, 1 - abs(math.log10(rate) + 2) / 2) for rate in grid]
 
-    def away(sampler):
-        rates = [drawn(trial, sampler, space=RATE, earlier=earlier)["learning_rate"] for trial in range(21, 51)]
+    def distance(sampler):
+        rates = [sampled(trial, sampler, space=RATE, earlier=earlier)["learning_rate"] for trial in range(21, 51)]
         return sum(abs(math.log10(rate) + 2) for rate in rates) / len(rates)
 
-    assert away("tpe") < 0.4 < 0.65 < away("random")
+    assert distance("tpe") < 0.4 < 0.65 < distance("random")
 
 
-def test_failed_trials_repel_tpe():
-    """All rates above 0.003 failed, those below are equally good."""
+def test_tpe_avoids_settings_of_failed_trials():
+    """All learning rates above 0.003 failed, those below are equally good."""
     grid = [10 ** (-4 + 3 * k / 19) for k in range(20)]
     earlier = [result(rate, None if rate > 0.003 else 0.8) for rate in grid]
-    rates = [drawn(trial, "tpe", space=RATE, earlier=earlier)["learning_rate"] for trial in range(21, 81)]
+    rates = [sampled(trial, "tpe", space=RATE, earlier=earlier)["learning_rate"] for trial in range(21, 81)]
     assert sum(rate > 0.003 for rate in rates) <= 6
-    assert sum(drawn(t, space=RATE)["learning_rate"] > 0.003 for t in range(21, 81)) > 20
+    assert sum(sampled(t, space=RATE)["learning_rate"] > 0.003 for t in range(21, 81)) > 20
 
 
-def test_tpe_reads_back_every_kind_of_value():
-    earlier = [{"draws": drawn(trial), "score": trial / 20} for trial in range(1, 13)]
-    last = drawn(13, "tpe", earlier=earlier)
-    assert last == drawn(13, "tpe", earlier=earlier) != drawn(13, "tpe")
+def test_tpe_learns_from_values_of_all_kinds():
+    earlier = [{"draws": sampled(trial), "score": trial / 20} for trial in range(1, 13)]
+    last = sampled(13, "tpe", earlier=earlier)
+    assert last == sampled(13, "tpe", earlier=earlier) != sampled(13, "tpe")
     assert last["network.dropout"] in {0.3, 0.4, 0.5, 0.6}

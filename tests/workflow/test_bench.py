@@ -1,4 +1,4 @@
-"""Benchmarks run, at their smallest, and print their headlines: those that take seconds and no further packages."""
+"""Smoke runs of the benchmarks that need no further packages: they end and print their summary ratios."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from support import ROOT
 
-HEADLINES = {
+RATIOS = {
     "fingerprints": {"fingerprints_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "train": {"train_share_of_ceiling_"},
@@ -19,15 +19,15 @@ HEADLINES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HEADLINES)
+@pytest.mark.parametrize("name", RATIOS)
 def test_smoke_run(name, tmp_path):
     command = [sys.executable, ROOT / "bench" / f"{name}.py", "--smoke"]
     variables = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {key: float(value) for key, value in re.findall(r"^RATIO (\S+) (\S+)$", done.stdout, flags=re.MULTILINE)}
-    assert all(any(key.startswith(start) for key in found) for start in HEADLINES[name])
-    assert all(any(key.startswith(start) for start in HEADLINES[name]) for key in found)
+    assert all(any(key.startswith(start) for key in found) for start in RATIOS[name])
+    assert all(any(key.startswith(start) for start in RATIOS[name]) for key in found)
     assert all(0 < value < 1e6 for value in found.values())
-    if name == "rehearsal":  # the one whose figures hold at any size
+    if name == "rehearsal":  # its ratios hold at any size
         assert found == {"overlap_recall": 1, "overlap_precision": 1}

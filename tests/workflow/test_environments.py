@@ -1,4 +1,4 @@
-"""The pins stand once: what pip installs is what conda's environment names."""
+"""Pinned versions: pip and conda install the same ones, and they are the installed ones."""
 
 import re
 import sys
@@ -14,7 +14,7 @@ def pins(text):
     return dict(re.findall(r"^\s*(?:- )?([a-z0-9-]+)==([\w.]+)\s*$", text, flags=re.MULTILINE))
 
 
-def test_conda_and_pip_name_the_same_versions():
+def test_conda_and_pip_pin_the_same_versions():
     text = (ROOT / "envs" / "requirements.txt").read_text()
     jobs = text[text.index("# --- jobs") : text.index("# --- workflow")]
     packages = yaml.safe_load((ROOT / "envs" / "histo.yaml").read_text())["dependencies"][-1]["pip"]
@@ -23,16 +23,16 @@ def test_conda_and_pip_name_the_same_versions():
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "development.txt"])
-def test_what_is_installed_is_what_is_pinned(file):
+def test_installed_versions_are_the_pinned_ones(file):
     for name, wanted in pins((ROOT / "envs" / file).read_text()).items():
         assert version(name).split("+")[0] == wanted, name
 
 
-def test_python_is_one_that_the_project_promises():
-    promised = re.search(r'requires-python = ">=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text())
-    assert sys.version_info[:2] >= tuple(int(part) for part in promised.groups())
+def test_python_version_is_supported():
+    minimum = re.search(r'requires-python = ">=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert sys.version_info[:2] >= tuple(int(part) for part in minimum.groups())
 
 
-def test_no_path_or_package_index_is_named():
+def test_pins_contain_no_path_or_package_index():
     for path in (ROOT / "envs").iterdir():
         assert not re.search(r"https?://|--index|--find-links|file:", path.read_text()), path

@@ -1,9 +1,9 @@
-# From an archive, a folder that was extracted from one, or made tiles, to shards.
+# From an archive, a folder extracted from one, or synthetic tiles, to shards.
 #
-# Needs:  the archive: from Kaggle (credentials), from the user (dataset.archive, dataset.folder) or made.
-# Makes:  index.parquet, sample_submission.csv   what the tables list and where the tiles lie
-#         validate/{split}-{shard}.parquet   what one look at each tile found
-#         pack/{split}-{shard}.h5   tiles, as training reads them
+# Needs:  the archive: from Kaggle (credentials), from the user (dataset.archive, dataset.folder) or synthetic
+# Makes:  index.parquet, sample_submission.csv   the tiles listed in the tables, and their positions in the archive
+#         validate/{split}-{shard}.parquet   checksums, faults and measurements of each tile
+#         pack/{split}-{shard}.h5   shards, which training reads
 
 if config["dataset"]["source"] == "kaggle":
 
@@ -19,7 +19,7 @@ if config["dataset"]["source"] == "kaggle":
             ENVIRONMENT
         threads: 4
         params:
-            # No fingerprint of the code: the archive is proven by its content, whichever version fetched it.
+            # No code version: the archive is verified by its content, whichever version of the code downloaded it.
             settings={**config["kaggle"], **config["download"]},
             results=result(""),
         script:
@@ -87,7 +87,7 @@ rule unzip:
         "../scripts/unzip.py"
 
 
-# Before more is unzipped, what is there is used up, so that few files exist at a time.
+# Runs before further unzip jobs, so that few temporary files exist at a time.
 rule validate:
     input:
         folder=result("unzip/{split}-{shard}"),

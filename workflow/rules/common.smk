@@ -7,12 +7,15 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+# Of the workflow itself, also where another workflow uses it as a module.
+WORKFLOW = Path(workflow.current_basedir).parent
+
+sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
 sys.executable = shlex.quote(sys.executable)
 
-from histo.config.checks import check, model_settings, search_settings, train_settings
+from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.failures import failures, show_errors_last
 from histo.files import read_json
@@ -29,19 +32,19 @@ SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])]
 FOLDS = list(range(config["folds"]["count"]))
 PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in the order in which they are joined
 SOURCE_RULES = "pcam" if config["dataset"]["source"] == "pcam" else "archive"
-CLASSICAL = config.get("classical", {})
-SEARCHES = config.get("search", {})
+CLASSICAL = config["classical"]
+SEARCHES = config["search"]
 SEARCH_SETTINGS = {name: search_settings(config, name) for name in SEARCHES}
 MODELS = config["submission"]["models"]
 NETWORKS = [name for name in MODELS if name in config["models"]]
 STAINED = config["stain"]["method"] != "none"
 TILES = "stain" if STAINED else "pack"  # the stage whose shards models learn from and predict
-ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "histo.yaml")
+ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
 
 
 def any_of(names):
     """Pattern of a wildcard that is one of these names."""
-    return "|".join(re.escape(name) for name in names)
+    return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
 wildcard_constraints:

@@ -1,9 +1,9 @@
 # From shards to folds.
 #
 # Needs:  index.parquet, validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5, from archive.smk or pcam.smk
-# Makes:  tiles.parquet, audit.json   the verdict on every tile
-#         overlaps.parquet, groups.parquet, folds.parquet   tiles that share tissue, and folds that keep them together
-#         leaks.json, audit.html   what random folds would leak and what else makes scores too good, with pictures
+# Makes:  tiles.parquet, audit.json   which tiles are used, and their faults
+#         overlaps.parquet, groups.parquet, folds.parquet   tiles that share tissue, and folds that do not split them
+#         leaks.json, audit.html   data leakage of random folds, shortcuts that make scores too optimistic, pictures
 
 
 rule audit:
@@ -12,7 +12,7 @@ rule audit:
         validations=shards_of("validate", "parquet"),
     output:
         tiles=result("tiles.parquet"),
-        figures=result("audit.json"),
+        summary=result("audit.json"),
     log:
         log_path("audit"),
     benchmark:
@@ -34,7 +34,7 @@ rule overlaps:
         test_shards=shards_of("pack", "h5", ["test"]),
     output:
         overlaps=result("overlaps.parquet"),
-        figures=result("overlaps.json"),
+        summary=result("overlaps.json"),
     log:
         log_path("overlaps"),
     benchmark:
@@ -76,7 +76,7 @@ rule folds:
         overlaps=result("overlaps.parquet"),
     output:
         folds=result("folds.parquet"),
-        figures=result("folds.json"),
+        summary=result("folds.json"),
     log:
         log_path("folds"),
     benchmark:
@@ -95,7 +95,7 @@ rule leaks:
         tiles=result("tiles.parquet"),
         validations=shards_of("validate", "parquet"),
         overlaps=result("overlaps.parquet"),
-        passed_over=result("overlaps.json"),
+        overlap_summary=result("overlaps.json"),
         groups=result("groups.parquet"),
         folds=result("folds.parquet"),
     output:
@@ -139,7 +139,7 @@ rule audit_page:
         "../scripts/audit_page.py"
 
 
-# On request only: reads every byte of the shards.
+# Runs on request only: reads the complete shards.
 rule verify:
     input:
         shards_of("pack", "h5") + (shards_of("stain", "h5") if STAINED else []),

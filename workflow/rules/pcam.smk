@@ -1,9 +1,9 @@
 # From PatchCamelyon's own files to shards.
 #
-# Needs:  pcam_download.address   where the six files lie
+# Needs:  pcam_download.address   address of the folder with the six files
 # Makes:  index.parquet, sample_submission.csv   its tiles; the parts valid and test are the test split
-#         truth.csv   labels of the test split, for a score that is computed here
-#         validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5   tiles, measured and as training reads them
+#         truth.csv   labels of the test split, for a score that is computed locally
+#         validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5   measurements of the tiles, and shards
 
 
 rule pcam_download:
@@ -20,7 +20,7 @@ rule pcam_download:
     conda:
         ENVIRONMENT
     params:
-        # No fingerprint of the code: the file is proven by its MD5, whichever version fetched it.
+        # No code version: the file is verified by its MD5, whichever version of the code downloaded it.
         settings=lambda wildcards: {
             "address": config["pcam_download"]["address"],
             "md5": config["pcam_download"]["md5"][f"{wildcards.part}_{wildcards.what}"],

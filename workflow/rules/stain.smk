@@ -1,7 +1,7 @@
-# From shards to shards of normalised tiles, when stain.method names a method.
+# From shards to shards of stain-normalised tiles, if stain.method is set.
 #
 # Needs:  pack/{split}-{shard}.h5
-# Makes:  stain/{split}-{shard}.h5   the same tiles in the colours of the reference, which training and prediction read
+# Makes:  stain/{split}-{shard}.h5   the same tiles with the reference's stain colours; training and prediction read them
 
 
 rule stain:

@@ -2,8 +2,8 @@
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet; search/{search}/best.yaml for a model that names a search;
 #         resources/weights/* for models that start from ImageNet weights
-# Makes:  train/{model}/fold-{fold}/weights.pt, history.csv, training.json   the network that never saw this fold
-#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   its probabilities for the fold and for the test tiles
+# Makes:  train/{model}/fold-{fold}/weights.pt, history.csv, training.json   the model trained on all other folds
+#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   its probabilities for this fold and for the test tiles
 
 
 rule train:
@@ -15,7 +15,7 @@ rule train:
     output:
         weights=result("train/{model}/fold-{fold}/weights.pt"),
         history=result("train/{model}/fold-{fold}/history.csv"),
-        figures=result("train/{model}/fold-{fold}/training.json"),
+        summary=result("train/{model}/fold-{fold}/training.json"),
     log:
         log_path("train", "{model}/fold-{fold}"),
     benchmark:
@@ -30,9 +30,8 @@ rule train:
         mem_mb=16000,
         runtime=720,
     params:
-        # The weights file tells of normalised tiles, since nothing else in it would.
-        settings=lambda wildcards: train_settings(config, wildcards.model)
-        | ({"stain": config["stain"]["method"]} if STAINED else {}),
+        settings=lambda wildcards: train_settings(config, wildcards.model),
+        stain=config["stain"]["method"] if STAINED else None,  # recorded in the weights file
         code=code_version("train"),
     script:
         "../scripts/train.py"

@@ -1,15 +1,16 @@
-"""Decide which tiles are used: join the verdicts on all tiles and apply the policy `audit.on_fault`.
+"""Decide which tiles are used: join the validation of all tiles and apply the policy `audit.on_fault`.
 
-`fail` ends the run at the first look at a faulty tile, `leave_out` goes on without it. Either way the log lists every
-fault, and nothing has to be unpacked again after a change of mind.
+The policy `fail` ends the run if any tile has a fault; `leave_out` excludes faulty tiles and continues. In both cases
+the log lists every fault, and a change of the policy does not require unpacking again.
 
-Sound training tiles that are blank, black or blurred are used unless `audit.leave_out` names them; test tiles always
-are, since each needs an answer.
+Training tiles without a fault that are blank, black or blurred are used unless `audit.leave_out` names this quality
+flag; test tiles are always used, since each needs a prediction.
 """
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,45 +18,45 @@ import pandas as pd
 from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
-from histo.tiles.quality import remarks
+from histo.tiles.quality import quality_flags
 
-SHOWN = 10  # faults that an error names
+MAX_LISTED = 10  # faults or copies named in one message
 
 
 def join(index: pd.DataFrame, validations: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join index and validation rows to one row per tile (`tables.TILES`), sorted by split and id, `kept` unset."""
-    checked = pd.concat(validations, ignore_index=True)
-    packed = checked["pixels_sha1"] != ""
-    # A shard holds the tiles that have pixels, in the order of the validation table.
-    checked["row"] = np.where(packed, packed.groupby([checked["split"], checked["shard"]]).cumsum() - 1, -1)
-    tiles = index[["id", "split", "label"]].merge(checked, on=["id", "split"], how="left", validate="1:1")
+    """Join index and validation to one row per tile in the order of the index: `tables.TILES` except `kept`."""
+    validated = pd.concat(validations, ignore_index=True)
+    packed = validated["pixels_sha1"] != ""
+    # A shard contains the tiles that have pixels, in the order of the validation table.
+    validated["row"] = np.where(packed, packed.groupby([validated["split"], validated["shard"]]).cumsum() - 1, -1)
+    tiles = index[["id", "split", "label"]].merge(validated, on=["id", "split"], how="left", validate="1:1")
     if tiles["shard"].isna().any():
-        raise InputError(f"{int(tiles['shard'].isna().sum())} tiles of the index were never validated. Run again.")
+        raise InputError(f"{int(tiles['shard'].isna().sum())} tiles of the index were not validated. Run again.")
     return tiles
 
 
 def mark_conflicts(tiles: pd.DataFrame) -> None:
-    """Mark sound training tiles whose pixels occur under another id with another label."""
-    sound = tiles[(tiles["split"] == "train") & (tiles["fault"] == "")]
-    labels = sound.groupby("pixels_sha1")["label"].transform("nunique")
-    for sha1, copies in sound[labels > 1].groupby("pixels_sha1"):
+    """Set the fault of training tiles that have the same pixels as a tile with another id and another label."""
+    valid = tiles[(tiles["split"] == "train") & (tiles["fault"] == "")]
+    labels = valid.groupby("pixels_sha1")["label"].transform("nunique")
+    for sha1, copies in valid[labels > 1].groupby("pixels_sha1"):
         tiles.loc[copies.index, "fault"] = "conflicting_copies"
-        # Every copy carries this text, so it must not name all of thousands.
-        more = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
-        tiles.loc[copies.index, "detail"] = f"pixels {sha1} under {', '.join(copies['id'][:SHOWN])}{more}"
+        # The text is stored for every copy: with thousands of copies it must not list all of them.
+        more = f" and {len(copies) - MAX_LISTED} more" if len(copies) > MAX_LISTED else ""
+        tiles.loc[copies.index, "detail"] = f"pixels {sha1} under {', '.join(copies['id'][:MAX_LISTED])}{more}"
 
 
-def leave_out_faint(tiles: pd.DataFrame, unwanted: Sequence[str]) -> dict[str, int]:
-    """Take the kept training tiles with one of the `unwanted` remarks out; return how many that are by remark."""
-    remark = np.where(tiles["kept"] & (tiles["split"] == "train"), remarks(tiles), "")
-    for name in unwanted:
-        tiles.loc[remark == name, "kept"] = False
-        tiles.loc[remark == name, "detail"] = f"{name}: audit.leave_out"
-    return {name: int((remark == name).sum()) for name in unwanted}
+def exclude_flagged(tiles: pd.DataFrame, excluded: Sequence[str]) -> dict[str, int]:
+    """Exclude the kept training tiles that have one of the `excluded` quality flags; return their number by flag."""
+    flag = np.where(tiles["kept"] & (tiles["split"] == "train"), quality_flags(tiles), "")
+    for name in excluded:
+        tiles.loc[flag == name, "kept"] = False
+        tiles.loc[flag == name, "detail"] = f"{name}: audit.leave_out"
+    return {name: int((flag == name).sum()) for name in excluded}
 
 
-def count(tiles: pd.DataFrame) -> dict:
-    """Return the figures of the audit: tiles, kept tiles and faults by split, share of positives, copies."""
+def summarise(tiles: pd.DataFrame) -> dict[str, Any]:
+    """Return the numbers of tiles, kept tiles and faults by split, the share of positives, the number of copies."""
     split = tiles["split"]
     kept = tiles[tiles["kept"]]
     labels = kept.loc[kept["split"] == "train", "label"]
@@ -75,26 +76,27 @@ def count(tiles: pd.DataFrame) -> dict:
 
 
 def describe(faulty: pd.DataFrame) -> list[str]:
-    """Return one line per faulty tile."""
+    """Return one line per faulty tile: split, id, fault, detail."""
     return [f"{row.split}/{row.id}: {row.fault}: {row.detail}" for row in faulty.itertuples()]
 
 
 def audit(
-    index: Path, validations: list[Path], output: Path, figures: Path, *, on_fault: str, leave_out: Sequence[str] = ()
+    index: Path, validations: list[Path], output: Path, summary: Path, *, on_fault: str, leave_out: Sequence[str] = ()
 ) -> None:
-    """Write the verdict on every tile (`tables.TILES`) and the audit's figures; InputError when the policy says so.
+    """Write the result for every tile (`tables.TILES`) and a summary (JSON, `summarise`).
 
-    on_fault: "fail" or "leave_out"; leave_out: keys of `remarks.REMARKS`, whose training tiles are not used.
+    on_fault: "fail" or "leave_out"; leave_out: quality flags (keys of `quality.QUALITY_FLAGS`) whose training tiles are
+    excluded. Raises InputError for a faulty tile if `on_fault` is "fail", and when too little is left for training.
     """
     columns = [name for name in tables.VALIDATION.names if name != "blocks"]
     tiles = join(
         tables.read(index, tables.INDEX), [tables.read(path, tables.VALIDATION, columns) for path in validations]
     )
-    sound = tiles[(tiles["row"] >= 0) & (tiles["fault"] == "")]
-    contents = sound.groupby("id")["pixels_sha1"].nunique()
+    valid = tiles[(tiles["row"] >= 0) & (tiles["fault"] == "")]
+    contents = valid.groupby("id")["pixels_sha1"].nunique()
     if (contents > 1).any():
         raise InputError(
-            f"{index}: expected an id to name one picture, found {int((contents > 1).sum())} ids with different pixels "
+            f"{index}: expected each id to name one tile, found {int((contents > 1).sum())} ids with different pixels "
             f"in train and in test, such as {contents.idxmax()}. Rename the tiles of one split."
         )
     mark_conflicts(tiles)
@@ -104,20 +106,21 @@ def audit(
         logging.warning("%s", line)
     if len(faulty) and on_fault == "fail":
         lines = describe(faulty)
-        listed = "\n".join(["", *lines[:SHOWN]]) + (f"\n… and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")
+        listed = "\n".join(["", *lines[:MAX_LISTED]])
+        listed += f"\n… and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
         raise InputError(
             f"{len(faulty)} of {len(tiles)} tiles have a fault (this log lists all):{listed}\n"
-            "Mend the archive, or set `audit: {on_fault: leave_out}` to go on without these tiles."
+            "Fix the archive, or set `audit: {on_fault: leave_out}` to exclude these tiles."
         )
-    left_out = leave_out_faint(tiles, leave_out)
-    result = count(tiles) | {"left_out": left_out}
+    left_out = exclude_flagged(tiles, leave_out)
+    result = summarise(tiles) | {"left_out": left_out}
     if not 0 < result["positives"] < result["kept"]["train"]:
         raise InputError(
             f"{index}: expected training tiles of both classes, found {result['positives']} positives among "
-            f"{result['kept']['train']} usable tiles. Check the labels and the faults above."
+            f"{result['kept']['train']} usable tiles. Check the labels and the faults listed above."
         )
     tables.write(tiles, output, tables.TILES)
-    write_json(figures, result)
+    write_json(summary, result)
     logging.info("kept %(train)d training and %(test)d test tiles", result["kept"])
 
 
@@ -129,6 +132,6 @@ if __name__ == "__main__":
         Path(snakemake.input.index),
         [Path(path) for path in snakemake.input.validations],
         Path(snakemake.output.tiles),
-        Path(snakemake.output.figures),
+        Path(snakemake.output.summary),
         **snakemake.params.settings,
     )

@@ -1,6 +1,6 @@
-"""Statistics of colour and texture of the tiles of one shard, for the models of the section `classical`.
+"""Compute colour and texture features of the tiles of one shard, for the classical models (section `classical`).
 
-A stage of its own, since reading and measuring the tiles takes longer than fitting any of these models to the table.
+A separate stage, since computing the features takes longer than fitting any of these models to the table.
 """
 
 import logging
@@ -24,7 +24,7 @@ def measure(shard: Path, output: Path) -> None:
     frame.insert(0, "id", tiles.ids)
     tables.write(frame.sort_values("id", ignore_index=True), output, SCHEMA)
     seconds = max(time.perf_counter() - start, 1e-9)
-    logging.info("%d statistics of %d tiles, %.0f tiles/s", len(NAMES), len(tiles), len(tiles) / seconds)
+    logging.info("%d features of %d tiles, %.0f tiles/s", len(NAMES), len(tiles), len(tiles) / seconds)
 
 
 if __name__ == "__main__":

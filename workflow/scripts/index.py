@@ -1,7 +1,7 @@
-"""List the tiles of an archive or a folder: everything that can be known without decoding one.
+"""List the tiles of an archive or a folder: everything that is known without decoding a tile.
 
-Joins the list of files with `train_labels.csv` and `sample_submission.csv`, deals the tiles out to shards
-and notes what the tables and the files disagree on. What makes the whole archive unusable ends here, before any work.
+Joins the list of files with `train_labels.csv` and `sample_submission.csv`, assigns the tiles to shards and records as
+faults where tables and files disagree. An archive that cannot be used at all is rejected here, before any work is done.
 """
 
 import logging
@@ -15,21 +15,23 @@ from histo import tables
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.tiles.source import get_again, list_entries, open_source
+from histo.tiles.source import how_to_restore, list_entries, open_source
 from histo.tiles.zip_archive import DamagedEntry, Entry
 
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
 
+Listed = dict[str, tuple[int, str, str]]  # id → label (-1: unknown), fault, detail
+
 
 def find_table(path: Path, entries: dict[str, Entry], name: str) -> str:
-    """Return the entry of a table; InputError unless there is exactly one. People zip the folder around it too."""
+    """Return the name of a table's entry, in any folder of the archive; InputError unless there is exactly one."""
     found = [entry for entry in entries if PurePosixPath(entry).name == name and not entry.startswith("__MACOSX/")]
     if len(found) != 1:
         listed = ", ".join(sorted(found)) or ", ".join(sorted(entries)[:3]) + (", …" if len(entries) > 3 else "")
         raise InputError(
-            f"{path}: expected one {name}, found {len(found)} (the archive holds {listed or 'nothing'}). "
-            "Give the competition's own archive."
+            f"{path}: expected one {name}, found {len(found)} (the archive contains {listed or 'nothing'}). "
+            "Use the original archive of the competition."
         )
     return found[0]
 
@@ -40,12 +42,12 @@ def read_rows(path: Path, entry: Entry, columns: list[str]) -> Iterator[tuple[in
         with open_source(path) as read:
             data = read(entry)
     except DamagedEntry as error:
-        raise InputError(f"{path}: {entry.name}: damaged: {error}. {get_again(path)}") from None
+        raise InputError(f"{path}: {entry.name}: damaged: {error}. {how_to_restore(path)}") from None
     yield from parse_csv(f"{path}: {entry.name}", data, columns)
 
 
 def parse_label(text: str) -> tuple[int, str, str]:
-    """Return (label, fault, detail): 0 and 1 in any notation of theirs, else -1 and what is wrong."""
+    """Return (label, fault, detail): label 0 or 1 in any number format, or -1 and what is wrong."""
     if not text:
         return -1, "no_label", "the label is empty"
     try:
@@ -57,25 +59,25 @@ def parse_label(text: str) -> tuple[int, str, str]:
     return -1, "bad_label", f"the label is {text[:40]!r}"
 
 
-def read_labels(path: Path, entry: Entry) -> dict[str, tuple[int, str, str]]:
+def read_labels(path: Path, entry: Entry) -> Listed:
     """Return {id: (label, fault, detail)} of the training tiles."""
-    labels: dict[str, tuple[int, str, str]] = {}
+    labels: Listed = {}
     lines: dict[str, int] = {}
     for line, (text, value) in read_rows(path, entry, ["id", "label"]):
         name = check_id(f"{path}: {entry.name}, line {line}", text)
-        verdict = parse_label(value)
+        parsed = parse_label(value)
         if name in labels:
-            detail = f"lines {lines[name]} and {line} of {LABELS}, labels {labels[name][0]} and {verdict[0]}"
-            verdict = (labels[name][0] if labels[name][0] == verdict[0] else -1, "repeated_id", detail)
-        labels[name] = verdict
+            detail = f"lines {lines[name]} and {line} of {LABELS}, labels {labels[name][0]} and {parsed[0]}"
+            parsed = (labels[name][0] if labels[name][0] == parsed[0] else -1, "repeated_id", detail)
+        labels[name] = parsed
         lines.setdefault(name, line)
     if not labels:
         raise InputError(f"{path}: {entry.name}: expected a row for each training tile, found none.")
     return labels
 
 
-def read_test_ids(path: Path, entry: Entry) -> dict[str, tuple[int, str, str]]:
-    """Return {id: (-1, "", "")} of the test tiles; InputError when an id comes twice: no submission could be made."""
+def read_test_ids(path: Path, entry: Entry) -> Listed:
+    """Return {id: (-1, "", "")} of the test tiles; InputError for a repeated id, which a submission cannot have."""
     lines: dict[str, int] = {}
     for line, (text,) in read_rows(path, entry, ["id"]):
         name = check_id(f"{path}: {entry.name}, line {line}", text)
@@ -91,11 +93,11 @@ def read_test_ids(path: Path, entry: Entry) -> dict[str, tuple[int, str, str]]:
 
 
 def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split: str) -> dict[str, Entry]:
-    """Return {id: entry} of the files ID.tif in the folder of a split; InputError when two are of one id."""
+    """Return {id: entry} of the files ID.tif in the folder of a split; InputError for two files of one id."""
     tiles: dict[str, Entry] = {}
     for name, entry in entries.items():
         file = PurePosixPath(name)
-        if file.name.startswith("._"):  # what macOS leaves beside a file
+        if file.name.startswith("._"):  # metadata that macOS adds to an archive
             continue
         if file.parent == root / split and file.suffix.lower() in (".tif", ".tiff"):
             key = check_id(f"{path}: entry {name!r}", file.stem)
@@ -105,10 +107,10 @@ def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split
     return tiles
 
 
-def join(split: str, listed: dict[str, tuple[int, str, str]], tiles: dict[str, Entry], shards: int) -> pd.DataFrame:
+def join(split: str, listed: Listed, tiles: dict[str, Entry], shards: int) -> pd.DataFrame:
     """Join the ids of a table with the files of a split: one row per tile (`tables.INDEX`), sorted by id.
 
-    Ids are hashes, so tiles in the order of their ids are shuffled already: shard k is the k-th slice of it.
+    Shard k is the k-th slice of the sorted tiles. Ids are hashes, so that every shard is a random sample of the tiles.
     """
     ids = sorted(listed.keys() | tiles.keys())
     rows = []
@@ -118,8 +120,8 @@ def join(split: str, listed: dict[str, tuple[int, str, str]], tiles: dict[str, E
         if entry is None:
             fault, detail = "missing_file", f"no {split}/{name}.tif in the archive"
             entry = Entry("", 0, 0, 0, 0, 0)
-        rows.append((name, label, entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method))
-        rows[-1] += (fault, detail)
+        position = (entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method)
+        rows.append((name, label, *position, fault, detail))
     columns = ["id", "label", "entry", "offset", "compressed", "size", "crc", "method", "fault", "detail"]
     frame = pd.DataFrame(rows, columns=columns)
     frame["split"] = split
@@ -128,16 +130,17 @@ def join(split: str, listed: dict[str, tuple[int, str, str]], tiles: dict[str, E
 
 
 def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, test_shards: int) -> None:
-    """Write one row per tile of either split (`tables.INDEX`), and a copy of sample_submission.csv as it is.
+    """Write one row per tile of both splits (`tables.INDEX`), and an unchanged copy of sample_submission.csv.
 
-    archive: a zip, or a folder that was extracted from one.
+    archive: a zip archive, or a folder extracted from one; train_shards, test_shards: number of shards per split.
+    Raises InputError when the archive cannot be used.
     """
     entries = list_entries(archive)
     labels = find_table(archive, entries, LABELS)
     sample = find_table(archive, entries, SAMPLE)
     root = PurePosixPath(labels).parent
     if PurePosixPath(sample).parent != root:
-        raise InputError(f"{archive}: expected {LABELS} and {SAMPLE} side by side, found {labels} and {sample}.")
+        raise InputError(f"{archive}: expected {LABELS} and {SAMPLE} in one folder, found {labels} and {sample}.")
     frames = []
     for split, listed, shards in (
         ("train", read_labels(archive, entries[labels]), train_shards),
@@ -145,14 +148,17 @@ def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, 
     ):
         tiles = find_tiles(archive, entries, root, split)
         if not tiles:
-            raise InputError(f"{archive}: expected files {root / split}/ID.tif, found none. Give Kaggle's own archive.")
+            raise InputError(
+                f"{archive}: expected files {root / split}/ID.tif, found none. "
+                "Use the original archive of the competition."
+            )
         frame = join(split, listed, tiles, shards)
         faulty = int((frame["fault"] != "").sum())
         logging.info("%s: %d ids listed, %d files, %d rows with a fault", split, len(listed), len(tiles), faulty)
         frames.append(frame)
     unused = len(entries) - 2 - sum(int((frame["entry"] != "").sum()) for frame in frames)
     if unused:
-        logging.info("%d entries of the archive are neither tiles nor tables and stay unread", unused)
+        logging.info("%d entries of the archive are neither tiles nor tables; they are ignored", unused)
     with open_source(archive) as read, atomic_write(sample_copy) as temporary:
         temporary.write_bytes(read(entries[sample]))
     tables.write(pd.concat(frames), output, tables.INDEX)

@@ -1,8 +1,8 @@
-"""Measure what could make scores too good: tissue that tiles share, and how it falls across folds and splits.
+"""Measure what could make scores too optimistic: data leakage between folds and splits, and shortcuts.
 
-Training and validation share pixels when two tiles of one place of a slide lie on either side. Folds drawn at random
-do that to most tiles that overlap at all; the folds of this run must not, and here that is counted, not assumed. The
-other figures say what a network could use besides tissue: the number of neighbours, and colour.
+Training and validation share pixels when two overlapping tiles are in different folds. Random folds cause this for most
+tiles that overlap at all; the folds of this run must not, which this stage verifies by counting. It also measures
+shortcuts, which a network could use instead of the tissue: the number of neighbours of a tile, and colour.
 """
 
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
@@ -19,60 +20,65 @@ from histo import tables
 from histo.files import read_json, write_json
 from histo.metrics import auc, auc_interval
 from histo.tiles.overlap_graph import components, equal_links, positions
-from histo.tiles.quality import REMARKS, remarks
+from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 
 SPLITS = ("train", "test")
-SEEDS = 10  # random deals that the leak of random folds is averaged over
-SAMPLE = 10_000  # tiles of each split from which train and test are told apart: seconds, and an AUC good to ± 0.01
-PARTS = 5  # of the cross-validation that tells train from test
+SEEDS = 10  # random assignments to folds, over which the leakage of random folds is averaged
+SAMPLE = 10_000  # tiles per split in adversarial validation: takes seconds, gives the AUC to ± 0.01
+PARTS = 5  # folds of the cross-validation in adversarial validation
+
+Links = npt.NDArray[np.int64]  # [M, 2], pairs of tiles as row numbers
 
 
-def leaking(fold: np.ndarray, links: np.ndarray) -> float:
-    """Return the share of tiles that, when their fold validates, share pixels with a tile of another fold.
+def leaking_share(fold: npt.NDArray[np.integer], links: Links) -> float:
+    """Return the share of tiles that share pixels with a tile of another fold.
 
     fold: int [N]; links: int64 [M, 2], pairs of tiles that share pixels.
     """
-    parted = links[fold[links[:, 0]] != fold[links[:, 1]]]
-    return len(np.unique(parted)) / len(fold)
+    between_folds = links[fold[links[:, 0]] != fold[links[:, 1]]]
+    return len(np.unique(between_folds)) / len(fold)
 
 
-def leak(fold: np.ndarray, links: np.ndarray) -> dict[str, Any]:
-    """Return the leak of these folds and of as many folds of equal size drawn at random."""
+def leakage(fold: npt.NDArray[np.integer], links: Links) -> dict[str, Any]:
+    """Return the leakage between these folds, and between random folds of equal number."""
     count = len(np.unique(fold))
-    deal = np.arange(len(fold)) % count
-    shares = [leaking(np.random.default_rng(seed).permutation(deal), links) for seed in range(SEEDS)]
+    equal_folds = np.arange(len(fold)) % count
+    shares = [leaking_share(np.random.default_rng(seed).permutation(equal_folds), links) for seed in range(SEEDS)]
     return {
         "tiles": len(fold),
         "folds": count,
-        "ours": leaking(fold, links),
+        "ours": leaking_share(fold, links),
         "random": float(np.mean(shares)),
         "random_lowest": min(shares),
         "random_highest": max(shares),
     }
 
 
-def neighbour_counts(count: int, links: np.ndarray) -> np.ndarray:
-    """Return how many other tiles each of `count` tiles overlaps, int64 [count]; a pair counts once."""
+def neighbour_counts(count: int, links: Links) -> npt.NDArray[np.int64]:
+    """Return the number of other tiles that each of `count` tiles overlaps, int64 [count]; a pair counts once."""
     distinct = np.unique(np.sort(links, axis=1), axis=0)
     return np.bincount(distinct.ravel(), minlength=count)
 
 
-def neighbours(labels: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
-    """Return how well the number of neighbours, int64 [N], predicts the label, 0 or 1 [N], and both by number."""
+def neighbours(labels: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Return the AUC of the number of neighbours as a predictor of the label, and tiles and positives by number.
+
+    labels: 0 or 1 [N]; counts: int64 [N].
+    """
     low, high = auc_interval(labels, counts)
     top = 5
     rows = []
     for number in range(top + 1):
-        here = counts == number if number < top else counts >= number
-        positives = int((labels[here] == 1).sum())
-        rows.append({"neighbours": number, "tiles": int(here.sum()), "positives": positives})
+        in_row = counts == number if number < top else counts >= number
+        positives = int((labels[in_row] == 1).sum())
+        rows.append({"neighbours": number, "tiles": int(in_row.sum()), "positives": positives})
     return {"auc": auc(labels, counts), "auc_low": low, "auc_high": high, "at_least": top, "rows": rows}
 
 
 def duplicates(tiles: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the sets of tiles with equal pixels, each with its tiles (split, id, label).
 
-    tiles: id, split, label, pixels_sha1 of the tiles with pixels.
+    tiles: id, split, label, pixels_sha1 of the tiles that have pixels.
     """
     copies = tiles[tiles["pixels_sha1"].duplicated(keep=False)].sort_values(["pixels_sha1", "split", "id"])
     sets = []
@@ -89,20 +95,23 @@ def duplicates(tiles: pd.DataFrame) -> list[dict[str, Any]]:
     return sets
 
 
-def sharing(split: np.ndarray, links: np.ndarray) -> dict[str, Any]:
-    """Return counts of pairs and components; split: "train" or "test" [N]; links: int64 [M, 2] of overlapping tiles."""
+def overlap_counts(split: npt.NDArray[np.object_], links: Links) -> dict[str, Any]:
+    """Return counts of overlapping pairs and of connected components, within and between the splits.
+
+    split: "train" or "test" [N]; links: int64 [M, 2] of overlapping tiles.
+    """
     train = split == "train"
-    sides = train[links].sum(1)
+    train_tiles = train[links].sum(1)
     component = components(len(split), links)
     sizes = np.bincount(component)
-    between = links[sides == 1].ravel()
+    between = links[train_tiles == 1].ravel()
     crossing = {name: int(np.isin(np.unique(between), np.flatnonzero(split == name)).sum()) for name in SPLITS}
     size, count = np.unique(sizes[sizes > 1], return_counts=True)
     return {
         "pairs": {
-            "train": int((sides == 2).sum()),
-            "test": int((sides == 0).sum()),
-            "between": int((sides == 1).sum()),
+            "train": int((train_tiles == 2).sum()),
+            "test": int((train_tiles == 0).sum()),
+            "between": int((train_tiles == 1).sum()),
         },
         "tiles": len(np.unique(links)),
         "components": int((sizes > 1).sum()),
@@ -112,27 +121,29 @@ def sharing(split: np.ndarray, links: np.ndarray) -> dict[str, Any]:
     }
 
 
-def adversarial(split: np.ndarray, colours: np.ndarray, bundle: np.ndarray) -> dict[str, Any]:
-    """Return how well colour statistics, float [N, F], tell train from test; 0.5: not at all, 1: always.
+def adversarial_validation(
+    split: npt.NDArray[np.object_], colours: npt.NDArray[np.float64], slide: npt.NDArray[np.integer]
+) -> dict[str, Any]:
+    """Return the AUC at which colour statistics, float [N, F], distinguish train from test (0.5: chance, 1: always).
 
-    Cross-validated; tiles of one bundle (int [N]: tiles of one slide, as far as known) stay in one part, so that they
-    are told apart by what their splits have in common, not by having met their neighbours. `auc` is None where the
-    bundles are too few or cannot be shared out.
+    Stratified group k-fold cross-validation. The groups are the tiles of one slide as far as known (slide: int [N]), so
+    that the model learns differences between the splits and cannot recognise slides. `auc` is None where there are too
+    few groups or where a training part would have one split only.
     """
     random = np.random.default_rng(0)
     chosen = []
     for name in SPLITS:
-        here = np.flatnonzero(split == name)
-        chosen.append(np.sort(random.choice(here, min(SAMPLE, len(here)), replace=False)))
+        members = np.flatnonzero(split == name)
+        chosen.append(np.sort(random.choice(members, min(SAMPLE, len(members)), replace=False)))
     sample = np.concatenate(chosen)
-    is_test, colours, bundle = (split[sample] == "test").astype(int), colours[sample], bundle[sample]
-    parts = min(PARTS, *(len(np.unique(bundle[is_test == side])) for side in (0, 1)))
+    is_test, colours, slide = (split[sample] == "test").astype(int), colours[sample], slide[sample]
+    parts = min(PARTS, *(len(np.unique(slide[is_test == value])) for value in (0, 1)))
     result = {"tiles": {name: len(rows) for name, rows in zip(SPLITS, chosen, strict=True)}, "parts": parts}
     if parts < 2:
         return result | {"auc": None, "single": {}}
     scores = np.empty(len(sample))
-    shuffled = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
-    for fit, rest in shuffled.split(colours, is_test, bundle):
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
+    for fit, rest in splitter.split(colours, is_test, slide):
         if len(np.unique(is_test[fit])) < 2:
             return result | {"auc": None, "single": {}}
         model = HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=0)
@@ -142,34 +153,35 @@ def adversarial(split: np.ndarray, colours: np.ndarray, bundle: np.ndarray) -> d
 
 
 def leaks(
-    tiles: Path, validations: list[Path], overlaps: Path, passed_over: Path, groups: Path, folds: Path, output: Path
+    tiles: Path, validations: list[Path], overlaps: Path, overlap_summary: Path, groups: Path, folds: Path, output: Path
 ) -> None:
-    """Write all figures as JSON; passed_over: the counts of the stage `overlaps`."""
+    """Write all results as JSON; overlap_summary: the summary written by `overlaps`."""
     start = time.perf_counter()
-    every = tables.read(tiles, tables.TILES)
+    all_tiles = tables.read(tiles, tables.TILES)
     contents = pd.concat(tables.read(path, tables.VALIDATION, ["id", "split", "pixels_sha1"]) for path in validations)
     pairs = tables.read(overlaps, tables.OVERLAPS)
     confirmed = pairs[pairs["confirmed"]]
 
-    # Training tiles come first: an id that stands in both splits counts for training.
-    packed = every[every["row"] >= 0].sort_values(["split", "id"], ascending=[False, True], ignore_index=True)
+    # Training tiles first: an id that occurs in both splits counts as a training tile.
+    packed = all_tiles[all_tiles["row"] >= 0].sort_values(["split", "id"], ascending=[False, True], ignore_index=True)
     packed = packed.merge(contents, on=["id", "split"], how="left", validate="1:1")
     links, _ = positions(packed["id"], confirmed)
     split = packed["split"].to_numpy(object)
 
-    deal = tables.read(folds, tables.FOLDS)
-    same = deal[["id"]].merge(packed.loc[packed["split"] == "train", ["id", "pixels_sha1"]], on="id", how="left")
-    fold_links = np.concatenate([positions(deal["id"], confirmed)[0], equal_links(same["pixels_sha1"])])
+    folds_table = tables.read(folds, tables.FOLDS)
+    hashes = packed.loc[packed["split"] == "train", ["id", "pixels_sha1"]]
+    copies = equal_links(folds_table[["id"]].merge(hashes, on="id", how="left")["pixels_sha1"])
+    fold_links = np.concatenate([positions(folds_table["id"], confirmed)[0], copies])
 
     counts = pd.Series(neighbour_counts(len(packed), links), index=packed["id"]).groupby(level=0).max()
     known = tables.read(groups, tables.GROUPS, ["id", "group"]).assign(split="train")
-    bundle = packed[["id", "split"]].merge(known, on=["id", "split"], how="left")["group"]
+    group = packed[["id", "split"]].merge(known, on=["id", "split"], how="left")["group"]
     used = packed["kept"].to_numpy()
     colours = packed[list(tables.COLOUR)].to_numpy(np.float64)
-    together = components(len(packed), np.concatenate([links, equal_links(bundle)]))
+    slide = components(len(packed), np.concatenate([links, equal_links(group)]))
 
     sets = duplicates(packed)
-    remark = remarks(every)
+    flag = quality_flags(all_tiles)
     result = {
         "duplicates": {
             "tiles": sum(len(one["tiles"]) for one in sets),
@@ -177,19 +189,20 @@ def leaks(
             "in_both_splits": sum(one["both_splits"] for one in sets),
             "sets": sets,
         },
-        "overlaps": sharing(split, links)
-        | {"unconfirmed": int((~pairs["confirmed"]).sum()), "search": read_json(passed_over)},
-        "leak": leak(deal["fold"].to_numpy(), fold_links),
-        "neighbours": neighbours(deal["label"].to_numpy(), counts.loc[deal["id"]].to_numpy()),
-        "adversarial": adversarial(split[used], colours[used], together[used]),
+        "overlaps": overlap_counts(split, links)
+        | {"unconfirmed": int((~pairs["confirmed"]).sum()), "search": read_json(overlap_summary)},
+        "leak": leakage(folds_table["fold"].to_numpy(), fold_links),
+        "neighbours": neighbours(folds_table["label"].to_numpy(), counts.loc[folds_table["id"]].to_numpy()),
+        "adversarial": adversarial_validation(split[used], colours[used], slide[used]),
         "remarks": {
-            name: {part: every.loc[(remark == name) & (every["split"] == part), "id"].tolist() for part in SPLITS}
-            for name in REMARKS
+            name: {part: all_tiles.loc[(flag == name) & (all_tiles["split"] == part), "id"].tolist() for part in SPLITS}
+            for name in QUALITY_FLAGS
         },
     }
     write_json(output, result)
     logging.info(
-        "random folds leak %.1f %% of the tiles, these %.1f %%; AUC of the number of neighbours %.3f; in %.1f s",
+        "tiles that share pixels across folds: random folds %.1f %%, these folds %.1f %%; "
+        "AUC of the number of neighbours %.3f; in %.1f s",
         100 * result["leak"]["random"],
         100 * result["leak"]["ours"],
         result["neighbours"]["auc"],
@@ -201,7 +214,7 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    single = ("tiles", "overlaps", "passed_over", "groups", "folds")
+    single = ("tiles", "overlaps", "overlap_summary", "groups", "folds")
     leaks(
         **{name: Path(snakemake.input[name]) for name in single},
         validations=[Path(path) for path in snakemake.input.validations],

@@ -1,4 +1,4 @@
-"""Unpack the tiles of one part of PatchCamelyon for as long as they are needed: HDF5 is not read from front to back."""
+"""Unpack the tiles of one part of PatchCamelyon into a temporary file: HDF5 needs random access."""
 
 import gzip
 import logging
@@ -8,17 +8,17 @@ from pathlib import Path
 from histo.errors import InputError
 from histo.files import atomic_write
 from histo.formatting import size_text
-from histo.tiles.pcam import DAMAGED
+from histo.tiles.pcam import GZIP_ERRORS
 
-PIECE = 1 << 20  # bytes
+CHUNK = 1 << 20  # bytes
 
 
 def pcam_gunzip(packed: Path, output: Path) -> None:
-    """Write what the gzip file holds; InputError when it is damaged."""
+    """Write the content of a gzip file; InputError when it is damaged."""
     try:
         with atomic_write(output) as temporary, gzip.open(packed) as source, open(temporary, "wb") as target:
-            shutil.copyfileobj(source, target, PIECE)
-    except DAMAGED as error:
+            shutil.copyfileobj(source, target, CHUNK)
+    except GZIP_ERRORS as error:
         raise InputError(
             f"{packed}: expected a complete gzip file, found a damaged one ({error}). Delete it and run again."
         ) from None

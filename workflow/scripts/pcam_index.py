@@ -1,13 +1,13 @@
-"""List the tiles of PatchCamelyon: give each an id and a shard, and set the labels of its valid and test parts aside.
+"""List the tiles of PatchCamelyon: assign ids and shards, and separate the labels of the valid and test parts.
 
-The id of a tile is the SHA-1 of its pixels, as in Kaggle's archive, whose tiles are PatchCamelyon's without copies.
-PatchCamelyon was sampled with repetition: the second, third, … occurrence of the same pixels, in the order train,
-valid, test, gets the first 33 digits of the SHA-1, a hyphen and its number, so that ids are unique and 40 characters
-hold them. No tile is dropped, so that figures on the test part are comparable with published ones. Copies among the
-training tiles stay in one fold (`groups`).
+The id of a tile is the SHA-1 of its pixels, as in Kaggle's archive, which has PatchCamelyon's tiles without duplicates.
+PatchCamelyon was sampled with replacement. The n-th occurrence (n from 2) of the same pixels, in the order train,
+valid, test, gets the first 33 digits of the SHA-1, a hyphen and n as its id, so that ids are unique and have at most 40
+characters. All tiles are kept, so that metrics on the test part are comparable with published ones. Copies among the
+training tiles are in one fold (`groups`).
 
-The training part is the training split; the valid and test parts together are the test split, and stand for the public
-and the private part of a leaderboard. Shards are slices of the files as they are.
+The training part is the training split. The valid and test parts together are the test split; they stand for the public
+and the private part of a leaderboard. Each shard is a slice of the files in their original order.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from histo import tables
@@ -24,7 +25,7 @@ from histo.files import atomic_write
 from histo.tiles.geometry import TILE_BYTES
 from histo.tiles.pcam import LEADERBOARD, open_tiles, read_labels, read_slices
 
-PREFIX = 33  # digits of the SHA-1 in the id of a copy; the number after the hyphen has up to 6
+PREFIX = 33  # digits of the SHA-1 in the id of a copy; a hyphen and up to 6 digits follow
 
 
 def hash_tiles(path: Path) -> list[str]:
@@ -48,23 +49,24 @@ def make_ids(hashes: list[str]) -> list[str]:
 
 
 def list_tiles(
-    found: dict[str, tuple[list[str], np.ndarray]], parts: dict[str, list[str]], shards: dict[str, int]
+    contents: dict[str, tuple[list[str], npt.NDArray[np.int8]]], parts: dict[str, list[str]], shards: dict[str, int]
 ) -> pd.DataFrame:
-    """Return one row per tile in the order train, valid, test: the columns of `tables.INDEX`, `label` known throughout.
+    """Return one row per tile in the order train, valid, test: the columns of `tables.INDEX`, all labels included.
 
-    found: by part the SHA-1 of each tile and its label; parts: their names by split; shards: their number by split.
+    contents: by part, the SHA-1 of each tile and its label; parts: names of the parts by split; shards: number of
+    shards by split.
     """
     frames = []
     for split, names in parts.items():
         for name in names:
-            hashes, labels = found[name]
+            hashes, labels = contents[name]
             frame = pd.DataFrame({"sha1": hashes, "label": labels, "entry": name, "split": split})
             frames.append(frame.assign(offset=np.arange(len(frame))))
     tiles = pd.concat(frames, ignore_index=True)
     tiles["id"] = make_ids(tiles["sha1"].tolist())
     for split, count in shards.items():
-        here = np.flatnonzero(tiles["split"] == split)
-        for number, part in enumerate(np.array_split(here, count)):
+        rows = np.flatnonzero(tiles["split"] == split)
+        for number, part in enumerate(np.array_split(rows, count)):
             tiles.loc[part, "shard"] = number
     return tiles.assign(compressed=TILE_BYTES, size=TILE_BYTES, crc=0, method=0, fault="", detail="")
 
@@ -81,22 +83,23 @@ def pcam_index(
 ) -> None:
     """Write the index (`tables.INDEX`), a sample submission and the labels of the test split.
 
-    images, labels: of each part the unpacked HDF5 file of tiles and the gzipped one of labels; parts: their names by
-    split, in the same order; shards: their number by split; truth: CSV id,label,part, part is "public" or "private".
+    images, labels: for each part, the unpacked HDF5 file of tiles and the gzipped HDF5 file of labels; parts: names of
+    the parts by split, in the same order; shards: number of shards by split; truth: CSV id,label,part of the test
+    split, where part is "public" or "private". Raises InputError for a file that is not as published.
     """
-    found = {}
+    contents = {}
     names = [name for split in parts for name in parts[split]]
     for name, tiles_path, labels_path in zip(names, images, labels, strict=True):
-        hashes, values = found[name] = hash_tiles(tiles_path), read_labels(labels_path)
+        hashes, values = contents[name] = hash_tiles(tiles_path), read_labels(labels_path)
         if len(hashes) != len(values):
             raise InputError(
-                f"{labels_path}: expected {len(hashes)} labels, as many as there are tiles in {tiles_path}, found "
-                f"{len(values)}. Delete what was downloaded and run again."
+                f"{labels_path}: expected {len(hashes)} labels, one for each tile in {tiles_path}, found "
+                f"{len(values)}. Delete the downloaded files and run again."
             )
-        logging.info("%s: %d tiles, %d of them positive", name, len(values), int(values.sum()))
-    tiles = list_tiles(found, parts, shards)
+        logging.info("%s: %d tiles, %d positive", name, len(values), int(values.sum()))
+    tiles = list_tiles(contents, parts, shards)
     copies = tiles[tiles["sha1"].duplicated(keep=False)].groupby("sha1")["split"].nunique()
-    logging.info("%d pixels occur more than once, %d in both splits", len(copies), int((copies > 1).sum()))
+    logging.info("%d sets of tiles with equal pixels, %d of them in both splits", len(copies), int((copies > 1).sum()))
 
     test = tiles[tiles["split"] == "test"]
     for path, frame in (
@@ -106,7 +109,7 @@ def pcam_index(
         with atomic_write(path) as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
     tiles.loc[test.index, "label"] = -1
-    # As in the index of an archive: training tiles first, then by id.
+    # Sorted as the index of an archive: training tiles first, then by id.
     tables.write(tiles.sort_values(["split", "id"], ascending=[False, True]), output, tables.INDEX)
 
 

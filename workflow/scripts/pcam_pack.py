@@ -1,7 +1,7 @@
-"""Stream the tiles of one shard from PatchCamelyon's HDF5 files into the shard, and measure them on the way.
+"""Copy the tiles of one shard from PatchCamelyon's HDF5 files into the shard, and measure them in the same pass.
 
-What `validate` and `pack` do for an archive of files, in one pass: the tiles need no decoding, and their only possible
-fault, other pixels than when they were listed, ends the job.
+Does for PatchCamelyon what `validate` and `pack` do for an archive. The tiles need no decoding. Their only possible
+fault, pixels that differ from those that were indexed, ends the job.
 """
 
 import hashlib
@@ -11,34 +11,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
 from histo.tiles.geometry import SIDE, TILE_BYTES
-from histo.tiles.measurements import Rows
+from histo.tiles.measurements import ValidationRows
 from histo.tiles.pcam import open_tiles, read_slices
 from histo.tiles.shards import write_shard
 
-SOUND = {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE, "mode": "RGB", "md5": "", "fault": "", "detail": ""}
+VALID = {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE, "mode": "RGB", "md5": "", "fault": "", "detail": ""}
 
 
-def stream(rows: pd.DataFrame, images: dict[str, Path], found: Rows) -> Iterator[np.ndarray]:
-    """Yield the tiles of `rows` (of the index, in the order of the files), uint8 [n, 96, 96, 3], and measure them."""
-    for part, tiles in rows.groupby("entry", sort=False):
-        known = tiles.to_dict("records")
-        with open_tiles(images[part]) as dataset:
-            start = stop = known[0]["offset"]
-            for batch in read_slices(dataset, start, start + len(known)):
-                for row, tile in zip(known[stop - start :], batch, strict=False):
-                    sha1 = hashlib.sha1(tile, usedforsecurity=False).hexdigest()
+def stream(
+    indexed: pd.DataFrame, images: dict[str, Path], validation: ValidationRows
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the tiles of the given index rows, uint8 [n, 96, 96, 3], and add each to the validation rows.
+
+    indexed: rows of the index in the order of the files; images: HDF5 file of tiles by part.
+    """
+    for part, tiles in indexed.groupby("entry", sort=False):
+        rows = tiles.to_dict("records")
+        path = images[str(part)]
+        with open_tiles(path) as dataset:
+            start = stop = rows[0]["offset"]
+            for batch in read_slices(dataset, start, start + len(rows)):
+                for row, tile in zip(rows[stop - start :], batch, strict=False):
+                    sha1 = hashlib.sha1(tile.data, usedforsecurity=False).hexdigest()
                     if not sha1.startswith(row["id"].partition("-")[0]):
                         raise InputError(
-                            f"{images[part]}: tile {row['offset']} has other pixels than when it was listed as "
-                            f"{row['id']}. Run with `--forcerun pcam_gunzip`."
+                            f"{path}: expected the pixels of {row['id']} as tile {row['offset']}, found other "
+                            "pixels than when it was indexed. Run with `--forcerun pcam_gunzip`."
                         )
-                    own = {key: row[key] for key in ("id", "split", "shard")}
-                    found.add({**own, **SOUND, "pixels_sha1": sha1}, tile)
+                    record = {key: row[key] for key in ("id", "split", "shard")}
+                    validation.add({**record, **VALID, "pixels_sha1": sha1}, tile)
                 stop += len(batch)
                 yield batch
 
@@ -56,26 +63,26 @@ def pcam_pack(
 ) -> None:
     """Write a shard and its validation rows (`tables.VALIDATION`), both in the order of PatchCamelyon's files.
 
-    images: the HDF5 files of the tiles of `parts`, which the split consists of in this order.
+    images: the HDF5 files of tiles of `parts`; parts: the parts that the split consists of, in order; code: version of
+    the code. Raises InputError when a file is damaged or has changed since it was indexed.
     """
-    begun = time.perf_counter()
-    rows = tables.read(index, tables.INDEX)
-    rows = rows[(rows["split"] == split) & (rows["shard"] == shard)]
-    rows = rows.assign(place=rows["entry"].map({name: k for k, name in enumerate(parts)}))
-    rows = rows.sort_values(["place", "offset"])
-    found = Rows()
+    start = time.perf_counter()
+    indexed = tables.read_index_of_shard(index, split, shard)
+    part_number = indexed["entry"].map({name: number for number, name in enumerate(parts)})
+    indexed = indexed.assign(part=part_number).sort_values(["part", "offset"])
+    rows = ValidationRows()
     write_shard(
         output,
         split=split,
         number=shard,
-        ids=rows["id"].to_numpy(),
-        labels=rows["label"].to_numpy(np.int8),
-        batches=stream(rows, dict(zip(parts, images, strict=True)), found),
+        ids=indexed["id"].to_numpy(),
+        labels=indexed["label"].to_numpy(np.int8),
+        batches=stream(indexed, dict(zip(parts, images, strict=True)), rows),
         code=code,
     )
-    tables.write(found.frame(), validation, tables.VALIDATION)
-    seconds = max(time.perf_counter() - begun, 1e-9)
-    logging.info("%d tiles, %.0f tiles/s", len(rows), len(rows) / seconds)
+    tables.write(rows.frame(), validation, tables.VALIDATION)
+    seconds = max(time.perf_counter() - start, 1e-9)
+    logging.info("%d tiles, %.0f tiles/s", len(indexed), len(indexed) / seconds)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Probabilities of one trained model of one fold: of the fold's tiles (out-of-fold) and of all test tiles.
+"""Predict with the model of one fold: the tiles of that fold (out-of-fold) and all test tiles.
 
-Makes two tables (id, fold, logit, probability, logit_none, logit_flips) from the weights alone, which carry crop and
-normalisation, so that test tiles are treated as training tiles were. Apart from training, so that test-time
-augmentation can change without it. The last two columns say what less augmentation would have given, so that its gain
-is known without another run.
+Writes two tables (id, fold, logit, probability, logit_none, logit_flips). The weights file contains crop and
+normalisation, so test tiles are processed like training tiles. Prediction is a stage of its own, so that a change of
+test-time augmentation does not repeat training. The last two columns hold the logits with less augmentation, which show
+the gain of test-time augmentation without another run.
 """
 
 import logging
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 def combine(views: np.ndarray, average: str) -> tuple[np.ndarray, np.ndarray]:
-    """(logit float32 [N], probability float64 [N]) of the logits of several views of each tile, float32 [N, views].
+    """Logit, float32 [N], and probability, float64 [N], of each tile from the logits of its views, float32 [N, views].
 
-    average: of what the mean is taken, `logits` or `probabilities`, in float64 both. The mean of logits lets one view
-    that is very sure outvote others, that of probabilities does not. The logit of one view is left as it is.
+    average: take the mean of `logits` or of `probabilities`, both in float64. In the mean of logits one very confident
+    view can outvote the others, in the mean of probabilities it cannot. The logit of a single view is unchanged.
     """
     if average == "logits" or views.shape[1] == 1:
         mean = views.mean(axis=1, dtype=np.float64)
@@ -38,20 +38,23 @@ def combine(views: np.ndarray, average: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def predictions(network: Network, tiles: TileLoader, *, choice: str, tta: str, average: str, fold: int) -> pd.DataFrame:
-    """Table of predictions (`tables.PREDICTIONS`), sorted by id; choice: the setting `precision`."""
+    """Table of predictions (`tables.PREDICTIONS`), sorted by id; choice: the setting `precision`.
+
+    Raises InputError if a logit is not finite.
+    """
     views = predict_logits(network, tiles, precision(choice, tiles.device), tta)
     if not np.isfinite(views).all():
-        at, view = np.argwhere(~np.isfinite(views))[0]
+        tile, view = np.argwhere(~np.isfinite(views))[0]
         raise InputError(
-            f"tile {tiles.ids[at]}: its logit is {views[at, view]}. Train with precision: float32 or a lower "
-            "learning_rate."
+            f"tile {tiles.ids[tile]}: expected a finite logit, found {views[tile, view]}. Train with precision: "
+            "float32 or a lower learning_rate."
         )
-    chosen, probability = combine(views, average)
+    logits, probabilities = combine(views, average)
     flips = len(VIEWS["flips"])
-    frame = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": chosen, "probability": probability})
-    frame["logit_none"] = views[:, 0]
-    frame["logit_flips"] = combine(views[:, :flips], average)[0] if views.shape[1] >= flips else np.float32(np.nan)
-    return frame.sort_values("id", ignore_index=True)
+    table = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": logits, "probability": probabilities})
+    table["logit_none"] = views[:, 0]
+    table["logit_flips"] = combine(views[:, :flips], average)[0] if views.shape[1] >= flips else np.float32(np.nan)
+    return table.sort_values("id", ignore_index=True)
 
 
 def predict(
@@ -67,28 +70,30 @@ def predict(
     average: str,
     threads: int,
 ) -> None:
-    """Write the out-of-fold table (exactly the tiles of the weights' fold) and the test table (every kept test tile).
+    """Write the out-of-fold table (all tiles of the model's validation fold) and the test table (all kept test tiles).
 
-    tta: none, flips or all (1, 4, 8 views); average: logits or probabilities. Raises InputError for unusable input.
+    tta: none, flips or all (1, 4 or 8 views); average: logits or probabilities. Raises InputError for unusable input.
     """
     checkpoint = checkpoints.load(weights)
     fold, choice = checkpoint["fold"], checkpoint["settings"]["precision"]
     held_out = tables.read(folds, tables.FOLDS)
     held_out = held_out[held_out["fold"] == fold]
     if held_out.empty:
-        raise InputError(f"{folds}: no tiles of fold {fold}, which {weights} was validated on. Train again.")
+        raise InputError(
+            f"{folds}: no tiles of fold {fold}, the validation fold of {weights}. Run the stage `train` again."
+        )
     test = tables.read(tiles, tables.TILES, columns=["id", "split", "shard", "row", "label", "kept"])
     test = test[(test["split"] == "test") & test["kept"] & (test["row"] >= 0)]
     with claim_device(threads) as device:
-        network = checkpoints.network(checkpoint).to(device)
+        network = checkpoints.load_network(checkpoint).to(device)
         for rows, paths, split, out in (
             (held_out, train_shards, "train", oof_out),
             (test, test_shards, "test", test_out),
         ):
-            chosen = TileLoader(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
-            frame = predictions(network, chosen, choice=choice, tta=tta, average=average, fold=fold)
-            tables.write(frame, out, tables.PREDICTIONS)
-            log.info("%s: %d tiles, mean probability %.3f.", out, len(frame), frame["probability"].mean())
+            loader = TileLoader(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
+            table = predictions(network, loader, choice=choice, tta=tta, average=average, fold=fold)
+            tables.write(table, out, tables.PREDICTIONS)
+            log.info("%s: %d tiles, mean probability %.3f.", out, len(table), table["probability"].mean())
 
 
 if __name__ == "__main__":

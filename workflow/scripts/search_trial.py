@@ -1,8 +1,8 @@
-"""One trial of a search: draw settings, train with them, note what they are worth.
+"""One trial of a search: sample settings, train with them, record the validation AUC.
 
-Makes `trial-<n>.json`: what was drawn, the score (best validation AUC, the mean over the folds), the validation loss of
-that epoch, epochs done, seconds. The weights are thrown away: only the settings are searched for. A training run that
-diverges is a result too: its trial has no score.
+Writes `trial-<n>.json`: the sampled settings, the score (best validation AUC, mean over the folds), the validation loss
+of that epoch, number of epochs, seconds. The weights are discarded, because a search only looks for settings. A trial
+whose training diverges is a result without a score.
 """
 
 import logging
@@ -13,17 +13,18 @@ from typing import Any
 
 import pandas as pd
 
+from histo.config.train import TrainSettings
 from histo.errors import DivergedError
 from histo.files import read_json, write_json
 from histo.overrides import place
 from histo.training.loop import train
-from histo.training.trial_sampling import draw
+from histo.training.trial_sampling import sample
 
 log = logging.getLogger(__name__)
 
 
-def rate(history: pd.DataFrame) -> dict[str, Any]:
-    """Return what a training run is worth: AUC, loss and number of its epoch of the best AUC, and what it took."""
+def summarise(history: pd.DataFrame) -> dict[str, Any]:
+    """Return AUC, loss and number of the epoch with the best AUC, and epochs and seconds of the training run."""
     best = history.loc[history["auc"].idxmax()]
     return {
         "auc": float(best["auc"]),
@@ -46,19 +47,21 @@ def search_trial(
     threads: int,
     weights_in: str | None = None,
 ) -> None:
-    """Draw, train once for each validation fold, write the result.
+    """Sample settings, train once for each validation fold, write the result.
 
-    earlier: results of the trials that this one is drawn from; trial: counted from 1; settings: `base` (complete
-    settings of a model), `space`, `sampler`, `seed` (see histo/training/trial_sampling.py) and `folds`, those that validate. Raises
-    InputError for unusable input, but not for a run that diverges. A killed trial goes on in the fold that was under
-    way. weights_in: file that the network starts from, where `base` asks for one.
+    earlier: files of the earlier trials, from which `tpe` samples; trial: counted from 1; settings: `base` (all
+    settings of a model), `space`, `sampler`, `seed` (see histo/training/trial_sampling.py) and `folds` (the validation
+    folds); weights_in: file of pretrained weights if `base` needs one. A killed trial resumes in the fold that was
+    trained. Raises InputError for unusable input, but not for a training run that diverges.
     """
     output = Path(output)
-    results = [read_json(path) for path in earlier]
-    how = {key: settings[key] for key in ("sampler", "seed")}
-    draws = draw(settings["space"], **how, trial=trial, earlier=results)
-    log.info("Trial %d: %s.", trial, ", ".join(f"{name} {value}" for name, value in draws.items()))
-    done, failed = [], None
+    sampled = sample(
+        settings["space"], sampler=settings["sampler"], seed=settings["seed"], trial=trial,
+        earlier=[read_json(path) for path in earlier],
+    )  # fmt: skip
+    log.info("Trial %d: %s.", trial, ", ".join(f"{name} {value}" for name, value in sampled.items()))
+    train_settings = TrainSettings(**place(settings["base"], sampled))
+    results, failed = [], None
     for fold in settings["folds"]:
         resume = output.with_name(f"{output.stem}.fold-{fold}.resume.pt")
         with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +69,7 @@ def search_trial(
             try:
                 train(
                     shards, folds, str(Path(folder) / "weights.pt"), str(history), str(Path(folder) / "training.json"),
-                    fold=fold, settings=place(settings["base"], draws), code=code, threads=threads, resume_path=resume,
+                    fold=fold, settings=train_settings, code=code, threads=threads, resume_path=resume,
                     weights_in=weights_in,
                 )  # fmt: skip
             except DivergedError as error:
@@ -74,19 +77,19 @@ def search_trial(
                 log.warning("The trial failed. %s", failed)
                 resume.unlink(missing_ok=True)
                 break
-            done.append({"fold": fold} | rate(pd.read_csv(history)))
-    score = None if failed else fmean(row["auc"] for row in done)
+            results.append({"fold": fold} | summarise(pd.read_csv(history)))
+    score = None if failed else fmean(result["auc"] for result in results)
     write_json(
         output,
         {
             "trial": trial,
-            "draws": draws,
+            "draws": sampled,
             "score": score,
-            "loss": None if failed else fmean(row["loss"] for row in done),
-            "epochs": sum(row["epochs"] for row in done),
-            "seconds": round(sum(row["seconds"] for row in done), 3),
+            "loss": None if failed else fmean(result["loss"] for result in results),
+            "epochs": sum(result["epochs"] for result in results),
+            "seconds": round(sum(result["seconds"] for result in results), 3),
             "failed": failed,
-            "folds": done,
+            "folds": results,
         },
     )
     log.info("Trial %d: %s.", trial, "failed" if failed else f"AUC {score:.4f}")

@@ -1,7 +1,7 @@
-"""Write the shard again with all tiles in the colours of the reference (histo/tiles/stain_normalisation.py).
+"""Write a copy of a shard with stain-normalised tiles (histo/tiles/stain_normalisation.py).
 
-A stage of its own after `pack`: what compares pixels (ids, overlaps, the audit's pictures) reads the original shards,
-what learns and predicts reads these, of both splits alike. Without a method there is no such stage.
+A separate stage after `pack`: stages that compare pixels (ids, overlaps, the audit's pictures) read the original
+shards; training and prediction read these, of both splits. Without `stain.method` this stage does not run.
 """
 
 import logging
@@ -13,7 +13,7 @@ from histo.tiles.stain_normalisation import normalise
 
 
 def stain(shard: Path, output: Path, *, code: str) -> None:
-    """Write the normalised tiles of `shard` under the same ids and in the same order."""
+    """Write the normalised tiles of `shard` with the same ids in the same order; code: version of the code."""
     start = time.perf_counter()
     tiles = Shard(shard)
     write_shard(

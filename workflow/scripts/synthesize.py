@@ -1,17 +1,17 @@
-"""Make an archive in the layout of Kaggle's, of any size, from tissue that is drawn (see histo.synthetic.slides).
+"""Create a synthetic archive in the layout of Kaggle's, of any size, from simulated slides (histo.synthetic.slides).
 
-It stands in for the real archive in the demo, in tests and in rehearsals at full size, so it has all that a stage
-relies on: ids are the SHA-1 of the pixels, every TIFF is byte for byte in the form of the
-originals, tiles of one slide overlap on a grid of 16 pixels, test tiles come from slides of their own, and a tile is
-positive exactly when the centre of a tumour nucleus lies in its central 32 x 32 pixels. Faults can be planted.
+It replaces the real archive in the demo, in tests and in benchmarks at full size, and therefore has every property that
+a stage relies on: ids are the SHA-1 of the pixels, every TIFF has the layout of the originals byte for byte, tiles of
+one slide overlap on a grid of 16 pixels, test tiles come from their own slides, and a tile is positive if and only if
+the centre of a tumour nucleus lies in its central 32 × 32 pixels. Faults can be planted.
 
-Each region of a slide is divided into cells of two by two tiles. A cell gives either up to four tiles that touch
-nowhere, or 2 to 12 tiles anywhere on the grid inside it, so that overlapping tiles form groups as small as those of
-the real set, and no two cells share a pixel.
+Each region of a slide is divided into cells of two by two tiles. A cell yields either up to four tiles that do not
+overlap, or 2 to 12 tiles at random positions of the grid inside it. Groups of overlapping tiles are thus as small as in
+the real data set, and tiles of different cells share no pixel.
 
-Tiles are stored, not deflated as Kaggle's are: deflating at the fastest level takes 450 microseconds a tile, as long
-as everything else together, and saves a quarter of the size. Memory holds one region and the table of
-tiles; entries are written in the order of drawing, and the directory of the archive lists them by name.
+Tiles are stored without compression, unlike in Kaggle's archive: deflating a tile at the fastest level takes 450
+microseconds, as long as everything else together, and saves a quarter of the size. Memory holds one region and the
+table of tiles. Entries are written in the order of drawing; the directory of the archive is sorted by name.
 """
 
 import hashlib
@@ -20,8 +20,10 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,15 +31,14 @@ from histo.errors import InputError
 from histo.files import atomic_write, write_json
 from histo.synthetic.slides import REGION, Painter, Region
 from histo.synthetic.tiff import tiff
-from histo.tiles.geometry import CENTRE, SIDE
+from histo.tiles.geometry import BLOCK, BLOCKS_PER_SIDE, CENTRE, SIDE
 
 log = logging.getLogger(__name__)
 
-GRID = 16  # pixels: origins of tiles are multiples of it
 CELL = 2 * SIDE
-GROUP = 12  # most tiles of an overlapping cell
-POSITIVE = 0.4  # share of positive tiles aimed at
-TISSUE = 0.1  # least share of a tile that is tissue
+MAX_OVERLAPPING = 12  # tiles of an overlapping cell
+POSITIVE_SHARE = 0.4  # intended share of positive tiles
+MIN_TISSUE_SHARE = 0.1  # of a tile
 FAULTS = (
     "corrupt_tiff",
     "wrong_size",
@@ -48,88 +49,102 @@ FAULTS = (
     "bad_label",
     "altered_pixels",
 )
-MADE = (2018, 11, 15, 17, 21, 32)  # one time for all entries, so that the same settings give the same bytes
+ENTRY_DATE = (2018, 11, 15, 17, 21, 32)  # the same for all entries, so that equal settings give equal bytes
+
+Origins = npt.NDArray[np.int64]  # [N, 2], y and x of the upper left corner of tiles
 
 
 @dataclass
-class TileLoader:
-    """The tiles made so far, of both splits."""
+class TileRecords:
+    """The tiles written so far, of both splits."""
 
     ids: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     slides: list[str] = field(default_factory=list)
-    pairs: list[np.ndarray] = field(default_factory=list)  # int [N, 4]: number of a tile, of another, dy, dx
+    pairs: list[npt.NDArray[np.int64]] = field(default_factory=list)  # [N, 4]: numbers of two tiles, dy, dx
     seen: set[str] = field(default_factory=set)  # SHA-1 of the pixels of every tile
     positives: int = 0
     overlapping: int = 0  # tiles that share pixels with another
 
 
-def tile_map(region: Region) -> tuple[np.ndarray, np.ndarray]:
-    """Label and usefulness (enough tissue) of the tile at each place of the grid: bool [places, places] each."""
-    blocks = REGION // GRID
-    places = (REGION - SIDE) // GRID + 1
+def tile_map(region: Region) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return, for a tile at each position of the grid, whether it is positive and whether it has enough tissue.
+
+    Both are bool [positions, positions].
+    """
+    blocks = REGION // BLOCK
+    positions = (REGION - SIDE) // BLOCK + 1
     nuclei = np.zeros((blocks, blocks), int)
-    np.add.at(nuclei, tuple(region.tumour.T // GRID), 1)
-    tissue = region.tissue[::4, ::4].reshape(blocks, GRID // 4, blocks, GRID // 4).mean((1, 3)) / 255
+    np.add.at(nuclei, tuple(region.tumour.T // BLOCK), 1)
+    tissue = region.tissue[::4, ::4].reshape(blocks, BLOCK // 4, blocks, BLOCK // 4).mean((1, 3)) / 255
 
-    def windows(values: np.ndarray, start: int, side: int) -> np.ndarray:
+    def window_sums(values: npt.NDArray[Any], start: int, side: int) -> npt.NDArray[Any]:
         view = np.lib.stride_tricks.sliding_window_view(values, (side, side))
-        return view[start : start + places, start : start + places].sum((2, 3))
+        return np.asarray(view[start : start + positions, start : start + positions].sum((2, 3)))
 
-    centre = (SIDE - CENTRE) // 2 // GRID
-    return windows(nuclei, centre, CENTRE // GRID) > 0, windows(tissue, 0, SIDE // GRID) >= TISSUE * (SIDE // GRID) ** 2
+    positive = window_sums(nuclei, (SIDE - CENTRE) // 2 // BLOCK, CENTRE // BLOCK) > 0
+    return positive, window_sums(tissue, 0, BLOCKS_PER_SIDE) >= MIN_TISSUE_SHARE * BLOCKS_PER_SIDE**2
 
 
-def overlap_pairs(places: np.ndarray) -> np.ndarray:
-    """int [N, 4]: i, j, dy, dx of all pairs i < j of tiles with origins `places` [N, 2] that share pixels."""
-    offset = places[None, :] - places[:, None]
+def overlap_pairs(origins: Origins) -> npt.NDArray[np.int64]:
+    """Return all pairs i < j of tiles that share pixels, given their origins: int [N, 4] of i, j, dy, dx."""
+    offset = origins[None, :] - origins[:, None]
     i, j = np.nonzero(np.triu((np.abs(offset) < SIDE).all(axis=2), 1))
     return np.column_stack([i, j, offset[i, j]])
 
 
-def choose_places(
-    rng: np.random.Generator, labels: np.ndarray, useful: np.ndarray, wanted: int, overlapping: float, tiles: TileLoader
-) -> Iterator[np.ndarray]:
-    """Yield the origins (int [N, 2], pixels) of the tiles of one cell after the other, at most `wanted` in all.
+def choose_origins(
+    rng: np.random.Generator,
+    labels: npt.NDArray[np.bool_],
+    usable: npt.NDArray[np.bool_],
+    count: int,
+    overlapping: float,
+    tiles: TileRecords,
+) -> Iterator[Origins]:
+    """Yield the origins (int [N, 2], pixels) of the tiles of one cell after another, at most `count` in total.
 
-    Cells and their kind are chosen so that the tiles written so far come near the shares aimed at.
+    labels, usable: see `tile_map`. The next cell and its kind (overlapping or not) are chosen such that the tiles
+    written so far approach the intended shares of positive and of overlapping tiles.
     """
-    step, steps = CELL // GRID, (CELL - SIDE) // GRID + 1
-    cells = [(y, x) for y in range(0, REGION // GRID, step) for x in range(0, REGION // GRID, step)]
+    step, steps = CELL // BLOCK, (CELL - SIDE) // BLOCK + 1
+    cells = [(y, x) for y in range(0, REGION // BLOCK, step) for x in range(0, REGION // BLOCK, step)]
     rng.shuffle(cells)
-    found = {cell: np.argwhere(useful[cell[0] :, cell[1] :][:steps, :steps]) + cell for cell in cells}
-    cells = [cell for cell in cells if len(found[cell])]
-    rich = {cell: labels[tuple(found[cell].T)].mean() > POSITIVE for cell in cells}
-    while cells and wanted > 0:
-        poor = tiles.positives <= POSITIVE * len(tiles.ids)
-        cell = next((cell for cell in cells if rich[cell] == poor), cells[0])
+    positions = {cell: np.argwhere(usable[cell[0] :, cell[1] :][:steps, :steps]) + cell for cell in cells}
+    cells = [cell for cell in cells if len(positions[cell])]
+    mostly_tumour = {cell: labels[tuple(positions[cell].T)].mean() > POSITIVE_SHARE for cell in cells}
+    while cells and count > 0:
+        wants_tumour = tiles.positives <= POSITIVE_SHARE * len(tiles.ids)
+        cell = next((cell for cell in cells if mostly_tumour[cell] == wants_tumour), cells[0])
         cells.remove(cell)
-        places = found[cell]
+        chosen = positions[cell]
         if tiles.overlapping < overlapping * (len(tiles.ids) + 1):
-            places = places[rng.permutation(len(places))[: rng.integers(2, GROUP + 1)]]
+            chosen = chosen[rng.permutation(len(chosen))[: rng.integers(2, MAX_OVERLAPPING + 1)]]
         else:
-            places = places[((places - cell) % (SIDE // GRID) == 0).all(axis=1)]
-        places = places[:wanted] * GRID
-        wanted -= len(places)
-        yield places
+            chosen = chosen[((chosen - cell) % BLOCKS_PER_SIDE == 0).all(axis=1)]
+        chosen = chosen[:count] * BLOCK
+        count -= len(chosen)
+        yield chosen
 
 
 def date_time(key: str) -> str:
-    """When a tile was written: as in the originals one of 39 seconds, whatever its neighbours' is."""
+    """Return the date in a tile's TIFF: as in the originals one of 39 seconds, here derived from the id."""
     second = 32 + int(key[:8], 16) % 39
     return f"2018:11:15 17:{20 + second // 60}:{second % 60:02d}"
 
 
-def damaged(kind: str, key: str, pixels: np.ndarray, number: int, rng: np.random.Generator) -> bytes | None:
-    """The file of a tile under the fault `kind`, None where there is none; `number` counts the faults of this kind."""
+def damaged(kind: str, key: str, pixels: npt.NDArray[np.uint8], number: int, rng: np.random.Generator) -> bytes | None:
+    """Return the file of a tile with the fault `kind`, or None for a missing file.
+
+    number: how many tiles have this fault already.
+    """
     if kind == "missing_file":
         return None
-    if kind == "corrupt_tiff":  # in turn an end that is lost and a header that is overwritten
+    if kind == "corrupt_tiff":  # alternately a truncated file and an overwritten header
         data = tiff(pixels, date_time(key))
         start = len(data) - pixels.nbytes
         return data[: rng.integers(start, len(data))] if number % 2 == 0 else rng.bytes(start) + data[start:]
     if kind == "wrong_size":
-        pixels = pixels[: SIDE - GRID]
+        pixels = pixels[: SIDE - BLOCK]
     elif kind == "greyscale":
         pixels = pixels[..., 1]
     elif kind == "rgba":
@@ -141,25 +156,26 @@ def damaged(kind: str, key: str, pixels: np.ndarray, number: int, rng: np.random
 
 
 @dataclass
-class Archive:
-    """The zip file under way, and what is known of its tiles."""
+class ArchiveWriter:
+    """The zip file being written, and the records of its tiles."""
 
     file: zipfile.ZipFile
     painter: Painter
-    overlapping: float
-    rng: np.random.Generator  # of the faults alone, so that planting some changes no other tile
-    planned: dict[int, str]  # which tiles get which fault, by their number
-    planted: dict[str, list[str]]  # what has got it
-    tiles: TileLoader = field(default_factory=TileLoader)
+    overlapping: float  # intended share of overlapping tiles
+    rng: np.random.Generator  # for the faults only, so that planting faults changes no other tile
+    planned: dict[int, str]  # number of a tile → fault
+    planted: dict[str, list[str]]  # fault → ids of the tiles that have it
+    tiles: TileRecords = field(default_factory=TileRecords)
 
     def store(self, name: str, data: bytes) -> None:
-        entry = zipfile.ZipInfo(name, MADE)
-        entry.external_attr = 0o100644 << 16  # a plain file
+        """Write one file."""
+        entry = zipfile.ZipInfo(name, ENTRY_DATE)
+        entry.external_attr = 0o100644 << 16  # a regular file
         self.file.writestr(entry, data)
 
-    def add(self, split: str, slide: str, key: str, pixels: np.ndarray, label: int, fault: str) -> None:
-        """Write one tile under the id `key`."""
-        data = tiff(pixels, date_time(key))
+    def add(self, split: str, slide: str, key: str, pixels: npt.NDArray[np.uint8], label: int, fault: str) -> None:
+        """Write one tile with the id `key`, and with the fault, if any."""
+        data: bytes | None = tiff(pixels, date_time(key))
         if fault:
             data = damaged(fault, key, pixels, len(self.planted[fault]), self.rng)
             self.planted[fault].append(key)
@@ -171,27 +187,27 @@ class Archive:
         self.tiles.positives += label
 
     def add_slide(self, split: str, slide: str, count: int, rng: np.random.Generator) -> None:
-        """Draw a slide, region after region, and write `count` tiles of it, and copies of those that get one."""
-        look = self.painter.slide(rng)
+        """Draw a slide, region by region, and write `count` tiles of it, plus the planted copies."""
+        properties = self.painter.slide(rng)
         while count:
-            region = self.painter.region(rng, look)
-            labels, useful = tile_map(region)
+            region = self.painter.region(rng, properties)
+            labels, usable = tile_map(region)
             first = len(self.tiles.ids)
-            origins: list[np.ndarray] = []
-            for places in choose_places(rng, labels, useful, count, self.overlapping, self.tiles):
-                self.tiles.overlapping += len(np.unique(overlap_pairs(places)[:, :2]))
-                for place in places:
-                    y, x = place
+            origins: list[Origins] = []
+            for chosen in choose_origins(rng, labels, usable, count, self.overlapping, self.tiles):
+                self.tiles.overlapping += len(np.unique(overlap_pairs(chosen)[:, :2]))
+                for origin in chosen:
+                    y, x = origin
                     pixels = np.ascontiguousarray(region.image[y : y + SIDE, x : x + SIDE])
-                    key = hashlib.sha1(pixels).hexdigest()
+                    key = hashlib.sha1(pixels.data).hexdigest()
                     if key in self.tiles.seen:
                         continue
-                    label = int(labels[y // GRID, x // GRID])
+                    label = int(labels[y // BLOCK, x // BLOCK])
                     fault = self.planned.get(len(self.tiles.seen), "")
                     copied = fault == "duplicate_content"
                     self.tiles.seen.add(key)
                     self.add(split, slide, key, pixels, label, "" if copied else fault)
-                    origins += [place] * (1 + copied)
+                    origins += [origin] * (1 + copied)
                     count -= 1
                     if copied:
                         self.add(split, slide, hashlib.sha1(key.encode()).hexdigest(), pixels, label, fault)
@@ -199,46 +215,46 @@ class Archive:
                 self.tiles.pairs.append(overlap_pairs(np.array(origins)) + np.array([first, first, 0, 0]))
 
 
-def share_out(rng: np.random.Generator, tiles: int, slides: int) -> list[int]:
-    """Number of tiles of each slide: at least one, differing up to three times, `tiles` in all."""
+def tiles_per_slide(rng: np.random.Generator, tiles: int, slides: int) -> list[int]:
+    """Distribute `tiles` over slides at random: at least one per slide, sizes within about a factor of three."""
     ends = np.cumsum(rng.uniform(0.5, 1.5, slides))
     ends = np.rint(ends / ends[-1] * (tiles - slides)).astype(int)
-    return (np.diff(ends, prepend=0) + 1).tolist()
+    return [int(count) + 1 for count in np.diff(ends, prepend=0)]
 
 
 def check_settings(
     train_tiles: int, test_tiles: int, train_slides: int, test_slides: int, overlapping: float, faults: dict[str, int]
 ) -> None:
-    """Refuse settings of which no archive can be made: InputError."""
+    """Raise InputError for settings from which no archive can be created."""
     for split, tiles, slides in (("train", train_tiles, train_slides), ("test", test_tiles, test_slides)):
         if not 1 <= slides <= tiles:
             raise InputError(
-                f"synthesize: expected at least one {split} slide and one tile for each, found "
-                f"{split}_slides: {slides} and {split}_tiles: {tiles}. Change either."
+                f"synthesize: expected at least one {split} slide and at least one tile per slide, found "
+                f"{split}_slides: {slides} and {split}_tiles: {tiles}. Change one of them."
             )
     if not 0 <= overlapping <= 1:
         raise InputError(f"synthesize.overlapping: expected a share from 0 to 1, found {overlapping}.")
     for kind, count in faults.items():
         if kind not in FAULTS:
-            raise InputError(f"synthesize.faults: {kind} is not known. Choose from {', '.join(FAULTS)}.")
+            raise InputError(f"synthesize.faults: expected one of {', '.join(FAULTS)}, found {kind}.")
         if count < 0:
-            raise InputError(f"synthesize.faults.{kind}: expected a count, found {count}. Write 0 for none.")
-    needed = sum(faults.values()) + faults.get("duplicate_content", 0)  # a copy needs a sound original
+            raise InputError(f"synthesize.faults.{kind}: expected a count, found {count}. Use 0 for none.")
+    needed = sum(faults.values()) + faults.get("duplicate_content", 0)  # a copy needs an original without a fault
     if needed > train_tiles:
         raise InputError(
-            f"synthesize.faults: expected at most as many as there are train tiles, {train_tiles} (copies count "
-            f"twice), found {needed}. Plant fewer or make more tiles."
+            f"synthesize.faults: expected at most as many faults as training tiles, {train_tiles} (copies count "
+            f"twice), found {needed}. Set fewer faults or a larger train_tiles."
         )
 
 
-def overlap_table(tiles: TileLoader) -> pa.Table:
-    """All overlaps: id_a < id_b, dy and dx = origin of b minus that of a in pixels; sorted by the ids."""
+def overlap_table(tiles: TileRecords) -> pa.Table:
+    """Return all overlaps, sorted by the ids: id_a < id_b; dy, dx: origin of b minus origin of a in pixels."""
     ids = np.array(tiles.ids)
     rank = np.empty(len(ids), np.int32)
     rank[np.argsort(ids)] = np.arange(len(ids))
     pairs = np.concatenate(tiles.pairs)
-    wrong = rank[pairs[:, 0]] > rank[pairs[:, 1]]
-    pairs[wrong] = pairs[wrong][:, [1, 0, 2, 3]] * np.array([1, 1, -1, -1])
+    swap = rank[pairs[:, 0]] > rank[pairs[:, 1]]
+    pairs[swap] = pairs[swap][:, [1, 0, 2, 3]] * np.array([1, 1, -1, -1])
     pairs = pairs[np.lexsort((rank[pairs[:, 1]], rank[pairs[:, 0]]))]
     names = pa.array(ids)
     columns = {side: names.take(pa.array(pairs[:, k])) for k, side in enumerate(("id_a", "id_b"))}
@@ -246,7 +262,7 @@ def overlap_table(tiles: TileLoader) -> pa.Table:
 
 
 def csv(columns: str, rows: list[tuple[str, object]]) -> str:
-    """CSV text of rows sorted by id; ids and values need no quotes."""
+    """Return CSV text, with rows sorted by id; ids and values need no quotes."""
     return "\n".join([columns, *(f"{key},{value}" for key, value in sorted(rows, key=lambda row: row[0]))]) + "\n"
 
 
@@ -264,18 +280,18 @@ def synthesize(
     faults: dict[str, int],
     overlapping: float = 0.5,
 ) -> dict[str, list[str]]:
-    """Make an archive and what is true of it.
+    """Write a synthetic archive and its ground truth; return the ids of the tiles that have each fault.
 
     archive: zip with `train/ID.tif`, `test/ID.tif`, `train_labels.csv`, `sample_submission.csv`.
     truth: CSV `id,label` of all test tiles.
-    overlaps: Parquet id_a, id_b, dy, dx of all pairs of tiles that share pixels, whatever their files hold: a fault
-        changes a file, not where its tile lay. A copy lies where its original does.
-    slides: CSV `id,slide` of all train tiles.
-    `faults.json` beside the truth: the ids that got each fault; returned too.
-    overlapping: share of tiles that share pixels with another.
-    faults: how many train tiles get which fault, of FAULTS. `train_tiles` includes them. Copies have ids that are
-        not the SHA-1 of their pixels, bad labels are 2 and empty in turn.
-    Raises InputError for settings of which no archive can be made.
+    overlaps: Parquet id_a, id_b, dy, dx of all pairs of tiles that share pixels. It describes the positions on the
+        slide, whatever fault a file has; a copy has the position of its original.
+    slides: CSV `id,slide` of all training tiles.
+    `faults.json`, in the folder of `truth`: the ids of the tiles that have each fault.
+    overlapping: share of tiles that share pixels with another tile.
+    faults: number of training tiles by fault (one of FAULTS), included in `train_tiles`. Copies have ids that are not
+        the SHA-1 of their pixels; bad labels are alternately "2" and empty.
+    Raises InputError for settings from which no archive can be created.
     """
     check_settings(train_tiles, test_tiles, train_slides, test_slides, overlapping, faults)
     copies = faults.get("duplicate_content", 0)
@@ -283,7 +299,7 @@ def synthesize(
     fault_rng = np.random.default_rng([seed, 0])
     numbers = fault_rng.permutation(train_tiles - copies)[: len(kinds)].tolist()
     with atomic_write(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
-        made = Archive(
+        writer = ArchiveWriter(
             file,
             Painter(np.random.default_rng([seed, 1])),
             overlapping,
@@ -291,20 +307,21 @@ def synthesize(
             dict(zip(numbers, kinds.tolist(), strict=True)),
             {kind: [] for kind in FAULTS if faults.get(kind)},
         )
-        tiles = made.tiles
-        for stream, split, count, parts in (
+        tiles = writer.tiles
+        for stream, split, count, slide_count in (
             (2, "train", train_tiles - copies, train_slides),
             (3, "test", test_tiles, test_slides),
         ):
-            for part, share in enumerate(share_out(np.random.default_rng([seed, stream]), count, parts)):
-                made.add_slide(split, f"{split}-{part:03d}", share, np.random.default_rng([seed, stream, part]))
-            log.info("%s: %d slides, %d tiles in all so far.", split, parts, len(tiles.ids))
+            sizes = tiles_per_slide(np.random.default_rng([seed, stream]), count, slide_count)
+            for number, size in enumerate(sizes):
+                writer.add_slide(split, f"{split}-{number:03d}", size, np.random.default_rng([seed, stream, number]))
+            log.info("%s: %d slides; %d tiles written so far", split, slide_count, len(tiles.ids))
         train = range(train_tiles)
         test = range(train_tiles, train_tiles + test_tiles)
         labels: dict[str, object] = {tiles.ids[k]: tiles.labels[k] for k in train}
-        labels |= {key: "2" if k % 2 == 0 else "" for k, key in enumerate(made.planted.get("bad_label", []))}
-        made.store("train_labels.csv", csv("id,label", list(labels.items())).encode())
-        made.store("sample_submission.csv", csv("id,label", [(tiles.ids[k], 0) for k in test]).encode())
+        labels |= {key: "2" if k % 2 == 0 else "" for k, key in enumerate(writer.planted.get("bad_label", []))}
+        writer.store("train_labels.csv", csv("id,label", list(labels.items())).encode())
+        writer.store("sample_submission.csv", csv("id,label", [(tiles.ids[k], 0) for k in test]).encode())
         file.filelist.sort(key=lambda entry: entry.filename)
     for path, text in (
         (truth, csv("id,label", [(tiles.ids[k], tiles.labels[k]) for k in test])),
@@ -314,13 +331,13 @@ def synthesize(
             temporary.write_text(text)
     with atomic_write(overlaps) as temporary:
         pq.write_table(overlap_table(tiles), temporary)
-    write_json(Path(truth).with_name("faults.json"), made.planted)
+    write_json(Path(truth).with_name("faults.json"), writer.planted)
     log.info(
-        "%.1f %% positive, %.1f %% overlapping.",
+        "%.1f %% of the tiles positive, %.1f %% overlapping",
         100 * tiles.positives / len(tiles.ids),
         100 * tiles.overlapping / len(tiles.ids),
     )
-    return made.planted
+    return writer.planted
 
 
 if __name__ == "__main__":

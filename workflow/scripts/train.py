@@ -1,12 +1,13 @@
-"""Train one model on all folds but one; validate on that one.
+"""Train one model on all folds but one and validate it on that fold.
 
-Makes `weights.pt` (see histo/training/checkpoints.py), `history.csv` (a row per epoch) and `training.json` (parameters, device,
-precision) from the training shards and the folds. A job of its own per model and fold, because this is the expensive
-stage; how it goes is in histo/training/loop.py.
+Writes `weights.pt` (see histo/training/checkpoints.py), `history.csv` (a row for each epoch) and `training.json`
+(number of parameters, device, precision) from the training shards and the folds. Each model and fold is a job, because
+training is the expensive stage. The training run is in histo/training/loop.py.
 """
 
 from pathlib import Path
 
+from histo.config.train import TrainSettings
 from histo.overrides import complete
 from histo.training.loop import train
 
@@ -14,16 +15,18 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
+    settings = complete(snakemake.params.settings, list(snakemake.input.bests))
     train(
         list(snakemake.input.shards),
         snakemake.input.folds,
         snakemake.output.weights,
         snakemake.output.history,
-        snakemake.output.figures,
+        snakemake.output.summary,
         fold=int(snakemake.wildcards.fold),
-        settings=complete(snakemake.params.settings, list(snakemake.input.bests)),
+        settings=TrainSettings(**{key: value for key, value in settings.items() if key != "search"}),
         code=snakemake.params.code,
         threads=snakemake.threads,
         weights_in=next(iter(snakemake.input.weights), None),
+        stain=snakemake.params.stain,
         resume_path=Path(snakemake.output.weights).with_name("resume.pt"),
     )

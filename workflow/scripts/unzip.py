@@ -1,7 +1,7 @@
 """Unzip the tiles of one shard into a temporary folder, as ID.tif.
 
-Jobs of one archive run side by side; each goes straight to its own entries. Every entry is checked against the size
-and the CRC that the archive states. Where the source is a folder, its files are copied.
+Jobs for several shards run in parallel; each reads only its own entries of the archive. Every entry is checked against
+the size and the CRC in the archive's directory. If the source is a folder, its files are copied.
 """
 
 import logging
@@ -9,31 +9,31 @@ from pathlib import Path
 
 from histo import tables
 from histo.errors import InputError
-from histo.tiles.source import get_again, open_source
+from histo.tiles.source import how_to_restore, open_source
 from histo.tiles.zip_archive import DamagedEntry, Entry
 
-NAMED = 5  # damaged entries that an error names
+MAX_LISTED = 5  # damaged entries named in an error message
 
 
 def unzip(archive: Path, index: Path, folder: Path, *, split: str, shard: int) -> None:
     """Write the tiles of a shard to `folder`; InputError when entries of the archive are damaged."""
-    rows = tables.read(index, tables.INDEX)
-    rows = rows[(rows["split"] == split) & (rows["shard"] == shard) & (rows["entry"] != "")]
+    rows = tables.read_index_of_shard(index, split, shard)
+    rows = rows[rows["entry"] != ""]
     folder.mkdir(parents=True, exist_ok=True)
     damaged = []
     with open_source(archive) as read:
-        # In the order of the archive, so that it is read from front to back.
-        for row in rows.sort_values("offset").itertuples():
-            entry = Entry(row.entry, row.offset, row.compressed, row.size, row.crc, row.method)
+        # In the order of the archive, so that reads are sequential.
+        for row in rows.sort_values("offset").to_dict("records"):
+            entry = Entry(row["entry"], *(row[name] for name in ("offset", "compressed", "size", "crc", "method")))
             try:
-                (folder / f"{row.id}.tif").write_bytes(read(entry))
+                (folder / f"{row['id']}.tif").write_bytes(read(entry))
             except DamagedEntry as error:
-                damaged.append(f"{row.entry}: {error}")
+                damaged.append(f"{entry.name}: {error}")
     if damaged:
-        more = f" (and {len(damaged) - NAMED} more)" if len(damaged) > NAMED else ""
+        more = f" (and {len(damaged) - MAX_LISTED} more)" if len(damaged) > MAX_LISTED else ""
         raise InputError(
             f"{archive}: {len(damaged)} of {len(rows)} entries of {split} shard {shard} are damaged: "
-            f"{'; '.join(damaged[:NAMED])}{more}. {get_again(archive)}"
+            f"{'; '.join(damaged[:MAX_LISTED])}{more}. {how_to_restore(archive)}"
         )
     logging.info("%d tiles, %.1f MB", len(rows), rows["size"].sum() / 1e6)
 

@@ -1,6 +1,7 @@
-"""Read every byte of the shards and compare it with the SHA-256 that their writer noted.
+"""Read all images of the shards and compare their SHA-256 with the one stored when they were written.
 
-On request only: every other stage checks what costs nothing (form, version, counts, length) whenever it opens a shard.
+Runs on request only: whenever a stage opens a shard, it performs the checks that take no time (datasets, format
+version, number of tiles, file size).
 """
 
 import logging
@@ -11,13 +12,13 @@ from histo.tiles.shards import Shard
 
 
 def verify(shards: list[Path]) -> None:
-    """Verify all shards; InputError that names each one that is damaged."""
+    """Verify all shards; InputError that names each damaged one."""
     errors = []
     for path in shards:
         try:
             shard = Shard(path)
             shard.verify()
-            logging.info("%s: %d tiles, all right", path, len(shard))
+            logging.info("%s: %d tiles, verified", path, len(shard))
         except InputError as error:
             errors.append(str(error))
     if errors:

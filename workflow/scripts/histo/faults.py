@@ -1,15 +1,15 @@
-"""What can be wrong with a tile: in every table, the column `fault` holds one of these codes or is empty."""
+"""Faults of tiles: in every table, the column `fault` has one of these codes or is empty."""
 
 FAULTS = {
-    "missing_file": "listed in a table, no file in the archive",
-    "unlisted_file": "in the archive, listed in no table",
+    "missing_file": "listed in a table, but no file in the archive",
+    "unlisted_file": "a file in the archive, but not listed in a table",
     "no_label": "no label in train_labels.csv",
     "bad_label": "a label other than 0 and 1",
     "repeated_id": "listed more than once",
     "empty_file": "a file of zero bytes",
-    "unreadable": "does not decode as an image",
+    "unreadable": "cannot be decoded as an image",
     "wrong_size": "not 96 × 96 pixels",
     "wrong_mode": "not three channels of 8 bits",
-    "sha1_differs": "pixels do not have the SHA-1 that the id states",
-    "conflicting_copies": "equal pixels under another id with another label",
+    "sha1_differs": "SHA-1 of the pixels differs from the id",
+    "conflicting_copies": "same pixels as a tile with another id and another label",
 }

@@ -1,4 +1,4 @@
-"""Putting the predictions of folds together, with nothing missing and nothing twice."""
+"""Join the predictions of all folds and networks; each tile must be predicted exactly once."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from histo.errors import InputError
 def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
     """Join out-of-fold predictions with the folds table: `tables.PREDICTIONS` and label, sorted by id.
 
-    InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
+    Raises InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
     """
     frame = pd.concat([tables.read(path, tables.PREDICTIONS) for path in predictions], ignore_index=True)
     joined = folds[["id", "label", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
@@ -21,21 +21,21 @@ def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
         name = wrong["id"].iloc[0] if len(wrong) else joined.loc[joined["id"].duplicated(), "id"].iloc[0]
         raise InputError(
             f"{predictions[0].parent.parent}: expected one out-of-fold prediction for each of {len(folds)} training "
-            f"tiles, found {len(frame)}; tile {name} is the first that differs. Run `predict` again."
+            f"tiles, found {len(frame)}; the first wrong tile is {name}. Run `predict` again."
         )
     return joined.sort_values("id", ignore_index=True)[["label", *tables.PREDICTIONS.names]]
 
 
 def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids of the test tiles, sorted [N], and their probabilities by each network, float64 [networks, N].
+    """Return the sorted ids of the test tiles [N] and their probabilities by each network, float64 [networks, N].
 
-    predictions: a file per network. InputError unless all of them predict the same tiles, each once.
+    predictions: one file per network. Raises InputError unless all of them predict the same tiles, each once.
     """
     frames = [tables.read(path, tables.PREDICTIONS).sort_values("id") for path in predictions]
     ids = frames[0]["id"].to_numpy()
     for path, frame in zip(predictions, frames, strict=True):
         if not np.array_equal(frame["id"].to_numpy(), ids) or not frame["id"].is_unique:
             raise InputError(
-                f"{path}: expected the {len(ids)} test tiles of {predictions[0]}, found others. Run again."
+                f"{path}: expected the {len(ids)} test tiles of {predictions[0]}, found other tiles. Run again."
             )
     return ids, np.stack([frame["probability"].to_numpy() for frame in frames])

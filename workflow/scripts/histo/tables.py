@@ -1,6 +1,6 @@
-"""The forms of all tables: Parquet, one row per tile, `id` first.
+"""The schemas of all tables: Parquet, one row per tile (of OVERLAPS: per pair of tiles), ids first.
 
-Every table is written and read through here, so that its types are fixed in one place.
+Every table is written and read through this module, so that its column types are defined in one place.
 """
 
 from pathlib import Path
@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from histo.errors import InputError
 from histo.files import atomic_write
-
-BLOCKS = 36  # aligned 16 × 16 blocks of a 96 × 96 tile
+from histo.tiles.geometry import BLOCKS_PER_TILE
 
 # Grey levels (0 to 255) over the tile; sharpness is the variance of the Laplacian of the green channel.
 COLOUR = ("brightness", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness")
@@ -24,7 +23,7 @@ INDEX = pa.schema(
         ("split", pa.string()),
         ("label", pa.int8()),  # -1: unknown
         ("shard", pa.int16()),
-        ("entry", pa.string()),  # name in the archive; empty: none
+        ("entry", pa.string()),  # name in the archive; empty: no file
         ("offset", pa.int64()),  # of the entry's local header, bytes
         ("compressed", pa.int64()),  # bytes
         ("size", pa.int64()),  # bytes
@@ -48,7 +47,7 @@ VALIDATION = pa.schema(
         ("fault", pa.string()),
         ("detail", pa.string()),
         *_COLOUR,
-        ("blocks", pa.list_(pa.uint64(), BLOCKS)),  # hash of each block, row by row; 0: flat
+        ("blocks", pa.list_(pa.uint64(), BLOCKS_PER_TILE)),  # hash of each 16 × 16 block, row by row; 0: flat
     ]
 )
 OVERLAPS = pa.schema(
@@ -58,7 +57,7 @@ OVERLAPS = pa.schema(
         ("dy", pa.int16()),  # origin of b minus origin of a on the slide, pixels
         ("dx", pa.int16()),
         ("area", pa.int32()),  # shared pixels
-        ("confirmed", pa.bool_()),  # equal to the bit over the whole shared region
+        ("confirmed", pa.bool_()),  # whether all pixels of the shared region are equal
     ]
 )
 TILES = pa.schema(
@@ -66,7 +65,7 @@ TILES = pa.schema(
         ("id", pa.string()),
         ("split", pa.string()),
         ("shard", pa.int16()),
-        ("row", pa.int32()),  # in its shard; -1: not packed
+        ("row", pa.int32()),  # position in its shard; -1: not packed
         ("label", pa.int8()),
         ("kept", pa.bool_()),
         ("fault", pa.string()),
@@ -88,29 +87,29 @@ FOLDS = pa.schema(
 PROBABILITIES = pa.schema(
     [("id", pa.string()), ("fold", pa.int16()), ("logit", pa.float32()), ("probability", pa.float64())]
 )
-# Of one network, with what other test-time augmentation would have given; null where it was not computed.
+# Of one network, also with less test-time augmentation than `logit`; null where that was not computed.
 PREDICTIONS = pa.schema(
     [
         *PROBABILITIES,
-        ("logit_none", pa.float32()),  # of the tile as it is
+        ("logit_none", pa.float32()),  # of the tile without augmentation
         ("logit_flips", pa.float32()),  # of its four flips, averaged as `logit` is
     ]
 )
 
 
 def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema) -> None:
-    """Write the columns of `schema` in its order, whole or not at all."""
+    """Write the columns of `schema` in its order, atomically."""
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     with atomic_write(path) as temporary:
         pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
 
 
 def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a table; InputError when it is missing, damaged or of another form than `schema`."""
+    """Read a table, or some of its columns; InputError when it is missing, damaged or does not have the schema."""
     try:
         table = pq.read_table(path, columns=columns)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Run the stage that makes it.") from None
+        raise InputError(f"{path}: no such file. Run the stage that writes it.") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error}). Delete it and run again.") from None
     expected = pa.schema([schema.field(name) for name in columns or schema.names])
@@ -119,4 +118,11 @@ def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) 
             f"{path}: expected the columns {expected.names} of an up-to-date table, found {table.schema.names}. "
             "Delete it and run again."
         )
-    return table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def read_index_of_shard(path: str | Path, split: str, shard: int, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read the rows of the index (`INDEX`) that belong to one shard; columns must include `split` and `shard`."""
+    frame = read(path, INDEX, columns)
+    return frame[(frame["split"] == split) & (frame["shard"] == shard)]

@@ -1,1 +1,1 @@
-"""Settings: their types, ranges and defaults, and what they must not contradict. For the Snakefile and the scripts; nothing here computes a result."""
+"""Settings: one file per section with types, ranges, defaults and descriptions. Nothing here computes a result."""

@@ -1,1 +1,1 @@
-"""Networks: from a batch of tiles to one logit each. Run as a module, it lists them with their numbers of parameters."""
+"""Networks that classify tiles: from a batch of tiles to one logit per tile. `python -m histo.networks` lists them."""

@@ -1,4 +1,4 @@
-"""How large networks are: `make networks` prints name, parameters and how many of them train, one network a line."""
+"""Print the size of each network, one per line: name, parameters, trainable parameters (`make networks`)."""
 
 import inspect
 from pathlib import Path
@@ -10,21 +10,24 @@ from histo.networks.network import BODIES, build, count
 from histo.tiles.geometry import CENTRE, SIDE
 
 CONFIG = Path(__file__).resolve().parents[4] / "config" / "config.yaml"
-EXAMPLES = ("densenet121", "resnet34")  # of torchvision's, those that public attempts used
+TORCHVISION_EXAMPLES = ("densenet121", "resnet34")  # the networks of torchvision that config/published.yaml trains
 
 
-def complete(name: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the network `name`: what it cannot be built without comes from `defaults`."""
-    wanted = inspect.signature(BODIES[name]).parameters.values() if name in BODIES else []
-    needed = [option.name for option in wanted if option.kind is option.KEYWORD_ONLY and option.default is option.empty]
-    return {"name": name, **{option: defaults[option] for option in needed}}
+def with_defaults(name: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the network `name`; the options that it requires are taken from `defaults`."""
+    options = inspect.signature(BODIES[name]).parameters.values() if name in BODIES else []
+    required = [
+        option.name for option in options if option.kind is option.KEYWORD_ONLY and option.default is option.empty
+    ]
+    return {"name": name, **{option: defaults[option] for option in required}}
 
 
 def main() -> None:
+    """Print the table; options that a network requires are those of `train.network` in config/config.yaml."""
     defaults = yaml.safe_load(CONFIG.read_text())["train"]["network"]
-    for name in (*BODIES, *EXAMPLES):
+    for name in (*BODIES, *TORCHVISION_EXAMPLES):
         crop = CENTRE if name == "center32_3conv" else SIDE
-        total, trainable = count(build(complete(name, defaults), crop).body)
+        total, trainable = count(build(with_defaults(name, defaults), crop).body)
         print(f"{name:<16} {total:>11,} {trainable:>11,}")
 
 

@@ -1,50 +1,48 @@
-"""A residual CNN that is equivariant under the eight flips and quarter turns, and invariant in its logit.
+"""A residual CNN that is equivariant under flips and 90° rotations (dihedral group D4); its logit is invariant.
 
-Tissue has no up and no left, so a tile and its seven mirror images and turns have one label. Here that is built in
-(group convolutions: Cohen & Welling 2016, arXiv:1602.07576; on these tiles: Veeling et al. 2018, arXiv:1806.03962): one
-kernel serves all eight orientations, every tile trains all of them at once, and the logits of the eight views are
-equal up to rounding, so that averaging over views changes nothing. The arithmetic costs what a plain network of equally
-many channels costs, with an eighth of its weights.
+Tissue has no preferred orientation, so the eight views of a tile have the same label. Group convolutions build this
+symmetry into the network (Cohen & Welling 2016, arXiv:1602.07576; on these tiles: Veeling et al. 2018,
+arXiv:1806.03962). One kernel is shared by all eight orientations, and every tile trains all of them at once. The logits
+of the eight views are equal up to rounding, so test-time augmentation changes nothing. The network needs as many
+operations as an ordinary CNN with the same number of channels, but has an eighth of its parameters.
 
-Feature maps are [N, 8 · C, H, W]: channel g · C + c is feature c in orientation g, where g numbers the group as
-`histo.networks.network.dihedral` does. Nothing here may prefer a side: kernels of stride 2 have an even size, since a 3 × 3
-kernel of stride 2 would sample an even-sized map off its centre.
+Feature maps are [N, 8 · C, H, W]: channel g · C + c is feature c in orientation g, where g numbers the elements of D4
+as `histo.networks.dihedral.dihedral` does. Kernels of stride 2 have an even size: a 3 × 3 kernel of stride 2 samples a
+map of even side off its centre, which would break the symmetry.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histo.networks.dihedral import dihedral
 from histo.tiles.geometry import CENTRE
 
-ORDER = 8  # of the group
+ORDER = 8  # of the group D4
 
 
-def turned(kernels: Tensor, g: int) -> Tensor:
-    """Kernels [..., k, k] in orientation g: `dihedral` for the last two dimensions."""
-    if g & 4:
-        kernels = kernels.transpose(-1, -2)
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if g & bit]
-    return kernels.flip(axes) if axes else kernels
+def transform(kernels: Tensor, g: int) -> Tensor:
+    """Apply element g of D4 to the last two dimensions of kernels [..., k, k]."""
+    return dihedral(kernels, g, rows=-2, columns=-1)
 
 
-def _relative() -> list[list[int]]:
-    """Row g: for each k the element g⁻¹ k, found by what the elements do to nine numbered fields."""
-    fields = torch.arange(9).view(3, 3)
-    actions = [turned(fields, g).flatten().tolist() for g in range(ORDER)]
+def _inverse_products() -> list[list[int]]:
+    """Compute the table of g⁻¹ k from the permutations of nine numbered pixels."""
+    pixels = torch.arange(9).view(3, 3)
+    permutations = [transform(pixels, g).flatten().tolist() for g in range(ORDER)]
     product = [
-        [actions.index(turned(turned(fields, second), first).flatten().tolist()) for second in range(ORDER)]
+        [permutations.index(transform(transform(pixels, second), first).flatten().tolist()) for second in range(ORDER)]
         for first in range(ORDER)
     ]
     inverse = [row.index(0) for row in product]
     return [product[inverse[g]] for g in range(ORDER)]
 
 
-RELATIVE = _relative()
+INVERSE_PRODUCT = _inverse_products()  # row g, column k: the element g⁻¹ k
 
 
 class LiftingConv(nn.Module):
-    """Convolution of a picture with each kernel in all eight orientations: [N, inputs, H, W] to
+    """Convolution of an image with each kernel in all eight orientations: [N, inputs, H, W] to
     [N, 8 · outputs, H / stride, W / stride]."""
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
@@ -54,15 +52,16 @@ class LiftingConv(nn.Module):
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        kernels = torch.cat([turned(self.weight, g) for g in range(ORDER)])
+        kernels = torch.cat([transform(self.weight, g) for g in range(ORDER)])
         return functional.conv2d(x, kernels, None, self.stride, self.padding)
 
 
 class GroupConv(nn.Module):
     """Group convolution: [N, 8 · inputs, H, W] to [N, 8 · outputs, H / stride, W / stride].
 
-    The kernel of orientation g is turned by g, and what it weighs of orientation k is what orientation 0 weighs of
-    g⁻¹ k, so that turning the input turns the output and moves its orientations.
+    The kernel of output orientation g is the base kernel transformed by g; its weights for input orientation k are
+    those of the base kernel for orientation g⁻¹ k. Transforming the input by an element of D4 therefore transforms the
+    output map by the same element and permutes its orientations.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1) -> None:
@@ -74,17 +73,21 @@ class GroupConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         outputs, channels, size, _ = self.weight.shape
         weight = self.weight.reshape(outputs, ORDER, self.inputs, size, size)
-        kernels = torch.cat([turned(weight[:, RELATIVE[g]], g) for g in range(ORDER)])
+        kernels = torch.cat([transform(weight[:, INVERSE_PRODUCT[g]], g) for g in range(ORDER)])
         kernels = kernels.reshape(ORDER * outputs, channels, size, size)
         return functional.conv2d(x, kernels, None, self.stride, self.padding)
 
 
 class GroupBatchNorm(nn.Module):
-    """Batch normalisation whose scale, shift and running statistics are one for all orientations of a feature.
+    """Batch normalisation; the eight orientations of a feature share scale, shift and, in eval mode, statistics.
 
-    While it trains, each orientation is normalised by its own statistics of the batch, which differ by chance alone and
-    let the fast kernel serve; what it predicts with is tied, so the trained network is equivariant exactly.
+    In training mode each orientation is normalised with its own batch statistics, which differ between orientations by
+    chance only; this allows PyTorch's fused kernel. In eval mode the running statistics are pooled over the
+    orientations, so the trained network is exactly equivariant.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -104,7 +107,7 @@ class GroupBatchNorm(nn.Module):
 
 
 class GroupBlock(nn.Module):
-    """Residual block of two group convolutions; see histo.networks.network.Block, whose twin it is."""
+    """Residual block of two group convolutions, the equivariant counterpart of `histo.networks.network.Block`."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -126,8 +129,12 @@ class GroupBlock(nn.Module):
 
 
 class InvariantHead(nn.Module):
-    """Averages over the whole map and over the part above the central 32 × 32 pixels; one layer that sees them in all
-    orientations and is equivariant; its mean over the orientations, which is invariant; one logit."""
+    """Head with an invariant logit: [N, 8 · features, H, W] to [N, 1].
+
+    Each feature map is averaged over its whole area and over the area above the tile's central 32 × 32 pixels. An
+    equivariant layer with ReLU combines these averages across orientations, the mean over the orientations makes the
+    result invariant, and a linear layer gives the logit.
+    """
 
     def __init__(self, features: int, crop: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -139,20 +146,25 @@ class InvariantHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[-1]
-        # As many fields as lie on the same middle as the map.
+        # The central area has the parity of the map's side, so that both have the same centre.
         centre = max(2 - side % 2, 2 * round((side * self.share - side % 2) / 2) + side % 2)
         start = (side - centre) // 2
         middle = x[..., start : start + centre, start : start + centre]
         pooled = torch.stack([x.mean((2, 3)), middle.mean((2, 3))], dim=1)
         pooled = pooled.view(len(x), 2, ORDER, -1).transpose(1, 2).reshape(len(x), -1, 1, 1)
-        mixed = self.mix(pooled).view(len(x), ORDER, -1)
-        return self.linear(self.dropout(functional.relu(mixed + self.bias).mean(1)))
+        mixed: Tensor = self.mix(pooled).view(len(x), ORDER, -1)
+        logits: Tensor = self.linear(self.dropout(functional.relu(mixed + self.bias).mean(1)))
+        return logits
 
 
 def p4m_residual(crop: int, *, width: int, blocks: int, hidden: int, dropout: float) -> nn.Module:
-    """Equivariant twin of `histo.networks.network.residual`: stem of stride 2, four stages of `blocks` blocks with `width`,
-    2 `width`, 4 `width` and 8 `width` channels (`width` / 8 features in eight orientations, doubled stage by stage);
-    `hidden` features in the head."""
+    """Build the equivariant counterpart of `histo.networks.network.residual`.
+
+    A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
+    channels: `width` / 8 features in eight orientations in the first stage, doubled in each further stage. `hidden`:
+    features in the head. dropout: share of the head's features dropped in training. Raises TypeError unless `width` is
+    a multiple of 8.
+    """
     if width % ORDER:
         raise TypeError(f"width: expected a multiple of {ORDER}, found {width}")
     features = width // ORDER

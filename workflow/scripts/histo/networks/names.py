@@ -1,11 +1,11 @@
-"""Which networks there are, and the files of their ImageNet weights.
+"""Names of the networks, and names of the files with torchvision's ImageNet weights.
 
-Known without importing torch, which takes seconds, so that a misspelt name is found when the workflow starts.
+This module does not import torch, which takes seconds, so that a wrong name is reported when the workflow starts.
 """
 
 from typing import Any
 
-# Networks of this project: the names in histo.networks.network.BODIES.
+# Networks of this project: the keys of histo.networks.network.BODIES.
 OWN = (
     "p4m_residual",
     "residual",
@@ -17,8 +17,8 @@ OWN = (
     "center32_3conv",
 )
 
-# Classification networks of torchvision, and the files of its default ImageNet weights. The digits at a file's end are
-# the first of its SHA-256.
+# Classification networks of torchvision, each with the file of its default ImageNet weights. A file name ends with the
+# first digits of the file's SHA-256.
 TORCHVISION = {
     "alexnet": "alexnet-owt-7be5be79.pth",
     "convnext_base": "convnext_base-6075fbad.pth",
@@ -104,8 +104,11 @@ TORCHVISION = {
 
 
 def weights_file(network: dict[str, Any]) -> str | None:
-    """Path of the file that the training of a network (settings) starts from, or None: random weights."""
+    """Path of the file of weights that training starts from; None for random initialisation.
+
+    network: the settings `network` of a model; its `weights` is `none` (the default), `imagenet` or a path.
+    """
     weights = network.get("weights", "none")
     if weights == "imagenet":
-        return f"resources/weights/{TORCHVISION[network['name']]}"
+        return f"resources/imagenet_weights/{TORCHVISION[network['name']]}"
     return None if weights == "none" else weights

@@ -1,7 +1,8 @@
-"""Networks: from tiles to one logit each, normalisation included.
+"""Networks that map tiles to one logit each.
 
-Every network is a `Network`: a centre crop and a normalisation, which are part of the module and of its state dict, so
-that training and test tiles cannot be treated differently, around a body that `BODIES` or torchvision names.
+Every network is a `Network`: centre crop and channel normalisation, followed by a body from `BODIES` or torchvision.
+The crop is part of the module and the normalisation of its state dict, so training and test tiles are always treated
+alike.
 """
 
 import functools
@@ -18,8 +19,8 @@ from histo.networks.equivariant import p4m_residual
 from histo.networks.names import TORCHVISION
 from histo.tiles.geometry import CENTRE, SIDE
 
-# Per-channel mean and standard deviation of the PatchCamelyon training tiles, in 0..1. Training replaces them with
-# those of its own tiles or of ImageNet.
+# Mean and standard deviation per channel, in 0..1. Those of the PatchCamelyon training tiles are placeholders: training
+# replaces them by those of its own tiles or of ImageNet (setting `normalisation`).
 PCAM_MEAN = (0.7024, 0.5462, 0.6965)
 PCAM_STD = (0.2389, 0.2821, 0.2163)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -29,10 +30,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Network(nn.Module):
     """Crop, normalise, classify.
 
-    Input: uint8 [N, 3, S, S] (0..255) or float [N, 3, S, S] (0..1), S ≥ `crop`; output: logits, float32 [N]. The logit
-    is of label 1: tumour in the central 32 × 32 pixels.
+    Input: uint8 [N, 3, S, S] (0..255) or float [N, 3, S, S] (0..1) with S ≥ `crop`. Output: logits of label 1 (tumour
+    in the central 32 × 32 pixels), float32 [N].
     """
 
+    body: nn.Module
     mean: Tensor
     std: Tensor
 
@@ -44,7 +46,7 @@ class Network(nn.Module):
         self.body = body
 
     def set_normalisation(self, mean: list[float], std: list[float]) -> None:
-        """Use these per-channel values, in 0..1."""
+        """Set mean and standard deviation per channel, in 0..1."""
         self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
         self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
 
@@ -52,14 +54,19 @@ class Network(nn.Module):
         margin = (tiles.shape[-1] - self.crop) // 2
         tiles = tiles[..., margin : margin + self.crop, margin : margin + self.crop]
         unit = 1 / (255 * self.std) if tiles.dtype == torch.uint8 else 1 / self.std
-        # In float32: rounding to bfloat16 comes after the mean is gone.
-        normal = torch.addcmul(-self.mean / self.std, tiles.float(), unit)
-        return self.body(normal.contiguous(memory_format=torch.channels_last)).float().flatten()
+        # Normalise in float32: autocast rounds to bfloat16 in the body, after the mean is subtracted.
+        normalised = torch.addcmul(-self.mean / self.std, tiles.float(), unit)
+        logits: Tensor = self.body(normalised.contiguous(memory_format=torch.channels_last))
+        return logits.float().flatten()
 
 
 class Block(nn.Module):
-    """Residual block of two 3 × 3 convolutions (He et al. 2016, arXiv:1512.03385), halving shortcuts by averaging
-    (He et al. 2019, arXiv:1812.01187); the last scale starts at 0, so that a block starts as the identity."""
+    """Residual block of two 3 × 3 convolutions (He et al. 2016, arXiv:1512.03385).
+
+    A shortcut with stride downsamples by average pooling (He et al. 2019, arXiv:1812.01187). The scale of the last
+    batch normalisation is initialised to 0, so a block without downsampling starts as the identity of non-negative
+    input.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -81,8 +88,10 @@ class Block(nn.Module):
 
 
 class CentreHead(nn.Module):
-    """Average over the whole map beside the average over the part above the central 32 × 32 pixels, then one logit:
-    the surroundings inform, the centre decides."""
+    """Average over the whole map and average over the area above the central 32 × 32 pixels, concatenated; one logit.
+
+    [N, channels, H, W] to [N, 1]. The label depends on the centre alone; the surroundings are context.
+    """
 
     def __init__(self, channels: int, crop: int, dropout: float) -> None:
         super().__init__()
@@ -96,12 +105,17 @@ class CentreHead(nn.Module):
         start = (side - centre) // 2
         middle = x[..., start : start + centre, start : start + centre]
         features = torch.cat([x.mean((2, 3)), middle.mean((2, 3))], dim=1)
-        return self.linear(self.dropout(features))
+        logits: Tensor = self.linear(self.dropout(features))
+        return logits
 
 
 def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module:
-    """Small residual CNN that learns from scratch: stem of stride 2, four stages of `blocks` blocks with `width`,
-    2 `width`, 4 `width` and 8 `width` channels, the last at 1/16 of the tile's resolution."""
+    """Build a small residual CNN that is trained from scratch.
+
+    A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
+    channels; the last stage has 1/16 of the tile's resolution. dropout: share of the head's features dropped in
+    training.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(3, width, 3, 2, 1, bias=False),
         nn.BatchNorm2d(width),
@@ -117,7 +131,7 @@ def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module
     return nn.Sequential(*layers)
 
 
-# Another one is also named in histo/networks/names.py.
+# Builders of the networks of this project. A new name must be added to OWN in histo/networks/names.py too.
 BODIES: dict[str, Callable[..., nn.Module]] = {
     "p4m_residual": p4m_residual,
     "residual": residual,
@@ -126,30 +140,36 @@ BODIES: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(settings: dict[str, Any], crop: int) -> Network:
-    """Build the network `settings["name"]` for a centre crop of `crop` pixels; the other settings go to its body.
+    """Build the network `settings["name"]` for a centre crop of `crop` pixels, with random weights.
 
-    Raises InputError for a name that is neither in BODIES nor one of torchvision's, for settings that the network does
-    not have and for a crop that it cannot take. Weights are random; `torchvision.load` reads others.
+    The other settings are options of its body. `torchvision.load_weights` loads pretrained weights. Raises InputError
+    for a name that is neither in BODIES nor a classification network of torchvision, for options that the network does
+    not have, and for a crop that it does not support.
     """
     if not CENTRE <= crop <= SIDE:
-        raise InputError(f"center_crop: expected {CENTRE} to {SIDE} pixels, found {crop}.")
+        raise InputError(f"center_crop: expected {CENTRE} to {SIDE} pixels, found {crop}. Set one of 32, 64 or 96.")
     options = {key: value for key, value in settings.items() if key != "name"}
     name = settings.get("name")
     if name not in BODIES and name not in TORCHVISION:
-        raise InputError(f"network.name: expected one of {', '.join(BODIES)} or one of torchvision's, found {name!r}.")
-    body = functools.partial(torchvision.body, name) if name in TORCHVISION else BODIES[name]
+        raise InputError(
+            f"network.name: expected one of {', '.join(BODIES)} or a classification network of torchvision, found "
+            f"{name!r}."
+        )
+    builder = functools.partial(torchvision.build_body, name) if name in TORCHVISION else BODIES[name]
     try:
-        made = body(crop, **options)
+        body = builder(crop, **options)
     except TypeError as error:
-        raise InputError(f"network {name}: settings do not fit ({error}).") from None
-    return Network(made, crop).to(memory_format=torch.channels_last)
+        raise InputError(
+            f"network {name}: its options are wrong ({error}). Correct the settings under `network`."
+        ) from None
+    return Network(body, crop).to(memory_format=torch.channels_last)
 
 
 def count(body: nn.Module) -> tuple[int, int]:
-    """(parameters, of which trainable).
+    """Count the parameters of a network's body: (all, trainable).
 
-    All that a network learns counts, running means and variances of batch normalisation included, which are learnt but
-    not trained; so does Keras, in which the published networks were made.
+    All include the running means and variances of batch normalisation. Keras, in which the published networks were
+    built, counts them as non-trainable parameters.
     """
     running = sum(b.numel() for name, b in body.named_buffers() if name.endswith(("running_mean", "running_var")))
     parameters = list(body.parameters())

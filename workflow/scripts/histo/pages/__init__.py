@@ -1,1 +1,1 @@
-"""HTML pages: layout, charts as SVG, galleries of tiles, mosaics of overlapping tiles. For the scripts that write a page."""
+"""HTML pages: layout, charts as SVG, galleries of tiles and mosaics of overlapping tiles."""

@@ -1,1 +1,1 @@
-"""Everything that leaves the machine: Kaggle, credentials, web servers, downloads that resume. For scripts of network stages."""
+"""Network access of the download and submission stages: Kaggle, credentials, HTTP, and downloads that resume."""

@@ -1,1 +1,1 @@
-"""Synthetic tiles: slides that are drawn, and the TIFF files that Kaggle's tiles are. For the script synthesize and the tests."""
+"""Synthetic tiles for `synthesize` and the tests: simulated H&E slides, and TIFF files in the layout of Kaggle's."""

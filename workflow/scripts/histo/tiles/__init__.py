@@ -1,1 +1,1 @@
-"""Tiles from archive to shard: geometry, decoding, measurements, overlaps, stains, and the HDF5 files that training reads."""
+"""Tiles from archive to shard: geometry, decoding, measurements, overlaps, stain normalisation, HDF5 shards."""

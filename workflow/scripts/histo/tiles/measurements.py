@@ -1,51 +1,57 @@
-"""What is measured of every tile: brightness, colour, sharpness, and the hashes of its blocks."""
+"""Measurements of every tile: brightness, colour, sharpness, and hashes of its blocks."""
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from histo import tables
-from histo.tiles.geometry import SIDE
+from histo.tiles.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SIDE
 
-BATCH = 32  # tiles measured at once; their pixels stay in the processor's cache
-BLOCK = 16  # pixels: tiles of one slide were cut at offsets that are multiples of it
-PER_SIDE = SIDE // BLOCK
-WORDS = BLOCK * BLOCK * 3 // 8
-FLAT = 4.0  # grey levels: a block whose green channel varies less is background, equal by chance
+BATCH = 32  # tiles measured at a time; their pixels stay in the processor's cache
+WORDS_PER_BLOCK = BLOCK * BLOCK * 3 // 8  # of 64 bits
+FLAT_STD = 4.0  # grey levels; a block whose green channel varies less is background, which is often equal by chance
 
-VERDICT = [name for name in tables.VALIDATION.names if name not in (*tables.COLOUR, "blocks")]
+RECORD_COLUMNS = [name for name in tables.VALIDATION.names if name not in (*tables.COLOUR, "blocks")]
 
-# Multilinear hashing (Lemire & Kaser, The Computer Journal 57(11), 2014): odd 64-bit multipliers, fixed for all time.
-MULTIPLIERS = np.random.Generator(np.random.PCG64(20181107)).integers(0, 2**64, WORDS, dtype=np.uint64) | np.uint64(1)
+# Multilinear hashing (Lemire & Kaser, The Computer Journal 57(11), 2014): odd 64-bit multipliers. Never change them:
+# the hashes are stored in tables.
+MULTIPLIERS = np.random.Generator(np.random.PCG64(20181107)).integers(
+    0, 2**64, WORDS_PER_BLOCK, dtype=np.uint64
+) | np.uint64(1)
 
-# Sums over the 6 blocks of a line of 96 interleaved RGB pixels, as a matrix [288, 18]: column 3 * block + channel.
-LINE_SUMS = np.zeros((SIDE * 3, PER_SIDE * 3), np.float32)
+# Maps a line of 96 interleaved RGB pixels to sums over its 6 blocks, [288, 18]: column 3 * block + channel.
+LINE_SUMS = np.zeros((SIDE * 3, BLOCKS_PER_SIDE * 3), np.float32)
 LINE_SUMS[np.arange(SIDE * 3), np.arange(SIDE * 3) // (BLOCK * 3) * 3 + np.arange(SIDE * 3) % 3] = 1
 
 
-def block_hashes(images: np.ndarray) -> np.ndarray:
+def block_hashes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Hash every aligned 16 × 16 block: uint8 [N, 96, 96, 3] → uint64 [N, 36], row by row, never 0."""
     count = len(images)
-    blocks = images.reshape(count, PER_SIDE, BLOCK, PER_SIDE, BLOCK * 3).transpose(0, 1, 3, 2, 4)
-    words = np.ascontiguousarray(blocks).reshape(count, PER_SIDE**2, -1).view(np.uint64)
-    hashes = np.einsum("nbw,w->nb", words, MULTIPLIERS)
+    blocks = images.reshape(count, BLOCKS_PER_SIDE, BLOCK, BLOCKS_PER_SIDE, BLOCK * 3).transpose(0, 1, 3, 2, 4)
+    words = np.ascontiguousarray(blocks).reshape(count, BLOCKS_PER_TILE, -1).view(np.uint64)
+    hashes: npt.NDArray[np.uint64] = np.einsum("nbw,w->nb", words, MULTIPLIERS)
     hashes ^= hashes >> np.uint64(31)
     return np.maximum(hashes, np.uint64(1))
 
 
-def block_sums(values: np.ndarray) -> np.ndarray:
-    """Sums over the blocks of tiles, float32 [N, 6, 16, 288] → [N, 6, 6, 3]; over lines first, which is the cheaper."""
-    return (values.sum(2) @ LINE_SUMS).reshape(len(values), PER_SIDE, PER_SIDE, 3)
+def block_sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the sums over the blocks of tiles, float32 [N, 6, 16, 288] → [N, 6, 6, 3]."""
+    # Summing over the lines of a block first is cheaper.
+    sums: npt.NDArray[np.float32] = values.sum(2) @ LINE_SUMS
+    return sums.reshape(len(values), BLOCKS_PER_SIDE, BLOCKS_PER_SIDE, 3)
 
 
-def measure(images: np.ndarray) -> dict[str, np.ndarray]:
+def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     """Measure tiles, uint8 [N, 96, 96, 3].
 
     Returns, in grey levels (0 to 255): brightness [N], mean and std [N, 3] per channel; sharpness [N], the variance
     of the Laplacian of the green channel; flat [N, 36], blocks whose green channel has a standard deviation below 4.
     """
     count = len(images)
-    values = images.reshape(count, PER_SIDE, BLOCK, SIDE * 3).astype(np.float32)
-    values -= 128  # near the mean, so that squares keep their precision
+    values = images.reshape(count, BLOCKS_PER_SIDE, BLOCK, SIDE * 3).astype(np.float32)
+    values -= 128  # values near 0 keep the precision of the squares
     sums = block_sums(values)
     values *= values
     squares = block_sums(values)
@@ -55,7 +61,8 @@ def measure(images: np.ndarray) -> dict[str, np.ndarray]:
     variance = np.maximum(squares.mean((1, 2)) / BLOCK**2 - mean**2, 0)
     mean += 128
 
-    # Over the tiles as one run of pixels, since long runs are added fastest; what wraps around an edge is cut off.
+    # Computed over all tiles as one line of pixels, since long lines are fastest; the wrong values at the edges of a
+    # tile are cut off.
     green = images[..., 1].astype(np.int16).reshape(-1)
     laplacian = np.zeros_like(green)
     inner = laplacian[SIDE:-SIDE]
@@ -71,50 +78,50 @@ def measure(images: np.ndarray) -> dict[str, np.ndarray]:
         "mean": mean,
         "std": np.sqrt(variance),
         "sharpness": sharpness,
-        "flat": (block_variance[..., 1] < FLAT**2).reshape(count, -1),
+        "flat": (block_variance[..., 1] < FLAT_STD**2).reshape(count, -1),
     }
 
 
-class Rows:
-    """Collects the validation table of one shard, tile by tile; measures some tiles at once."""
+class ValidationRows:
+    """Collect the validation table of one shard, tile by tile; the tiles are measured in batches."""
 
     def __init__(self) -> None:
-        self._verdicts: list[dict] = []
-        self._measured: list[bool] = []
-        self._batch: list[np.ndarray] = []
-        self._columns: list[dict[str, np.ndarray]] = []
+        self._records: list[dict[str, Any]] = []
+        self._has_pixels: list[bool] = []
+        self._batch: list[npt.NDArray[np.uint8]] = []
+        self._measured: list[dict[str, npt.NDArray[Any]]] = []
 
-    def add(self, verdict: dict, pixels: np.ndarray | None) -> None:
-        """Add a tile: what is known of it (all columns that are not measured) and its pixels, uint8 [96, 96, 3]."""
-        self._verdicts.append(verdict)
-        self._measured.append(pixels is not None)
+    def add(self, record: dict[str, Any], pixels: npt.NDArray[np.uint8] | None) -> None:
+        """Add a tile: its `RECORD_COLUMNS`, and its pixels, uint8 [96, 96, 3], if it has any."""
+        self._records.append(record)
+        self._has_pixels.append(pixels is not None)
         if pixels is not None:
             self._batch.append(pixels)
         if len(self._batch) == BATCH:
             self._measure()
 
     def frame(self) -> pd.DataFrame:
-        """Return the table (`tables.VALIDATION`); a tile without pixels has NaN for measurements and no hashes."""
+        """Return the table (`tables.VALIDATION`); a tile without pixels has NaN measurements and hashes of 0."""
         if self._batch:
             self._measure()
-        frame = pd.DataFrame.from_records(self._verdicts, columns=VERDICT)
-        parts, measured = self._columns, np.array(self._measured, bool)
+        frame = pd.DataFrame.from_records(self._records, columns=RECORD_COLUMNS)
+        parts, rows = self._measured, np.array(self._has_pixels, bool)
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
         values = {name: np.full(len(frame), np.nan, np.float32) for name in tables.COLOUR}
-        blocks = np.zeros((len(frame), tables.BLOCKS), np.uint64)
+        blocks = np.zeros((len(frame), BLOCKS_PER_TILE), np.uint64)
         if joined:
-            values["brightness"][measured] = joined["brightness"]
-            values["sharpness"][measured] = joined["sharpness"]
+            values["brightness"][rows] = joined["brightness"]
+            values["sharpness"][rows] = joined["sharpness"]
             for channel, letter in enumerate("rgb"):
-                values[f"mean_{letter}"][measured] = joined["mean"][:, channel]
-                values[f"std_{letter}"][measured] = joined["std"][:, channel]
-            blocks[measured] = np.where(joined["flat"], np.uint64(0), joined["blocks"])
+                values[f"mean_{letter}"][rows] = joined["mean"][:, channel]
+                values[f"std_{letter}"][rows] = joined["std"][:, channel]
+            blocks[rows] = np.where(joined["flat"], np.uint64(0), joined["blocks"])
         frame = frame.assign(**values)
-        # Typed, since a shard without tiles has no list to tell the type by.
+        # An explicit dtype, since it cannot be inferred for a shard without tiles.
         frame["blocks"] = pd.Series(list(blocks), index=frame.index, dtype=object)
         return frame
 
     def _measure(self) -> None:
         images = np.stack(self._batch)
-        self._columns.append(measure(images) | {"blocks": block_hashes(images)})
+        self._measured.append(measure(images) | {"blocks": block_hashes(images)})
         self._batch.clear()

@@ -1,4 +1,4 @@
-"""PatchCamelyon's own form: for each of its parts `train`, `valid` and `test` an HDF5 file of tiles and one of labels.
+"""PatchCamelyon's own file format: for each part (`train`, `valid`, `test`) one HDF5 file of tiles and one of labels.
 
 Veeling et al., "Rotation Equivariant CNNs for Digital Pathology", MICCAI 2018; https://github.com/basveeling/pcam.
 """
@@ -12,56 +12,60 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from histo.errors import InputError
-from histo.tiles.geometry import SIDE
+from histo.tiles.geometry import SHAPE
 
-LEADERBOARD = {"valid": "public", "test": "private"}  # what a part of the test split stands for
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
-LARGEST_LABELS = 64 << 20  # bytes, unpacked; those of the training part have 264,000
-TOGETHER = 1024  # tiles read at once, about: 28 MB
-MOST_TOGETHER = 8192
+LEADERBOARD = {"valid": "public", "test": "private"}  # part of the leaderboard that a part of the test split stands for
+GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)  # raised by a damaged gzip file
+MAX_LABEL_BYTES = 64 << 20  # unpacked; the file of the training part has 264,000
+BATCH = 1024  # tiles read at a time, about: 28 MB
+MAX_BATCH = 8192
 
 
 @contextmanager
 def open_tiles(path: Path) -> Iterator[h5py.Dataset]:
-    """Yield the dataset `x`, uint8 [N, 96, 96, 3]; InputError when the file has none of this form."""
+    """Yield the dataset `x`, uint8 [N, 96, 96, 3]; InputError when the file has no such dataset."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise _other(path, "an HDF5 file", str(error)) from None
+        raise _unexpected(path, "an HDF5 file", str(error)) from None
     with file:
-        yield _dataset(path, file, "x", (SIDE, SIDE, 3))
+        yield _dataset(path, file, "x", SHAPE)
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Return the labels of a part, int8 [N], from its gzipped HDF5 file with the dataset `y` [N, 1, 1, 1]."""
+def read_labels(path: Path) -> npt.NDArray[np.int8]:
+    """Return the labels of a part, int8 [N], from its gzipped HDF5 file with the dataset `y` [N, 1, 1, 1].
+
+    Raises InputError when the file is damaged, has no such dataset or has labels other than 0 and 1.
+    """
     try:
         with gzip.open(path) as packed:
-            data = packed.read(LARGEST_LABELS + 1)
-    except (*DAMAGED, OSError) as error:
-        raise _other(path, "a gzip file", str(error)) from None
-    if len(data) > LARGEST_LABELS:
-        raise _other(path, f"at most {LARGEST_LABELS:,} bytes of labels", "more")
+            data = packed.read(MAX_LABEL_BYTES + 1)
+    except (*GZIP_ERRORS, OSError) as error:
+        raise _unexpected(path, "a gzip file", str(error)) from None
+    if len(data) > MAX_LABEL_BYTES:
+        raise _unexpected(path, f"at most {MAX_LABEL_BYTES:,} bytes of labels", "more")
     try:
         file = h5py.File(io.BytesIO(data), "r")
     except OSError as error:
-        raise _other(path, "an HDF5 file in it", str(error)) from None
+        raise _unexpected(path, "a gzipped HDF5 file", str(error)) from None
     with file:
-        labels = _dataset(path, file, "y", (1, 1, 1))[:].ravel()
+        labels: npt.NDArray[np.uint8] = _dataset(path, file, "y", (1, 1, 1))[:].ravel()
     wrong = np.flatnonzero(~np.isin(labels, (0, 1)))
     if len(wrong):
-        raise _other(path, "labels 0 and 1", f"{labels[wrong[0]]} as number {wrong[0]}")
+        raise _unexpected(path, "labels 0 and 1", f"{labels[wrong[0]]} at position {wrong[0]}")
     return labels.astype(np.int8)
 
 
-def read_slices(tiles: h5py.Dataset, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Yield the tiles start … stop - 1 in order, uint8 [n, 96, 96, 3], in slices that end where chunks of the file end.
+def read_slices(tiles: h5py.Dataset, start: int, stop: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the tiles start … stop - 1 in order, uint8 [n, 96, 96, 3], in slices that end at chunk borders of the file.
 
-    So no chunk is unpacked twice. A slice has at most 8,192 tiles, 227 MB.
+    No chunk is unpacked twice. A slice has at most 8,192 tiles, 227 MB.
     """
     chunk = tiles.chunks[0] if tiles.chunks else 1
-    step = min(-(-TOGETHER // chunk) * chunk, MOST_TOGETHER)
+    step = min(-(-BATCH // chunk) * chunk, MAX_BATCH)
     while start < stop:
         end = min(start - start % step + step, stop)
         yield tiles[start:end]
@@ -69,14 +73,14 @@ def read_slices(tiles: h5py.Dataset, start: int, stop: int) -> Iterator[np.ndarr
 
 
 def _dataset(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
-    found = file.get(name)
-    wanted = f"a dataset {name!r}, uint8 [N, {', '.join(map(str, shape))}]"
-    if not isinstance(found, h5py.Dataset):
-        raise _other(path, wanted, f"only {sorted(file)}" if len(file) else "an empty file")
-    if found.dtype != np.uint8 or found.shape[1:] != shape or not len(found):
-        raise _other(path, wanted, f"{found.dtype} {list(found.shape)}")
-    return found
+    dataset = file.get(name)
+    expected = f"a dataset {name!r}, uint8 [N, {', '.join(map(str, shape))}]"
+    if not isinstance(dataset, h5py.Dataset):
+        raise _unexpected(path, expected, f"only {sorted(file)}" if len(file) else "an empty file")
+    if dataset.dtype != np.uint8 or dataset.shape[1:] != shape or not len(dataset):
+        raise _unexpected(path, expected, f"{dataset.dtype} {list(dataset.shape)}")
+    return dataset
 
 
-def _other(path: Path, expected: str, found: str) -> InputError:
-    return InputError(f"{path}: expected {expected}, found {found}. Delete the file and run again to fetch it anew.")
+def _unexpected(path: Path, expected: str, found: str) -> InputError:
+    return InputError(f"{path}: expected {expected}, found {found}. Delete the file and run again to download it.")

@@ -1,8 +1,8 @@
 """Shards: HDF5 files in which training reads tiles at memory speed.
 
-`images` is one contiguous, uncompressed block, which any HDF5 tool can read and which we map into memory at its file
-offset: a sorted gather from the map is some fifty times faster than h5py's fancy indexing, and a map, unlike an h5py
-handle, can be shared with forked and spawned workers.
+`images` is one contiguous, uncompressed dataset. Any HDF5 tool can read it; this module maps it into memory at its file
+offset. A sorted gather from the memory map is about fifty times faster than h5py's fancy indexing, and a memory map,
+unlike an h5py handle, can be shared with forked and spawned workers.
 """
 
 import hashlib
@@ -14,30 +14,31 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from histo.errors import InputError
 from histo.files import atomic_write
 from histo.tiles.geometry import SHAPE, TILE_BYTES
 
 FORMAT_VERSION = 1
-SYNC_BYTES = 8 << 20  # written between two syncs
+SYNC_BYTES = 8 << 20  # bytes written between two syncs
 
 
 @contextmanager
 def syncing(file: int, every: int = SYNC_BYTES) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told of bytes written to a descriptor; after each `every` of them a thread syncs.
+    """Sync a file descriptor in a background thread; yield a function to call with the number of bytes just written.
 
-    So the disk writes while the next bytes are made, and a sync at the end finds little left to do. Where the disk is
-    slower than the writer, one sync covers all that was written meanwhile. What the kernel reports to a sync it does
-    not report again, so an error of the thread (OSError: a full disk, a broken one) is raised by the next call or at
-    the end.
+    After each `every` bytes the thread calls fdatasync, so that the disk works while the next bytes are computed and
+    the final sync has little left to do. Where the disk is slower than the writer, one sync covers everything written
+    since the last. The kernel reports a write error to one sync only, so an error of the thread (OSError: disk full or
+    broken) is raised by the next call or at the end.
     """
-    due, over = threading.Event(), threading.Event()
+    due, finished = threading.Event(), threading.Event()
     errors: list[OSError] = []
     unsynced = 0
 
     def work() -> None:
-        while due.wait() and not over.is_set() and not errors:
+        while due.wait() and not finished.is_set() and not errors:
             due.clear()
             try:
                 os.fdatasync(file)
@@ -58,7 +59,7 @@ def syncing(file: int, every: int = SYNC_BYTES) -> Iterator[Callable[[int], None
     try:
         yield wrote
     finally:
-        over.set()
+        finished.set()
         due.set()
         thread.join()
     if errors:
@@ -70,17 +71,19 @@ def write_shard(
     *,
     split: str,
     number: int,
-    ids: np.ndarray,
-    labels: np.ndarray,
-    batches: Iterable[np.ndarray],
+    ids: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    batches: Iterable[npt.NDArray[np.uint8]],
     code: str,
 ) -> None:
-    """Write a shard, whole or not at all, in bounded memory.
+    """Write a shard atomically, in bounded memory.
 
     ids: N strings of at most 40 ASCII characters, in the order of the rows; labels: int8 [N], -1 where unknown;
-    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that makes the shard.
+    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that writes the shard.
+    Raises ValueError when the batches do not fit the ids.
     """
-    count = len(ids)
+    names = np.asarray(ids, dtype="S40")
+    count = len(names)
     with atomic_write(path) as temporary:
         with h5py.File(temporary, "w", libver="v110") as file:
             layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -90,7 +93,7 @@ def write_shard(
             space = h5py.h5s.create_simple((count, *SHAPE))
             images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
             offset = images.get_offset() if count else 0
-            file.create_dataset("ids", data=np.asarray(ids, dtype="S40"))
+            file.create_dataset("ids", data=names)
             file.create_dataset("labels", data=np.asarray(labels, dtype=np.int8))
             file.attrs.update(
                 {
@@ -104,16 +107,16 @@ def write_shard(
             )
         digest = hashlib.sha256()
         written = 0
-        # Written past HDF5, at the offset that it allotted: no copy through its buffers.
+        # Write directly at the offset that HDF5 allocated, without a copy through its buffers.
         with open(temporary, "r+b") as raw, syncing(raw.fileno()) as wrote:
             raw.seek(offset)
             for batch in batches:
                 block = np.ascontiguousarray(batch, dtype=np.uint8)
                 if block.shape[1:] != SHAPE:
                     raise ValueError(f"expected tiles of shape {SHAPE}, got {block.shape[1:]}")
-                raw.write(block)
+                raw.write(block.data)
                 wrote(block.nbytes)
-                digest.update(block)
+                digest.update(block.data)
                 written += len(block)
         if written != count:
             raise ValueError(f"{count} ids but {written} tiles")
@@ -124,43 +127,43 @@ def write_shard(
 class Shard:
     """A shard, opened for reading.
 
-    Attributes: path; split ("train" or "test"); number; ids_ascii: N bytes; labels: int8 [N]; images: uint8
-    [N, 96, 96, 3], a read-only memory map; sha256: of `images` as the writer saw it.
+    Attributes: path; split ("train" or "test"); number; ids_ascii: N bytes strings; labels: int8 [N]; images: uint8
+    [N, 96, 96, 3], a read-only memory map; offset: of `images` in the file, bytes; sha256: of `images` when written.
 
-    Raises InputError when the file is missing, cut short, of another form or of another version.
+    Raises InputError when the file is missing, truncated, not a shard or of another format version.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{path}: no such shard. Run the workflow again: it makes what is missing.")
+            raise InputError(f"{path}: no such shard. Run the workflow again to create it.")
         try:
             with h5py.File(self.path, "r") as file:
                 version = int(file.attrs.get("format_version", -1))
                 if version != FORMAT_VERSION:
                     raise self._error(f"format version {FORMAT_VERSION}", f"version {version}")
                 images = file["images"]
-                offset, shape, kind = images.id.get_offset(), images.shape, images.dtype
-                # By way of str, which finds what is not ASCII.
-                self.ids_ascii = file["ids"][:].astype(str).astype("S")
-                self.labels = file["labels"][:]
+                offset, shape, dtype = images.id.get_offset(), images.shape, images.dtype
+                # The conversion to str raises an error for bytes that are not ASCII.
+                self.ids_ascii: npt.NDArray[np.bytes_] = file["ids"][:].astype(str).astype("S")
+                self.labels: npt.NDArray[np.int8] = file["labels"][:]
                 self.split = str(file.attrs["split"])
                 self.number = int(file.attrs["shard"])
                 self.sha256 = str(file.attrs["images_sha256"])
                 count = int(file.attrs["tiles"])
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
             raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
-        if shape != (count, *SHAPE) or kind != np.uint8 or len(self) != count or self.labels.shape != (count,):
+        if shape != (count, *SHAPE) or dtype != np.uint8 or len(self) != count or self.labels.shape != (count,):
             raise self._error(
                 f"{count} tiles of shape {SHAPE}, ids and labels",
-                f"images {kind} {shape}, {len(self)} ids, {self.labels.shape} labels",
+                f"images {dtype} {shape}, {len(self)} ids, {self.labels.shape} labels",
             )
         if count and offset is None:
-            raise self._error("contiguous, uncompressed images", "chunked or compressed ones")
+            raise self._error("contiguous, uncompressed images", "chunked or compressed images")
         if count and self.path.stat().st_size < offset + count * TILE_BYTES:
             raise self._error(f"{offset + count * TILE_BYTES} bytes", f"{self.path.stat().st_size} bytes")
         self.offset = offset or 0
-        self.images = (
+        self.images: npt.NDArray[np.uint8] = (
             np.memmap(self.path, np.uint8, "r", offset, shape) if count else np.empty((0, *SHAPE), dtype=np.uint8)
         )
 
@@ -171,32 +174,32 @@ class Shard:
         return len(self.ids_ascii)
 
     @property
-    def ids(self) -> np.ndarray:
-        """N str, made anew each time: they take four times the memory of `ids_ascii`."""
-        return self.ids_ascii.astype(str)
+    def ids(self) -> npt.NDArray[np.str_]:
+        """The N ids as str, converted at each access: they take four times the memory of `ids_ascii`."""
+        return self.ids_ascii.astype(np.str_)
 
-    def batches(self, tiles: int = 1024) -> Iterator[np.ndarray]:
+    def batches(self, tiles: int = 1024) -> Iterator[npt.NDArray[np.uint8]]:
         """Yield the images in order, uint8 [≤ tiles, 96, 96, 3]."""
         for start in range(0, len(self), tiles):
             yield self.images[start : start + tiles]
 
     def verify(self) -> None:
-        """Read every byte and compare with the SHA-256 that the writer noted; InputError when it differs."""
+        """Read all images and compare their SHA-256 with the one stored at writing; InputError when it differs."""
         digest = hashlib.sha256()
         for batch in self.batches():
-            digest.update(batch)
+            digest.update(batch.data)
         if digest.hexdigest() != self.sha256:
             raise self._error(f"images with SHA-256 {self.sha256}", digest.hexdigest())
 
 
 def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:
-    """Open shards of one split and return them by number; InputError when one is of another split or comes twice."""
+    """Open shards of one split and return them by number; InputError for a shard of another split or given twice."""
     shards: dict[int, Shard] = {}
     for path in paths:
         shard = Shard(path)
         if shard.split != split:
             raise InputError(f"{path}: expected a shard of {split} tiles, found {shard.split} tiles.")
         if shard.number in shards:
-            raise InputError(f"{path}: shard {shard.number} was given twice, first as {shards[shard.number].path}.")
+            raise InputError(f"{path}: shard {shard.number} is given twice, first as {shards[shard.number].path}.")
         shards[shard.number] = shard
     return shards

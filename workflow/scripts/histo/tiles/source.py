@@ -1,8 +1,8 @@
-"""Where tiles lie: in a zip archive, or in a folder that was extracted from one. To the stages both look alike.
+"""The source of the tiles: a zip archive, or a folder extracted from one, behind one interface.
 
-A folder is read with the same distrust as an archive. Only `train/`, `test/` and the tables beside them are looked at;
-a link counts as the file that it leads to as long as that lies inside the folder, and whatever else is no plain file
-(a pipe would hold its reader for ever) is refused. Its entries have no offset, no compression and no checksum.
+A folder is trusted as little as an archive. Only `train/`, `test/` and the tables beside them are read. A symbolic link
+counts as its target as long as the target lies inside the folder; everything else that is not a regular file is
+rejected (reading from a pipe would block for ever). Entries of a folder have no offset, no compression and no checksum.
 """
 
 import os
@@ -15,21 +15,24 @@ from pathlib import Path
 from histo.errors import InputError
 from histo.tiles.zip_archive import LARGEST_TABLE, LARGEST_TILE, DamagedEntry, Entry, read_directory, read_entry
 
-FOLDERS = ("", "train", "test")  # in which files are looked for, relative to the folder
+FOLDERS = ("", "train", "test")  # searched for files, relative to the source folder
 TILES = (".tif", ".tiff")
 TABLES = ("train_labels.csv", "sample_submission.csv")
 
 
 def list_entries(path: Path) -> dict[str, Entry]:
-    """Return the files of an archive or a folder by name, without reading their content; InputError when unusable."""
+    """Return the files of an archive or a folder by name, without reading their content.
+
+    Raises InputError when the archive or folder is not usable.
+    """
     return _list_folder(path) if path.is_dir() else read_directory(path)
 
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Callable[[Entry], bytes]]:
-    """Yield a function that returns the content of an entry, and raises DamagedEntry when it is not as it was listed.
+    """Yield a function that returns the content of an entry, or raises DamagedEntry when it differs from the listing.
 
-    path: an archive or a folder; InputError when it cannot be opened.
+    path: an archive or a folder. Raises InputError when it cannot be opened.
     """
     if path.is_dir():
         root = _real(path)
@@ -41,13 +44,15 @@ def open_source(path: Path) -> Iterator[Callable[[Entry], bytes]]:
         yield lambda entry: read_entry(file, entry)
 
 
-def get_again(path: Path) -> str:
-    """What to do about damaged entries of an archive or a folder."""
-    return "Mend the folder, then run with `--forcerun index`." if path.is_dir() else "Get the archive again."
+def how_to_restore(path: Path) -> str:
+    """Return what to do about damaged entries of an archive or a folder, as a sentence for an error message."""
+    if path.is_dir():
+        return "Fix the folder, then run with `--forcerun index`."
+    return "Get the archive again."
 
 
 def _real(path: Path) -> Path:
-    """`path` with all links followed. Unlike Path.resolve, realpath takes a circle of links for a file not there."""
+    """Return `path` with all links resolved. For a circular link, realpath returns a missing file; resolve raises."""
     return Path(os.path.realpath(path))
 
 
@@ -57,40 +62,40 @@ def _list_folder(path: Path) -> dict[str, Entry]:
     for part in FOLDERS:
         folder = _real(root / part)
         if not folder.is_relative_to(root):
-            raise _refused(path, part, "a folder", f"a link that leads out of it, to {folder}")
+            raise _rejected(path, part, "a folder", f"a link that leads out of it, to {folder}")
         if not folder.is_dir():
-            continue  # that no tiles were found is said by who looks for them
+            continue  # the caller reports missing tiles
         try:
-            with os.scandir(folder) as found:
-                for item in found:
+            with os.scandir(folder) as items:
+                for item in items:
                     if item.name.lower().endswith(TILES) if part else item.name in TABLES:
                         name = f"{part}/{item.name}" if part else item.name
-                        size = _size(path, root, name, item)
+                        size = _file_size(path, root, name, item)
                         entries[name] = Entry(name, 0, size, size, 0, zipfile.ZIP_STORED)
         except OSError as error:
             raise InputError(f"{path}: {part or 'it'} cannot be read ({error.strerror}). Check permissions.") from None
     return entries
 
 
-def _size(path: Path, root: Path, name: str, item: os.DirEntry) -> int:
-    """Bytes of a file of the folder; InputError unless it is a plain file inside it, of a credible size."""
+def _file_size(path: Path, root: Path, name: str, item: os.DirEntry[str]) -> int:
+    """Return the bytes of a file of the folder; InputError unless it is a regular file inside, of a plausible size."""
     if item.is_symlink():
         target = _real(Path(item.path))
         if not target.is_relative_to(root):
-            raise _refused(path, name, "a file inside the folder", f"a link that leads out of it, to {str(target)!r}")
+            raise _rejected(path, name, "a file inside the folder", f"a link that leads out of it, to {str(target)!r}")
         if not target.exists():
-            raise _refused(path, name, "a file", "a link to nothing")
+            raise _rejected(path, name, "a file", "a broken link")
     status = item.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise _refused(path, name, "a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device")
+        raise _rejected(path, name, "a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device")
     largest = LARGEST_TABLE if name in TABLES else LARGEST_TILE
     if status.st_size > largest:
-        raise _refused(path, name, f"at most {largest:,} bytes", f"{status.st_size:,}")
+        raise _rejected(path, name, f"at most {largest:,} bytes", f"{status.st_size:,}")
     return status.st_size
 
 
-def _refused(path: Path, name: str, expected: str, found: str) -> InputError:
-    return InputError(f"{path}: {name!r}: expected {expected}, found {found}. Mend the folder, or name another one.")
+def _rejected(path: Path, name: str, expected: str, found: str) -> InputError:
+    return InputError(f"{path}: {name!r}: expected {expected}, found {found}. Fix the folder, or use another one.")
 
 
 def _read_file(root: Path, entry: Entry) -> bytes:
@@ -98,14 +103,14 @@ def _read_file(root: Path, entry: Entry) -> bytes:
     if not path.is_relative_to(root):
         raise DamagedEntry("is now a link that leads out of the folder")
     try:
-        # Neither a link nor a pipe that has taken its place meanwhile is waited for.
+        # The file may have been replaced by a link or a pipe meanwhile: do not follow the one or wait for the other.
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DamagedEntry("is now no plain file")
+                raise DamagedEntry("is no longer a regular file")
             data = file.read(entry.size + 1)
     except OSError as error:
         raise DamagedEntry(f"cannot be read ({error.strerror})") from None
     if len(data) != entry.size:
         more = "more than " if len(data) > entry.size else ""
-        raise DamagedEntry(f"{entry.size:,} bytes expected, {more}{min(len(data), entry.size):,} there")
+        raise DamagedEntry(f"expected {entry.size:,} bytes, found {more}{min(len(data), entry.size):,}")
     return data

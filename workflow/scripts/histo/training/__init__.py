@@ -1,1 +1,1 @@
-"""Training and prediction: batches of tiles on their device, augmentation, the loop, checkpoints, resuming."""
+"""Training and inference: tile loader, augmentation, engine, training loop, checkpoints, resuming."""

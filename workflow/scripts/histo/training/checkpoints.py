@@ -1,12 +1,17 @@
-"""Weights files: enough to predict from the file alone.
+"""Weights files, which contain all that prediction needs.
 
-A dict of plain types and tensors, which `torch.load(weights_only=True)` reads:
+A dict of plain types and tensors, readable with `torch.load(weights_only=True)`:
 
-- format: version of this form;
-- settings: of the model, resolved; fold; auc: validation AUC of the weights that `settings["checkpoint"]` names; epoch: after
-  which they were taken; classes: meaning of the logit; tiles: number trained and validated on;
-- weights: {"last" | "best" | "ema": state dict}, normalisation included; normalisation: the same in words;
-- code: fingerprint of the script and its modules; versions: of the libraries.
+- format: version of the file format;
+- settings: the resolved settings of the model;
+- fold: the validation fold;
+- auc, epoch: validation AUC and epoch of the weights that `settings["checkpoint"]` names;
+- classes: meaning of the logit;
+- tiles: number of training and validation tiles;
+- weights: {"last" | "best" | "ema": state dict}, normalisation included;
+- normalisation: mean and standard deviation per channel, as lists;
+- code: fingerprint of the script and its modules;
+- versions: of Python, torch and numpy.
 """
 
 import io
@@ -44,23 +49,26 @@ REQUIRED = {
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of Python and of the libraries that compute."""
     return {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": str(np.__version__)}
 
 
 def _canonical(value: Any) -> Any:
-    """The same value with equal strings as one object: pickle writes a second mention of an object as a reference, so
-    that what was once loaded from a file would else give other bytes than what was not."""
+    """Return `value` with equal strings as one object.
+
+    pickle writes a repeated object as a reference, so values that were loaded from a file would otherwise give other
+    bytes than equal values that were not.
+    """
     if isinstance(value, dict):
-        return {_canonical(key): _canonical(part) for key, part in value.items()}
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_canonical(part) for part in value]
+        return [_canonical(item) for item in value]
     return sys.intern(value) if type(value) is str else value
 
 
 def dump(value: dict[str, Any], path: str | Path) -> None:
-    """torch.save, whole or not at all; equal values give equal bytes."""
-    # Into a buffer, since torch writes a file's name into it.
+    """Save `value` atomically; equal values give equal bytes."""
+    # Through a buffer, because torch stores the name of a file in the file.
     buffer = io.BytesIO()
     torch.save(_canonical(value), buffer)
     with atomic_write(path) as temporary:
@@ -78,13 +86,13 @@ def save(
     weights: dict[str, dict[str, torch.Tensor]],
     code: dict[str, str],
 ) -> None:
-    """Write a weights file; for the arguments see the module's text."""
+    """Write a weights file; the module docstring describes the arguments."""
     weights = {
         name: {key: value.detach().cpu().contiguous() for key, value in state.items()}
         for name, state in weights.items()
     }
-    kept = weights[settings["checkpoint"]]
-    normalisation = {key: [float(value) for value in kept[key].flatten()] for key in ("mean", "std")}
+    selected = weights[settings["checkpoint"]]
+    normalisation = {key: [float(value) for value in selected[key].flatten()] for key in ("mean", "std")}
     value = {
         "format": FORMAT,
         "settings": settings,
@@ -102,13 +110,13 @@ def save(
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a weights file; InputError when it is missing, cut short or something else."""
+    """Read a weights file. Raises InputError if it is missing, truncated or not a weights file."""
     advice = "Delete it and run the stage `train` again."
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage `train`.") from None
-    except Exception as error:  # torch raises whatever unpickling or unzipping raised
+    except Exception as error:  # torch passes on any error of pickle or zipfile
         text = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path}: not a readable weights file ({type(error).__name__}: {text}). {advice}") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:
@@ -116,16 +124,21 @@ def load(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected a weights file of format {FORMAT}, found {found}. {advice}")
     wrong = [name for name, kind in REQUIRED.items() if not isinstance(value.get(name), kind)]
     if wrong or value["settings"].get("checkpoint") not in value["weights"]:
-        raise InputError(f"{path}: a weights file without a usable {', '.join(wrong) or 'state to keep'}. {advice}")
+        raise InputError(f"{path}: a weights file without a usable {', '.join(wrong) or 'checkpoint'}. {advice}")
     return value
 
 
-def network(checkpoint: dict[str, Any]) -> Network:
-    """The network of a loaded weights file with the weights that its settings keep, ready to predict."""
+def load_network(checkpoint: dict[str, Any]) -> Network:
+    """The network of a loaded weights file in evaluation mode, with the weights that its setting `checkpoint` names.
+
+    Raises InputError if the weights do not fit the network.
+    """
     settings = checkpoint["settings"]
-    made = build(settings["network"], settings["center_crop"])
+    network = build(settings["network"], settings["center_crop"])
     try:
-        made.load_state_dict(checkpoint["weights"][settings["checkpoint"]])
+        network.load_state_dict(checkpoint["weights"][settings["checkpoint"]])
     except RuntimeError as error:
-        raise InputError(f"weights do not fit the network {settings['network']}: {error}") from None
-    return made.eval()
+        raise InputError(
+            f"the weights do not fit the network {settings['network']}: {error}. Run the stage `train` again."
+        ) from None
+    return network.eval()

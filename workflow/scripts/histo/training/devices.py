@@ -1,4 +1,4 @@
-"""Which processor a job computes on."""
+"""The device of a job: a GPU that no other job uses, or the CPU."""
 
 import fcntl
 import logging
@@ -14,16 +14,21 @@ log = logging.getLogger(__name__)
 
 
 def _slot(index: int) -> Path:
-    """Lock file of a GPU of this machine; one per user, named by the GPU's own identity, because CUDA_VISIBLE_DEVICES
-    may number the same GPU differently for each job."""
+    """Lock file of a GPU, one per user.
+
+    Named by the UUID of the GPU, because CUDA_VISIBLE_DEVICES may number the same GPU differently for each job.
+    """
     properties = torch.cuda.get_device_properties(index)
     identity = getattr(properties, "uuid", index)
     return Path(tempfile.gettempdir()) / f"histo-{os.getuid()}-gpu-{identity}.lock"
 
 
 def claim(slots: list[Path]) -> tuple[int, int]:
-    """(index, open file) of the first slot that no other process holds; when all are held, of the one that this
-    process' number falls on, unlocked. The lock goes with the file or the process, however it ends."""
+    """Lock the first slot that no other process holds; return its index and its open file.
+
+    If all slots are held, return one of them without a lock, chosen by the process id. The lock is released when the
+    file is closed or the process ends, in any way.
+    """
     for index, slot in enumerate(slots):
         file = os.open(slot, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -38,21 +43,21 @@ def claim(slots: list[Path]) -> tuple[int, int]:
 
 @contextmanager
 def claim_device(threads: int) -> Iterator[torch.device]:
-    """The device for this job: with GPUs, one that no other job of ours uses; else the CPU with `threads` threads.
+    """The device for this job: a GPU that no other job of this workflow uses, else the CPU with `threads` threads.
 
-    Under a scheduler that hands out GPUs (SLURM sets CUDA_VISIBLE_DEVICES) only the handed one is visible. How many
-    jobs run at once is Snakemake's `gpu` resource; when more run than there are GPUs, they share.
+    A scheduler that assigns GPUs (SLURM sets CUDA_VISIBLE_DEVICES) makes only the assigned ones visible. Snakemake's
+    resource `gpu` limits the number of concurrent jobs; if there are more jobs than GPUs, they share.
     """
     torch.set_num_threads(threads)
     if not torch.cuda.is_available():
-        log.info("On the CPU, %d threads.", threads)
+        log.info("Device: CPU, %d threads.", threads)
         yield torch.device("cpu")
         return
     index, file = claim([_slot(number) for number in range(torch.cuda.device_count())])
     try:
         torch.cuda.set_device(index)
         torch.backends.cudnn.benchmark = True
-        log.info("On GPU %d, %s.", index, torch.cuda.get_device_name(index))
+        log.info("Device: GPU %d, %s.", index, torch.cuda.get_device_name(index))
         yield torch.device("cuda", index)
     finally:
         os.close(file)

@@ -1,23 +1,25 @@
-"""Batches of tiles: one order, three homes.
+"""Batches of tiles in one deterministic order, from one of three storage modes.
 
-`TileLoader` holds chosen rows of shards and yields them batch by batch on the device, as uint8. Where they live meanwhile:
+`TileLoader` holds selected rows of shards and yields them in batches on the device, as uint8. The storage mode says
+where the tiles are kept meanwhile:
 
-- device: all of them copied once to the device's memory, batches are gathered there;
-- cache: in the shards' memory maps, that is in the page cache, which all jobs of a machine share; a thread gathers
-  ahead into staging buffers (pinned for a GPU, then copied asynchronously);
-- stream: on disk, read ahead past the memory maps (`histo.training.stream`), so that memory stays bounded however large the data
-  are.
+- device: all tiles are copied once to the device's memory, batches are gathered there;
+- cache: tiles stay in the memory maps of the shards, that is in the page cache, which all jobs of a machine share; a
+  thread prefetches batches into staging buffers (pinned for a GPU, then copied asynchronously);
+- stream: tiles stay on disk and are read without the memory maps (`histo.training.stream`), so that memory stays
+  bounded for data of any size.
 
-The order of batches depends on the seed and the epoch alone (`epoch_order`), so all homes give the same bits. The home
-is chosen by free memory; the environment variable HISTO_TILES_STORAGE (device, cache or stream) overrides the choice.
+The order of batches depends on the seed and the epoch alone (`epoch_order`), so all storage modes give the same bits.
+The mode is chosen by free memory; the environment variable HISTO_TILES_STORAGE (device, cache or stream) overrides the
+choice.
 """
 
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,9 @@ from histo.tiles.shards import Shard
 from histo.training.stream import stream
 
 STORAGES = ("device", "cache", "stream")
-PREFETCHED = 3  # batches that are ready before they are asked for
+PREFETCH_DEPTH = 3  # batches that are prepared in advance
+GATHER_CHUNK = 1024  # tiles that are copied to the device in one call
+STATISTICS_BATCH = 256  # tiles that are counted in one call
 
 Item = TypeVar("Item")
 
@@ -38,10 +42,10 @@ Item = TypeVar("Item")
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Batches of an epoch: arrays of `batch_size` positions in 0 … count - 1, each position at most once.
 
-    What does not fill a batch waits for another epoch; fewer tiles than a batch make one batch of all. Within a batch,
-    where the order has no meaning, positions ascend, which makes gathering several times faster.
+    The incomplete last batch is dropped; fewer tiles than `batch_size` give one batch of all tiles. Positions ascend
+    within a batch, where order has no meaning, because that makes gathering several times faster.
     """
-    # 2^63: another stream of numbers than the augmentation's, which has the same seed and epoch.
+    # 2^63 separates these random numbers from those of the augmentation, which has the same seed and epoch.
     key = np.array([seed, (1 << 63) + epoch], dtype=np.uint64)
     order = np.random.Generator(np.random.Philox(key=key)).permutation(count)
     size = min(batch_size, count)
@@ -49,12 +53,12 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[np.n
 
 
 def file_order(count: int, batch_size: int) -> list[np.ndarray]:
-    """All positions in ascending order, in batches of `batch_size`, the last one may be smaller."""
+    """All positions in ascending order, in batches of `batch_size`; the last batch may be smaller."""
     return [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
 
 
 def available_memory() -> int:
-    """Bytes of main memory that may still be used, page cache included, within the control group's limit if any."""
+    """Bytes of main memory that are available, page cache included, within the limit of the control group if any."""
     with open("/proc/meminfo") as file:
         fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
     free = fields["MemAvailable"]
@@ -68,84 +72,67 @@ def available_memory() -> int:
 
 
 def choose_storage(tiles: int, device: torch.device) -> str:
-    """Name of the home for so many tiles: see the module's text for what there is.
+    """Storage mode for this number of tiles (see the module docstring).
 
-    A GPU's memory when they take at most 60 % of what is free there; else the page cache when they take at most 70 % of
-    the available main memory; else the disk. On the CPU a copy of one's own would be no faster than the page cache.
-    Raises InputError when HISTO_TILES_STORAGE names no home.
+    `device` for a GPU if the tiles take at most 60 % of its free memory; else `cache` if they take at most 70 % of the
+    available main memory; else `stream`. On the CPU a private copy would be no faster than the page cache. Raises
+    InputError if HISTO_TILES_STORAGE names no storage mode.
     """
-    wish = os.environ.get("HISTO_TILES_STORAGE")
-    if wish:
-        if wish not in STORAGES:
-            raise InputError(f"HISTO_TILES_STORAGE: expected one of {', '.join(STORAGES)}, found {wish!r}.")
-        return wish
-    need = tiles * TILE_BYTES
-    if device.type == "cuda" and need <= 0.6 * torch.cuda.mem_get_info(device)[0]:
+    override = os.environ.get("HISTO_TILES_STORAGE")
+    if override:
+        if override not in STORAGES:
+            raise InputError(f"HISTO_TILES_STORAGE: expected one of {', '.join(STORAGES)}, found {override!r}.")
+        return override
+    needed = tiles * TILE_BYTES
+    if device.type == "cuda" and needed <= 0.6 * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "cache" if need <= 0.7 * available_memory() else "stream"
+    return "cache" if needed <= 0.7 * available_memory() else "stream"
 
 
-def prefetch(items: Iterable[Item], depth: int = PREFETCHED) -> Iterator[Item]:
-    """Yield `items`, computed by a thread that runs up to `depth` items ahead; its errors are raised here."""
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
-    stopped = threading.Event()
+def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Iterator[Item]:
+    """Yield `items`, computed in a thread, at most `depth` of them in advance.
 
-    def put(entry: tuple[bool, Any]) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put((True, item)):
-                    return
-            put((False, None))
-        except BaseException as error:
-            put((False, error))
-
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
-    thread.start()
+    An error of `items` is raised in the consumer. Leaving the loop early stops the thread and closes a generator.
+    """
+    iterator, end = iter(items), object()
+    executor = ThreadPoolExecutor(1, "prefetch")
     try:
-        while True:
-            more, value = ready.get()
-            if more:
-                yield value
-            elif value is None:
-                return
-            else:
-                raise value
+        pending = deque(executor.submit(next, iterator, end) for _ in range(depth))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(executor.submit(next, iterator, end))
+            yield cast(Item, item)
     finally:
-        stopped.set()
-        thread.join()
+        executor.shutdown(cancel_futures=True)
+        if isinstance(items, Generator):
+            items.close()
 
 
 class TileLoader:
-    """Chosen tiles of shards.
+    """Selected tiles of shards.
 
-    Attributes: labels: int8 [N]; home; device.
+    Attributes: labels (int8 [N]), storage (the storage mode), device.
     """
 
     def __init__(
-        self, shards: dict[int, Shard], rows: pd.DataFrame, device: torch.device, home: str | None = None
+        self, shards: dict[int, Shard], rows: pd.DataFrame, device: torch.device, storage: str | None = None
     ) -> None:
-        """shards: by number; rows: a frame with id, shard, row, label, whose order is the order of positions; home:
-        None chooses. Raises InputError, naming the shard, when one is missing or its ids are not those of `rows`."""
+        """Check that the shards hold the tiles and, for the storage mode `device`, copy them there.
+
+        shards: by number; rows: a frame with id, shard, row, label, whose order defines the positions; storage: a
+        storage mode, None to choose one by free memory. Raises InputError, naming the shard, if a shard is missing or
+        its ids differ from those of `rows`.
+        """
         self.labels = rows["label"].to_numpy(dtype=np.int8)
         self._shard = rows["shard"].to_numpy(dtype=np.int32)
         self._row = rows["row"].to_numpy(dtype=np.int32)
         self._shards = shards
         self._check(rows["id"])
         self.device = device
-        self.home = home or choose_storage(len(self), device)
+        self.storage = storage or choose_storage(len(self), device)
         self._images: Tensor | None = None
-        if self.home == "device":
+        if self.storage == "device":
             self._images = torch.empty((len(self), *SHAPE), dtype=torch.uint8, device=device)
-            for positions in file_order(len(self), 1024):
+            for positions in file_order(len(self), GATHER_CHUNK):
                 chunk = torch.from_numpy(self.gather(positions))
                 self._images[int(positions[0]) : int(positions[-1]) + 1].copy_(chunk)
 
@@ -154,118 +141,128 @@ class TileLoader:
 
     @property
     def ids(self) -> np.ndarray:
-        """N str, made anew each time: training has no use for them."""
+        """Ids of the N tiles, str [N], read on each access because training does not need them."""
         ids = np.empty(len(self), dtype="U40")
         for number in np.unique(self._shard):
-            here = self._shard == number
-            ids[here] = self._shards[number].ids_ascii[self._row[here]]
+            in_shard = self._shard == number
+            ids[in_shard] = self._shards[number].ids_ascii[self._row[in_shard]]
         return ids
 
     def _check(self, ids: pd.Series) -> None:
+        """Raise InputError unless every tile lies in its row of its shard."""
         for number in np.unique(self._shard):
-            here = self._shard == number
+            in_shard = self._shard == number
             if number not in self._shards:
                 raise InputError(
-                    f"shard {number}: {here.sum()} tiles of the table lie there, but it is not among the shards given: "
-                    f"{', '.join(str(shard.path) for shard in self._shards.values()) or 'none'}."
+                    f"shard {number}: the table expects {in_shard.sum()} tiles in it, but it is not among the given "
+                    f"shards: {', '.join(str(shard.path) for shard in self._shards.values()) or 'none'}."
                 )
-            shard, row, expected = self._shards[number], self._row[here], ids[here].to_numpy(dtype=str)
-            inside = (row >= 0) & (row < len(shard))
+            shard, row, expected = self._shards[number], self._row[in_shard], ids[in_shard].to_numpy(dtype=str)
+            exists = (row >= 0) & (row < len(shard))
             found = np.full(len(row), "no tile", dtype="U40")
-            found[inside] = shard.ids_ascii[row[inside]]
+            found[exists] = shard.ids_ascii[row[exists]]
             wrong = np.flatnonzero(found != expected)
             if len(wrong):
-                at = wrong[0]
+                first = wrong[0]
                 raise InputError(
-                    f"{shard.path}: expected tile {expected[at]} in row {row[at]}, found {found[at]}; "
-                    f"{len(wrong)} of {len(row)} rows differ. The shard and the table are not of one data set: "
+                    f"{shard.path}: expected tile {expected[first]} in row {row[first]}, found {found[first]}; "
+                    f"{len(wrong)} of {len(row)} rows differ. The shard and the table belong to different data sets: "
                     "delete both and run again."
                 )
 
     def gather(self, positions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Tiles at `positions` from the memory maps, uint8 [n, 96, 96, 3], into `out` if given."""
+        """Tiles at `positions` from the memory maps, uint8 [n, 96, 96, 3], written to `out` if given."""
         out = np.empty((len(positions), *SHAPE), dtype=np.uint8) if out is None else out
         shard, row = self._shard[positions], self._row[positions]
         for number in np.unique(shard):
-            here = np.flatnonzero(shard == number)
+            in_shard = np.flatnonzero(shard == number)
             images = self._shards[number].images
-            if here[-1] - here[0] + 1 == len(here):
-                np.take(images, row[here], axis=0, out=out[here[0] : here[-1] + 1], mode="clip")
+            if in_shard[-1] - in_shard[0] + 1 == len(in_shard):  # consecutive: no copy in between
+                np.take(images, row[in_shard], axis=0, out=out[in_shard[0] : in_shard[-1] + 1], mode="clip")
             else:
-                out[here] = images[row[here]]
+                out[in_shard] = images[row[in_shard]]
         return out
 
     def batches(
         self, order: list[np.ndarray], prepare: Callable[[int, int], Any] = lambda index, count: None
     ) -> Iterator[tuple[Tensor, Tensor, Any]]:
-        """Yield for each batch of `order` its images, uint8 [n, 96, 96, 3], and labels, float32 [n], on the device, and
-        what `prepare(index of the batch, n)` returned, which runs ahead with the reading."""
-        copier = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        source = self._on_device(order) if self.home == "device" else self._staged(order, copier)
+        """Yield images, labels and prepared data for each batch of `order`.
+
+        Images: uint8 [n, 96, 96, 3]; labels: float32 [n]; both on the device. Prepared data: the result of
+        `prepare(index of the batch, n)`, which is called in the prefetching thread.
+        """
+        copy_stream: torch.cuda.Stream | None = None
+        if self.device.type == "cuda":
+            copy_stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        source = self._on_device(order) if self.storage == "device" else self._staged(order, copy_stream)
         prepared = (
-            (images, labels, event, prepare(index, len(order[index])))
-            for index, (images, labels, event) in enumerate(source)
+            (images, labels, copied, prepare(index, len(order[index])))
+            for index, (images, labels, copied) in enumerate(source)
         )
-        # A generator of ours, so that leaving the loop early ends the thread before files and buffers go.
-        for images, labels, event, extra in prefetch(prepared):
-            if copier is not None and event is not None:
-                current = torch.cuda.current_stream(self.device)
-                current.wait_event(event)
-                # Made on the copying stream, used on this one: their memory may not be reused before.
-                images.record_stream(current)
-                labels.record_stream(current)
+        for images, labels, copied, extra in prefetch(prepared):
+            if copied is not None:
+                compute_stream = torch.cuda.current_stream(self.device)
+                compute_stream.wait_event(copied)
+                # Allocated on the copy stream and used on this one: their memory must not be reused before.
+                images.record_stream(compute_stream)
+                labels.record_stream(compute_stream)
             if self._images is not None:
                 images = self._images.index_select(0, images)
             yield images, labels, extra
 
     def _on_device(self, order: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor, None]]:
-        """Positions instead of images: the gathering belongs to the stream that computes."""
+        """Yield positions in place of images: the compute stream gathers the images."""
         for positions in order:
             labels = torch.from_numpy(self.labels[positions].astype(np.float32))
             yield torch.from_numpy(positions).to(self.device), labels.to(self.device), None
 
-    def _staged(self, order: list[np.ndarray], copier: Any) -> Iterator[tuple[Tensor, Tensor, Any]]:
-        read = self._stream(order) if self.home == "stream" else ((positions, None) for positions in order)
+    def _staged(
+        self, order: list[np.ndarray], copy_stream: torch.cuda.Stream | None
+    ) -> Iterator[tuple[Tensor, Tensor, torch.cuda.Event | None]]:
+        """Yield images, labels and, for a GPU, the event after which their asynchronous copy is complete."""
+        read = self._stream(order) if self.storage == "stream" else ((positions, None) for positions in order)
         largest = max((len(positions) for positions in order), default=0)
-        if copier is not None:
-            # One buffer is filled while the others are copied.
+        if copy_stream is not None:
+            # Two buffers: one is filled while the other is copied.
             pinned = [torch.empty((largest, *SHAPE), dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-            copied: list[Any] = [None, None]
+            events: list[torch.cuda.Event | None] = [None, None]
         for index, (positions, images) in enumerate(read):
             labels = torch.from_numpy(self.labels[positions].astype(np.float32))
-            if copier is None:
+            if copy_stream is None:
                 yield torch.from_numpy(self.gather(positions) if images is None else images), labels, None
                 continue
-            buffer, event = pinned[index % 2][: len(positions)], copied[index % 2]
-            if event is not None:
-                event.synchronize()
+            buffer, copied = pinned[index % 2][: len(positions)], events[index % 2]
+            if copied is not None:
+                copied.synchronize()
             if images is None:
                 self.gather(positions, buffer.numpy())
             else:
                 buffer.numpy()[:] = images
-            with torch.cuda.stream(copier):
+            with torch.cuda.stream(copy_stream):
                 on_device = buffer.to(self.device, non_blocking=True), labels.to(self.device)
-                copied[index % 2] = torch.cuda.Event()
-                copied[index % 2].record(copier)
-            yield *on_device, copied[index % 2]
+                copied = events[index % 2] = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                copied.record(copy_stream)
+            yield *on_device, copied
 
     def _stream(self, order: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return stream(self._shards, self._shard, self._row, order)
 
-    def statistics(self, most: int = 4096) -> tuple[list[float], list[float]]:
-        """Per-channel mean and standard deviation in 0..1 of at most `most` tiles, evenly spaced: exact integer sums,
-        so the same everywhere."""
-        positions = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+    def statistics(self, at_most: int = 4096) -> tuple[list[float], list[float]]:
+        """Per-channel mean and standard deviation, in 0..1, of up to `at_most` evenly spaced tiles.
+
+        Sums are exact integers, so the result is the same on every machine.
+        """
+        positions = np.unique(np.linspace(0, len(self) - 1, min(at_most, len(self))).round().astype(np.int64))
         counts = np.zeros((3, 256), dtype=np.int64)
-        order = [positions[start : start + 256] for start in range(0, len(positions), 256)]
-        # What is gathered from the maps stays mapped: not where memory is short.
-        streamed = self.home == "stream"
-        for _, images in self._stream(order) if streamed else ((some, self.gather(some)) for some in order):
+        order = [positions[start : start + STATISTICS_BATCH] for start in range(0, len(positions), STATISTICS_BATCH)]
+        # Pages gathered from the memory maps stay mapped, which `stream` must avoid because memory is short.
+        streamed = self.storage == "stream"
+        for _, images in self._stream(order) if streamed else ((batch, self.gather(batch)) for batch in order):
             for channel in range(3):
                 counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
         levels = np.arange(256)
         total = counts.sum(1)
         mean = (counts @ levels) / total
-        spread = np.sqrt((counts @ levels**2) / total - mean**2)
-        # A channel of one value only (made data) must not divide by zero.
-        return (mean / 255).tolist(), (np.maximum(spread, 1) / 255).tolist()
+        std = np.sqrt((counts @ levels**2) / total - mean**2)
+        # At least one level, because a constant channel (synthetic data) must not cause a division by zero.
+        return (mean / 255).tolist(), (np.maximum(std, 1) / 255).tolist()

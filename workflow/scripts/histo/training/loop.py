@@ -1,33 +1,39 @@
-"""A training run: epochs, validation, history, and going on after it was killed.
+"""A training run: epochs, validation, history, weights, and resuming after it was killed.
 
-A run that was killed continues from its resume file and ends, on the CPU, with the same bits as one that was never
-disturbed.
+`train` prepares a `Run`, the parts that are set once, and a `Progress`, what changes besides the state of the engine,
+then alternates `train_one_epoch` and `validate`. A run that was killed resumes from its resume file; on the CPU it ends
+with the same bits as an undisturbed run.
 
-Which weights are kept: those of the last step by default. The best epoch is chosen on the very fold whose out-of-fold
-probabilities judge the model, so `checkpoint: best` makes that judgement slightly optimistic.
+By default the weights of the last epoch are kept. `checkpoint: best` selects the best epoch on the fold whose
+out-of-fold predictions evaluate the model, which makes that evaluation slightly optimistic.
 """
 
 import csv
+import functools
 import logging
 import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 from histo import tables
+from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
 from histo.hashes import file_sha256
 from histo.metrics import auc
-from histo.networks import torchvision
 from histo.networks.network import IMAGENET_MEAN, IMAGENET_STD, build, count
+from histo.networks.torchvision import load_weights
 from histo.tiles.shards import open_shards
 from histo.training import augment, checkpoints
 from histo.training.devices import claim_device
@@ -37,94 +43,104 @@ from histo.training.resume import ResumeFile, fingerprint
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["epoch", "step", "loss", "learning_rate", "validation_loss", "auc", "seconds", "tiles_per_second"]
-LINE_EVERY = 30.0  # seconds between progress lines
-WATCHED = {"auc": "validation AUC", "loss": "validation loss"}
-LOSSES_AT_ONCE = 20  # losses that are fetched from the device together: fetching waits for it
+HISTORY_COLUMNS = ["epoch", "step", "loss", "learning_rate", "validation_loss", "auc", "seconds", "tiles_per_second"]
+LOG_INTERVAL = 30.0  # seconds between progress messages
+FETCH_INTERVAL = 20  # steps between transfers of losses from the device, each of which waits for the device
+MONITORS = {"auc": "validation AUC", "loss": "validation loss"}
+SIGTERM_STATUS = 128 + signal.SIGTERM
+
+
+@dataclass
+class Termination:
+    """Attribute `requested`: whether the job received SIGTERM."""
+
+    requested: bool = False
+
+    def request(self, number: int, frame: FrameType | None) -> None:
+        """Signal handler."""
+        self.requested = True
 
 
 @contextmanager
-def termination() -> Iterator[list[int]]:
-    """A list that is no longer empty once SIGTERM came, instead of dying from it at any point."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = signal.signal(signal.SIGTERM, note)
+def catch_sigterm() -> Iterator[Termination]:
+    """Record SIGTERM instead of being killed by it, so that the run can save its progress first."""
+    termination = Termination()
+    previous = signal.signal(signal.SIGTERM, termination.request)
     try:
-        yield received
+        yield termination
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def write_history(rows: list[dict[str, Any]], path: str | Path) -> None:
-    """Write the history anew, whole."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+@dataclass
+class Progress:
+    """Progress of a run besides the state of the engine; saved in the resume file."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row for each complete epoch
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    steps: int = 0  # done in the current epoch
+    loss_sum: float = 0.0  # of these steps
+    seconds: float = 0.0  # of training in the current epoch
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, counted from 1."""
+        return len(self.history) + 1
 
 
-def check(settings: dict[str, Any]) -> None:
-    """InputError for settings that contradict each other."""
-    if settings["checkpoint"] == "ema" and not settings["ema"]:
-        raise InputError("checkpoint: ema needs ema > 0, for example 0.998; or set checkpoint: last.")
-    if settings["augment"]["mixup"] + settings["augment"]["cutmix"] > 1:
-        raise InputError("augment: mixup + cutmix are shares of the tiles, their sum may be at most 1.")
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run that are set once."""
 
-
-def select(folds: Any, fold: int) -> tuple[Any, Any]:
-    """(training rows, validation rows) of the table, in the order of the shards."""
-    folds = folds.sort_values(["shard", "row"], ignore_index=True)
-    here = folds["fold"] == fold
-    training, validation = folds[~here], folds[here]
-    for name, rows in (("training", training), ("validation", validation)):
-        if set(rows["label"]) != {0, 1}:
-            raise InputError(
-                f"fold {fold}: its {len(rows)} {name} tiles must hold both labels, found {sorted(set(rows['label']))}. "
-                "Set fewer folds or another seed of the folds."
-            )
-    return training, validation
-
-
-def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: dict[str, Any]) -> float:
-    """The training loss, on tiles as they are."""
-    return float(loss(torch.from_numpy(logits), torch.tensor(labels, dtype=torch.float32), settings))
-
-
-def diverged(what: str, epoch: int, step: int, settings: dict[str, Any]) -> DivergedError:
-    """What to tell the user when numbers are not finite any more."""
-    return DivergedError(
-        f"The {what} not finite at epoch {epoch}, step {step}. Lower learning_rate (now {settings['learning_rate']}), "
-        f"set gradient_clip to 1 (now {settings['gradient_clip']}) or set precision: float32 (now "
-        f"{settings['precision']})."
-    )
+    settings: TrainSettings
+    fold: int
+    training: TileLoader
+    validation: TileLoader
+    mean: np.ndarray  # float64 [3], per channel in 0..1, of the training tiles
+    std: np.ndarray  # float64 [3]
+    batch_size: int  # all training tiles if they are fewer than the setting
+    steps_per_epoch: int
+    engine: Engine
+    resume: ResumeFile
+    termination: Termination
 
 
 class RunningLoss:
-    """Sum of the losses of an epoch, kept on the device and fetched in packs."""
+    """Sum of the losses of an epoch, which are kept on the device and fetched several at a time.
 
-    def __init__(self, settings: dict[str, Any], total: float = 0.0) -> None:
-        self.total, self.waiting = total, []
-        self.settings = settings
+    Attribute `total`: sum of the fetched losses.
+    """
 
-    def add(self, value: torch.Tensor, epoch: int, step: int) -> None:
-        """Note the loss of a step (counted from 1)."""
-        self.waiting.append((epoch, step, value))
-        if len(self.waiting) >= LOSSES_AT_ONCE or value.device.type == "cpu":
+    def __init__(self, settings: TrainSettings, total: float = 0.0) -> None:
+        self.settings, self.total = settings, total
+        self._pending: list[tuple[int, int, Tensor]] = []
+
+    def add(self, value: Tensor, epoch: int, step: int) -> None:
+        """Add the loss of a step (counted from 1)."""
+        self._pending.append((epoch, step, value))
+        if len(self._pending) >= FETCH_INTERVAL or value.device.type == "cpu":
             self.fetch()
 
     def fetch(self) -> None:
-        """Add up what waits; DivergedError at the first loss that is not finite."""
-        waiting, self.waiting = self.waiting, []
-        if not waiting:
+        """Add the pending losses to `total`. Raises DivergedError at the first loss that is not finite."""
+        pending, self._pending = self._pending, []
+        if not pending:
             return
-        values = torch.stack([value for _, _, value in waiting]).double().cpu()
-        for (epoch, step, _), value in zip(waiting, values.tolist(), strict=True):
-            if not np.isfinite(value):
+        values = torch.stack([value for _, _, value in pending]).double().cpu()
+        for (epoch, step, _), value in zip(pending, values.tolist(), strict=True):
+            if not math.isfinite(value):
                 raise diverged("loss is", epoch, step, self.settings)
             self.total += value
+
+
+def diverged(what: str, epoch: int, step: int, settings: TrainSettings) -> DivergedError:
+    """The error for a loss or logits that are not finite."""
+    return DivergedError(
+        f"The {what} not finite at epoch {epoch}, step {step}. Lower learning_rate (now {settings.learning_rate}), set "
+        f"gradient_clip to 1 (now {settings.gradient_clip}) or set precision: float32 (now {settings.precision})."
+    )
 
 
 def train(
@@ -132,164 +148,250 @@ def train(
     folds: str,
     weights_out: str,
     history_out: str,
-    figures_out: str,
+    summary_out: str,
     *,
     fold: int,
-    settings: dict[str, Any],
+    settings: TrainSettings,
     code: dict[str, str],
     threads: int,
     resume_path: str | Path,
     weights_in: str | None = None,
+    stain: str | None = None,
 ) -> None:
-    """Train, validate after each epoch, write weights, history and figures (JSON: parameters, device, precision).
+    """Train a model, validate it after each epoch, write weights, history (CSV) and summary (JSON).
 
-    shards: of training tiles; settings: of one model, complete; code: fingerprint that goes into the weights file;
-    weights_in: file that the network starts from, see torchvision.load.
-    Raises InputError for unusable input and contradicting settings, DivergedError for a loss that is not finite. On
-    SIGTERM it saves and raises SystemExit(143).
+    shards: of the training tiles; code: fingerprint, stored with the weights; weights_in: file of pretrained weights,
+    see histo.networks.torchvision.load_weights; stain: method of stain normalisation of the shards, stored with the
+    weights. Raises InputError for unusable input and DivergedError for a loss or logits that are not finite. After
+    SIGTERM it saves its progress and raises SystemExit(143).
     """
-    check(settings)
-    weights = settings["network"].get("weights", "none")
-    if weights != "none" and weights_in is None:
-        raise InputError(f"network.weights: {weights} is asked for, and no file was given to start from.")
+    pretrained = getattr(settings.network, "weights", "none")
+    if pretrained != "none" and weights_in is None:
+        raise InputError(f"network.weights: {pretrained} needs a file of pretrained weights, but none was given.")
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
-    training_rows, validation_rows = select(table, fold)
+    training_rows, validation_rows = split(table, fold)
     identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
     if weights_in:
         identity["weights_in"] = file_sha256(Path(weights_in))
-    if settings["pos_weight"] is None:
-        positive = int(training_rows["label"].sum())
-        settings = {**settings, "pos_weight": (len(training_rows) - positive) / positive}
     resume = ResumeFile(resume_path, identity)
-
-    with termination() as terminated, claim_device(threads) as device:
+    settings = with_pos_weight(settings, training_rows["label"])
+    with catch_sigterm() as termination, claim_device(threads) as device:
         training = TileLoader(opened, training_rows, device)
         validation = TileLoader(opened, validation_rows, device)
-        torch.manual_seed(settings["seed"])
-        network = build(settings["network"], settings["center_crop"])
-        if weights_in:
-            torchvision.load(network, settings["network"], settings["center_crop"], weights_in)
-        # Per channel, in 0..1. Contrast turns about the colour of these tiles, whatever the network is normalised with.
-        mean, std = training.statistics()
-        of_tiles = settings["normalisation"] == "tiles"
-        network.set_normalisation(*((mean, std) if of_tiles else (list(IMAGENET_MEAN), list(IMAGENET_STD))))
-        batches = len(epoch_order(len(training), settings["batch_size"], settings["seed"], 0))
-        engine = Engine(network, settings, device, settings["epochs"] * batches)
-        log.info(
-            "Fold %d: %d training and %d validation tiles, %d steps per epoch; %s of %.2f million weights, %s, "
-            "tiles: %s.", fold, len(training), len(validation), batches, settings["network"]["name"],
-            count(network.body)[0] / 1e6, str(engine.dtype).removeprefix("torch."), training.home,
-        )  # fmt: skip
-
-        # What of the run is not in the engine: the epochs done, the best weights, the epoch under way.
-        run: dict[str, Any] = {"rows": [], "best": None, "best_score": -math.inf, "best_epoch": 0, "done": 0,
-                               "loss": 0.0, "seconds": 0.0}  # fmt: skip
-        saved = resume.load()
-        if saved is not None:
-            engine.load_state_dict(saved["engine"])
-            run = saved["run"]
-            log.info("Continuing after epoch %d, step %d.", len(run["rows"]), run["done"])
-
-        def save() -> None:
-            resume.save({"engine": engine.state_dict(), "run": run})
-
-        def leave_if_terminated() -> None:
-            if terminated:
-                save()
-                log.warning("Terminated; saved epoch %d, step %d.", len(run["rows"]) + 1, run["done"])
-                raise SystemExit(143)
-
-        def prepare(first: int) -> Any:
-            """Drawing the augmentation of the batches from `first` on, which runs ahead in a thread."""
-            return lambda index, count: augment.plan(
-                settings["augment"], side=settings["center_crop"], mean=np.array(mean), std=np.array(std),
-                seed=settings["seed"], epoch=epoch, start=(first + index) * settings["batch_size"], count=count,
-            )  # fmt: skip
-
-        while len(run["rows"]) < settings["epochs"]:
-            epoch = len(run["rows"]) + 1
-            if settings["patience"] and epoch - 1 - run["best_epoch"] >= settings["patience"]:
-                log.info(
-                    "Stopped early: no better %s in %d epochs since epoch %d.", WATCHED[settings["monitor"]],
-                    settings["patience"], run["best_epoch"],
-                )  # fmt: skip
-                break
-            order = epoch_order(len(training), settings["batch_size"], settings["seed"], epoch)
-            losses = RunningLoss(settings, run["loss"])
-            already, begun = run["seconds"], time.monotonic()
-            line = begun
-            first = run["done"]
-            for images, labels, plan in training.batches(order[first:], prepare(first)):
-                value = engine.train_step(*augment.apply(plan, images, labels))
-                run["done"] += 1
-                losses.add(value, epoch, run["done"])
-                now = time.monotonic()
-                if now - line >= LINE_EVERY:
-                    line = now
-                    losses.fetch()
-                    log.info(
-                        "epoch %d/%d  step %d/%d  loss %.4f  %.0f tiles/s", epoch, settings["epochs"], run["done"],
-                        batches, losses.total / run["done"], (run["done"] - first) * len(order[0]) / (now - begun),
-                    )  # fmt: skip
-                if terminated or resume.due():
-                    losses.fetch()
-                    run["loss"], run["seconds"] = losses.total, already + now - begun
-                    save()
-                    leave_if_terminated()
-            losses.fetch()
-            run["loss"], run["seconds"] = losses.total, already + time.monotonic() - begun
-            leave_if_terminated()
-            trained = run["seconds"]
-
-            begun = time.monotonic()
-            shown = engine.ema if settings["checkpoint"] == "ema" else engine.network
-            logits = engine.logits(validation, shown)
-            if not np.isfinite(logits).all():
-                raise diverged("logits are", epoch, batches, settings)
-            area = float(auc(validation.labels, logits))
-            miss = validation_loss(logits, validation.labels, settings)
-            score = area if settings["monitor"] == "auc" else -miss
-            run["rows"].append(
-                {
-                    "epoch": epoch,
-                    "step": engine.step,
-                    "loss": run["loss"] / batches,
-                    "learning_rate": learning_rate(engine.step - 1, engine.steps, settings),
-                    "validation_loss": miss,
-                    "auc": area,
-                    "seconds": round(trained + time.monotonic() - begun, 3),
-                    "tiles_per_second": round(batches * len(order[0]) / max(trained, 1e-9), 1),
-                }
-            )
-            if score > run["best_score"]:
-                run["best_score"], run["best_epoch"] = score, epoch
-                run["best"] = {key: value.detach().cpu().clone() for key, value in shown.state_dict().items()}
-            run["done"], run["loss"], run["seconds"] = 0, 0.0, 0.0
-            row = run["rows"][-1]
-            log.info(
-                "epoch %d/%d  loss %.4f  AUC %.4f%s  learning rate %.2e  %.1f s  %.0f tiles/s", epoch,
-                settings["epochs"], row["loss"], row["auc"], " (best)" if run["best_epoch"] == epoch else "",
-                row["learning_rate"], row["seconds"], row["tiles_per_second"],
-            )  # fmt: skip
-            write_history(run["rows"], history_out)
-            save()
-            leave_if_terminated()
-
-        write_history(run["rows"], history_out)
-        weights = {"last": engine.network.state_dict(), "best": run["best"]}
-        if engine.ema is not None:
-            weights["ema"] = engine.ema.state_dict()
-        kept = run["best_epoch"] if settings["checkpoint"] == "best" else len(run["rows"])
-        checkpoints.save(
-            weights_out, settings=settings, fold=fold, auc=run["rows"][kept - 1]["auc"], epoch=kept,
-            tiles={"training": len(training), "validation": len(validation)}, weights=weights, code=code,
-        )  # fmt: skip
-        where = f"CPU, {threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
-        parameters = count(network.body)[0]
-        precision = str(engine.dtype).removeprefix("torch.")
-        write_json(figures_out, {"parameters": parameters, "device": where, "precision": precision})
+        run = prepare(settings, fold, training, validation, weights_in, resume, termination)
+        progress = load_progress(run)
+        while len(progress.history) < settings.epochs and not stops_early(progress, settings):
+            train_one_epoch(run, progress)
+            validate(run, progress)
+            write_history(progress.history, history_out)
+            save(run, progress)
+        write_history(progress.history, history_out)
+        write_weights(run, progress, weights_out, code, stain)
+        write_summary(run, summary_out, threads)
         resume.remove()
-        log.info(
-            "Kept the weights of epoch %d (%s), AUC %.4f.", kept, settings["checkpoint"], run["rows"][kept - 1]["auc"]
-        )
+
+
+def split(folds: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training rows and validation rows of the table of folds, sorted by shard and row.
+
+    Raises InputError unless both have tiles of both labels.
+    """
+    folds = folds.sort_values(["shard", "row"], ignore_index=True)
+    held_out = folds["fold"] == fold
+    training, validation = folds[~held_out], folds[held_out]
+    for name, rows in (("training", training), ("validation", validation)):
+        labels = sorted(set(rows["label"]))
+        if labels != [0, 1]:
+            raise InputError(
+                f"fold {fold}: expected {name} tiles of both labels, found {len(rows)} tiles with the labels {labels}. "
+                "Set fewer folds or another seed of the folds."
+            )
+    return training, validation
+
+
+def with_pos_weight(settings: TrainSettings, labels: pd.Series) -> TrainSettings:
+    """Replace a `pos_weight` of None by the number of negative over the number of positive training tiles."""
+    if settings.pos_weight is not None:
+        return settings
+    positive = int(labels.sum())
+    return settings.model_copy(update={"pos_weight": (len(labels) - positive) / positive})
+
+
+def prepare(
+    settings: TrainSettings,
+    fold: int,
+    training: TileLoader,
+    validation: TileLoader,
+    weights_in: str | None,
+    resume: ResumeFile,
+    termination: Termination,
+) -> Run:
+    """Build the network with its initial weights and its normalisation, and the engine that trains it."""
+    torch.manual_seed(settings.seed)
+    network = build(settings.network.model_dump(), settings.center_crop)
+    if weights_in:
+        load_weights(network.body, settings.network.model_dump(), settings.center_crop, weights_in)
+    mean, std = training.statistics()
+    if settings.normalisation == "tiles":
+        network.set_normalisation(mean, std)
+    else:
+        network.set_normalisation(list(IMAGENET_MEAN), list(IMAGENET_STD))
+    batch_size = min(settings.batch_size, len(training))
+    steps_per_epoch = len(training) // batch_size
+    engine = Engine(network, settings, training.device, settings.epochs * steps_per_epoch)
+    log.info(
+        "Fold %d: %d training and %d validation tiles, %d steps per epoch; %s with %.2f million parameters, %s; "
+        "storage of the tiles: %s.", fold, len(training), len(validation), steps_per_epoch, settings.network.name,
+        count(network.body)[0] / 1e6, str(engine.dtype).removeprefix("torch."), training.storage,
+    )  # fmt: skip
+    return Run(
+        settings, fold, training, validation, np.array(mean), np.array(std), batch_size, steps_per_epoch, engine,
+        resume, termination,
+    )  # fmt: skip
+
+
+def load_progress(run: Run) -> Progress:
+    """Restore progress and engine from the resume file if there is one, else start from the beginning."""
+    saved = run.resume.load()
+    if saved is None:
+        return Progress()
+    run.engine.load_state_dict(saved["engine"])
+    progress = Progress(**saved["progress"])
+    log.info("Resumed after epoch %d, step %d.", len(progress.history), progress.steps)
+    return progress
+
+
+def save(run: Run, progress: Progress) -> None:
+    """Write the resume file. Raises SystemExit(143) afterwards if the job received SIGTERM."""
+    run.resume.save({"engine": run.engine.state_dict(), "progress": vars(progress)})
+    if run.termination.requested:
+        log.warning("Terminated by SIGTERM; saved epoch %d, step %d.", progress.epoch, progress.steps)
+        raise SystemExit(SIGTERM_STATUS)
+
+
+def stops_early(progress: Progress, settings: TrainSettings) -> bool:
+    """Whether the last `patience` epochs brought no improvement."""
+    if not settings.patience or len(progress.history) - progress.best_epoch < settings.patience:
+        return False
+    log.info(
+        "Stopped early: no better %s in %d epochs since epoch %d.", MONITORS[settings.monitor], settings.patience,
+        progress.best_epoch,
+    )  # fmt: skip
+    return True
+
+
+def plan_batch(run: Run, epoch: int, first_step: int, index: int, tiles: int) -> augment.Plan:
+    """Draw the augmentation of batch `first_step` + `index` of an epoch."""
+    return augment.plan(
+        run.settings.augment, side=run.settings.center_crop, mean=run.mean, std=run.std, seed=run.settings.seed,
+        epoch=epoch, start=(first_step + index) * run.settings.batch_size, count=tiles,
+    )  # fmt: skip
+
+
+def train_one_epoch(run: Run, progress: Progress) -> None:
+    """Train the current epoch from step `progress.steps` to its end; save at intervals and after SIGTERM."""
+    epoch, first_step, earlier_seconds = progress.epoch, progress.steps, progress.seconds
+    order = epoch_order(len(run.training), run.settings.batch_size, run.settings.seed, epoch)
+    losses = RunningLoss(run.settings, progress.loss_sum)
+    start = logged = time.monotonic()
+    for images, labels, plan in run.training.batches(
+        order[first_step:], functools.partial(plan_batch, run, epoch, first_step)
+    ):
+        value = run.engine.train_step(*augment.apply(plan, images, labels))
+        progress.steps += 1
+        losses.add(value, epoch, progress.steps)
+        now = time.monotonic()
+        if now - logged >= LOG_INTERVAL:
+            logged = now
+            losses.fetch()
+            log.info(
+                "epoch %d/%d  step %d/%d  loss %.4f  %.0f tiles/s", epoch, run.settings.epochs, progress.steps,
+                run.steps_per_epoch, losses.total / progress.steps,
+                (progress.steps - first_step) * run.batch_size / (now - start),
+            )  # fmt: skip
+        if run.termination.requested or run.resume.due():
+            losses.fetch()
+            progress.loss_sum, progress.seconds = losses.total, earlier_seconds + now - start
+            save(run, progress)
+    losses.fetch()
+    progress.loss_sum, progress.seconds = losses.total, earlier_seconds + time.monotonic() - start
+    if run.termination.requested:
+        save(run, progress)
+
+
+def validate(run: Run, progress: Progress) -> None:
+    """Validate after an epoch: add its row to the history, keep the best weights, start the next epoch.
+
+    Raises DivergedError for logits that are not finite.
+    """
+    settings, engine, epoch = run.settings, run.engine, progress.epoch
+    start = time.monotonic()
+    logits = engine.logits(run.validation)
+    if not np.isfinite(logits).all():
+        raise diverged("logits are", epoch, run.steps_per_epoch, settings)
+    val_auc = float(auc(run.validation.labels, logits))
+    val_loss = validation_loss(logits, run.validation.labels, settings)
+    row = {
+        "epoch": epoch,
+        "step": engine.step,
+        "loss": progress.loss_sum / run.steps_per_epoch,
+        "learning_rate": learning_rate(engine.step - 1, engine.steps, settings),
+        "validation_loss": val_loss,
+        "auc": val_auc,
+        "seconds": round(progress.seconds + time.monotonic() - start, 3),
+        "tiles_per_second": round(run.steps_per_epoch * run.batch_size / max(progress.seconds, 1e-9), 1),
+    }
+    score = val_auc if settings.monitor == "auc" else -val_loss
+    if score > progress.best_score:
+        progress.best_score, progress.best_epoch = score, epoch
+        progress.best_weights = {
+            name: value.detach().cpu().clone() for name, value in engine.eval_network.state_dict().items()
+        }
+    progress.history.append(row)
+    progress.steps, progress.loss_sum, progress.seconds = 0, 0.0, 0.0
+    log.info(
+        "epoch %d/%d  loss %.4f  AUC %.4f%s  learning rate %.2e  %.1f s  %.0f tiles/s", epoch, settings.epochs,
+        row["loss"], val_auc, " (best)" if progress.best_epoch == epoch else "", row["learning_rate"], row["seconds"],
+        row["tiles_per_second"],
+    )  # fmt: skip
+
+
+def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: TrainSettings) -> float:
+    """The training loss of the validation tiles, which are not augmented."""
+    return float(loss(torch.from_numpy(logits), torch.tensor(labels, dtype=torch.float32), settings))
+
+
+def write_history(history: list[dict[str, Any]], path: str | Path) -> None:
+    """Replace the history by one with a row for each epoch."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, HISTORY_COLUMNS)
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str], stain: str | None) -> None:
+    """Write the weights file; its AUC and epoch are those of the weights that `checkpoint` names."""
+    settings, engine = run.settings, run.engine
+    weights = {"last": engine.network.state_dict(), "best": progress.best_weights}
+    if engine.ema is not None:
+        weights["ema"] = engine.ema.state_dict()
+    epoch = progress.best_epoch if settings.checkpoint == "best" else len(progress.history)
+    val_auc = progress.history[epoch - 1]["auc"]
+    checkpoints.save(
+        path, settings=settings.model_dump() | ({"stain": stain} if stain else {}), fold=run.fold, auc=val_auc,
+        epoch=epoch, tiles={"training": len(run.training), "validation": len(run.validation)}, weights=weights,
+        code=code,
+    )  # fmt: skip
+    log.info("Kept the weights of epoch %d (%s), AUC %.4f.", epoch, settings.checkpoint, val_auc)
+
+
+def write_summary(run: Run, path: str, threads: int) -> None:
+    """Write number of parameters, device and precision as JSON."""
+    device = run.engine.device
+    value = {
+        "parameters": count(run.engine.network.body)[0],
+        "device": f"CPU, {threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "precision": str(run.engine.dtype).removeprefix("torch."),
+    }
+    write_json(path, value)

@@ -1,7 +1,8 @@
-"""The resume file of a training run: written whole and replaced, used only by the very same run.
+"""The resume file of a training run, written atomically and used only by an identical run.
 
-It is no declared output, since Snakemake deletes those when a job fails, and lies beside them. Random numbers need no
-saving: order, augmentation and dropout are functions of seed, epoch and step.
+It lies beside the outputs of the job but is not declared as one, because Snakemake deletes the outputs of a failed job.
+It holds no state of random number generators: the order of the tiles, augmentation and dropout are functions of the
+seed, the epoch and the step.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.tiles.shards import Shard
 from histo.training.checkpoints import dump
@@ -23,14 +25,18 @@ log = logging.getLogger(__name__)
 
 
 def fingerprint(
-    *, settings: dict[str, Any], code: dict[str, str], fold: int, folds: pd.DataFrame, shards: Iterable[Shard]
+    *, settings: TrainSettings, code: dict[str, str], fold: int, folds: pd.DataFrame, shards: Iterable[Shard]
 ) -> dict[str, Any]:
-    """What must be equal for a run to continue; folds: the table, of which the content counts."""
+    """Identity of a run, which must be equal for it to resume.
+
+    code: fingerprint of the script; folds: table of the folds, of which the contents are compared; shards: of the
+    training tiles.
+    """
     table = hashlib.sha256()
     for column in ("id", "shard", "row", "label", "fold"):
         table.update("\n".join(map(str, folds[column])).encode() + b"\0")
     return {
-        "settings": settings,
+        "settings": settings.model_dump(),
         "code": code,
         "fold": fold,
         "folds": table.hexdigest(),
@@ -39,7 +45,7 @@ def fingerprint(
 
 
 def interval() -> float:
-    """Seconds between saves within an epoch: 300, or what the environment variable HISTO_SAVE_SECONDS says."""
+    """Seconds between saves within an epoch: the environment variable HISTO_SAVE_SECONDS, by default 300."""
     text = os.environ.get("HISTO_SAVE_SECONDS", "300")
     try:
         return float(text)
@@ -48,41 +54,44 @@ def interval() -> float:
 
 
 class ResumeFile:
-    """Where a run continues after it was killed."""
+    """File from which a run resumes after it was killed."""
 
     def __init__(self, path: str | Path, identity: dict[str, Any]) -> None:
         """identity: see `fingerprint`."""
         self.path, self.identity = Path(path), identity
-        self.every = interval()
+        self.interval = interval()
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was saved last, or None, with a line in the log when there is a file that does not serve."""
+        """The state that was saved last, or None; logs a warning if there is a file but it cannot be used."""
         if not self.path.is_file():
             return None
         try:
             found = torch.load(self.path, map_location="cpu", weights_only=True)
-            identity, state = found["identity"], found["state"]
-        except Exception as error:  # torch raises whatever unpickling or unzipping raised
-            log.warning("%s is not readable (%s); starting afresh.", self.path, type(error).__name__)
+            identity: dict[str, Any] = found["identity"]
+            state: dict[str, Any] = found["state"]
+        except Exception as error:  # torch passes on any error of pickle or zipfile
+            log.warning("%s: not readable (%s). The run starts from the beginning.", self.path, type(error).__name__)
             return None
-        other = [name for name, value in self.identity.items() if identity.get(name) != value]
-        if other:
-            log.warning("%s is of a run with other %s; starting afresh.", self.path, ", ".join(other))
+        different = [name for name, value in self.identity.items() if identity.get(name) != value]
+        if different:
+            log.warning(
+                "%s: from a run with different %s. The run starts from the beginning.", self.path, ", ".join(different)
+            )
             return None
         return state
 
     def due(self) -> bool:
-        """Whether the last save is long enough ago."""
-        return time.monotonic() - self._saved >= self.every
+        """Whether the interval since the last save has passed."""
+        return time.monotonic() - self._saved >= self.interval
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the file."""
+        """Replace the file by one with `state`: plain types and tensors."""
         dump({"identity": self.identity, "state": state}, self.path)
         self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """The run is complete: remove the file, and what saves that were killed half-way left."""
+        """Remove the file, and temporary files of saves that were killed, after the run is complete."""
         self.path.unlink(missing_ok=True)
         for part in self.path.parent.glob(f".{self.path.stem}.*.part{self.path.suffix}"):
             part.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Tiles read from disk in any order, at the speed of the disk and in bounded memory.
+"""Reading tiles from disk in any order, at the full speed of the disk and in bounded memory.
 
-Tiles in random order lie apart, and a disk that is asked for one at a time is mostly waited for. So threads keep many
-reads under way, in the order of the files and a window of many batches ahead. Where the file system lets them they read
-past the page cache (O_DIRECT), straight to where the batch is made: no page is read, kept or copied for the sake of the
-few bytes of it that belong to the tile, and a tile costs the same however many lie around it.
+Reading tiles in random order one at a time is limited by the latency of the disk. Therefore threads keep many reads in
+flight, sorted by file position within a window of several batches, and read one window ahead. Where the file system
+supports it, they bypass the page cache (O_DIRECT) and read directly into the memory of the batch: no page is read, kept
+or copied for the few bytes of it that belong to a tile, and the cost per tile does not depend on the size of the data.
 """
 
 import os
@@ -17,22 +17,22 @@ from histo.errors import InputError
 from histo.tiles.geometry import SHAPE, TILE_BYTES
 from histo.tiles.shards import Shard
 
-WINDOW = 512  # tiles that are read at once, 14 MB; two or three windows are held
-READERS = 16  # reads that the disk sees at once
-RUN = 32  # neighbouring tiles that are read in one go: 0.9 MB
-RUNS = 4  # runs that a thread is given at once
-SECTOR = 512  # bytes; to read past the page cache, offsets and addresses must be multiples of it
+WINDOW = 512  # tiles per window, 14 MB; two or three windows are in memory
+READERS = 16  # threads, that is concurrent reads
+RUN = 32  # consecutive tiles per read at most: 0.9 MB
+RUNS = 4  # runs per task of a thread
+SECTOR = 512  # bytes; O_DIRECT needs offsets and addresses that are multiples of it
 
 
 def aligned(count: int) -> np.ndarray:
-    """Memory for so many tiles, uint8 [count, 96, 96, 3], each of which begins at a multiple of SECTOR."""
+    """Uninitialised memory for tiles, uint8 [count, 96, 96, 3], each of which starts at a multiple of SECTOR."""
     raw = np.empty(count * TILE_BYTES + SECTOR, dtype=np.uint8)
     start = -raw.ctypes.data % SECTOR
     return raw[start : start + count * TILE_BYTES].reshape(count, *SHAPE)
 
 
 class Source:
-    """A shard's file, open for reading; `direct`: past the page cache."""
+    """Open file of a shard. Attribute `direct`: whether reads bypass the page cache."""
 
     def __init__(self, shard: Shard) -> None:
         self._path, self._offset = shard.path, shard.offset
@@ -42,8 +42,10 @@ class Source:
             os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
 
     def _open_direct(self) -> bool:
-        """Open past the page cache, unless a tile cannot be read so: for want of support in the file system, or because
-        the disk's sectors are larger."""
+        """Open with O_DIRECT; return False if a tile cannot be read that way.
+
+        The file system may not support it, or the sectors of the disk may be larger than SECTOR.
+        """
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_DIRECT)
         except OSError:
@@ -57,18 +59,20 @@ class Source:
         return True
 
     def read(self, row: int, images: list[np.ndarray]) -> None:
-        """Read the tiles from `row` on into `images`; InputError when the file ends before they do."""
+        """Read the tiles from `row` on into `images`. Raises InputError if the file was truncated."""
         offset, size = self._offset + row * TILE_BYTES, len(images) * TILE_BYTES
-        if os.preadv(self._file, images, offset) != size:
-            raise InputError(f"{self._path}: cut short while it was read. Delete the file and run again.")
+        # numpy declares the buffer protocol only for Python 3.12 and later.
+        if os.preadv(self._file, images, offset) != size:  # type: ignore[arg-type]
+            raise InputError(f"{self._path}: truncated while it was read. Delete the file and run again.")
         if not self.direct:
             os.posix_fadvise(self._file, offset, size, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
+        """Close the file."""
         os.close(self._file)
 
 
-Run = tuple[Source, int, list[np.ndarray]]
+Run = tuple[Source, int, list[np.ndarray]]  # consecutive tiles: file, first row, memory of each tile
 
 
 def stream(
@@ -76,9 +80,9 @@ def stream(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for each batch of `order` its positions and images, uint8 [n, 96, 96, 3].
 
-    shards: by number; shard, row: of the tile at each position; order: arrays of positions. A batch is a part of its
-    window, which stays in memory while one of its batches is used. InputError, naming the file, when one was cut short
-    since it was opened.
+    shards: by number; shard, row: of the tile at each position; order: arrays of positions. The images of a batch are
+    a view of its window, which stays in memory as long as one of its batches is used. Raises InputError, naming the
+    file, if a shard was truncated after it was opened.
     """
     windows: list[list[np.ndarray]] = [[]]
     for positions in order:
@@ -88,47 +92,52 @@ def stream(
     sources: dict[int, Source] = {}
     readers = ThreadPoolExecutor(READERS, "stream")
 
-    def begin(window: list[np.ndarray]) -> tuple[np.ndarray, list[Future[None]]]:
-        """Where the tiles of a window will be, and what to wait for."""
+    def submit(window: list[np.ndarray]) -> tuple[np.ndarray, list[Future[None]]]:
+        """Start to read a window; return its images and the reads to wait for."""
         positions = np.concatenate(window) if window else np.empty(0, dtype=np.int64)
         images = aligned(len(positions))
-        runs = list(neighbours(sources, shard[positions], row[positions], images))
+        runs = list(consecutive_runs(sources, shard[positions], row[positions], images))
         return images, [readers.submit(read, runs[start : start + RUNS]) for start in range(0, len(runs), RUNS)]
 
     try:
         for number, opened in shards.items():
             sources[number] = Source(opened)
-        following = begin(windows[0])
+        submitted = submit(windows[0])
         for index, window in enumerate(windows):
-            images, reads = following
+            images, reads = submitted
             if index + 1 < len(windows):
-                # Queued behind the reads of this window, so that the disk never waits for us.
-                following = begin(windows[index + 1])
-            for done in reads:
-                done.result()
+                # Queued behind the reads of this window, so that the disk is never idle.
+                submitted = submit(windows[index + 1])
+            for future in reads:
+                future.result()
             start = 0
             for positions in window:
                 yield positions, images[start : start + len(positions)]
                 start += len(positions)
     finally:
-        # No file may be closed under a thread that reads it.
+        # Wait for the threads before the files that they read are closed.
         readers.shutdown(cancel_futures=True)
         for source in sources.values():
             source.close()
 
 
-def neighbours(sources: dict[int, Source], shard: np.ndarray, row: np.ndarray, images: np.ndarray) -> Iterator[Run]:
-    """Tiles in the order of the files, those that follow each other put together, with their places in `images`."""
-    places = np.lexsort((row, shard))
-    shard, row = shard[places], row[places]
-    apart = np.flatnonzero((np.diff(shard) != 0) | (np.diff(row) != 1)) + 1
-    for start, stop in pairwise([0, *apart.tolist(), len(places)]):
+def consecutive_runs(
+    sources: dict[int, Source], shard: np.ndarray, row: np.ndarray, images: np.ndarray
+) -> Iterator[Run]:
+    """Group the tiles of a window into runs of consecutive rows, sorted by shard and row.
+
+    shard, row: int [n], of the tile for each of the n `images`.
+    """
+    order = np.lexsort((row, shard))
+    shard, row = shard[order], row[order]
+    breaks = np.flatnonzero((np.diff(shard) != 0) | (np.diff(row) != 1)) + 1
+    for start, stop in pairwise([0, *breaks.tolist(), len(order)]):
         for first in range(start, stop, RUN):
-            run = places[first : min(first + RUN, stop)]
-            yield sources[int(shard[first])], int(row[first]), [images[place] for place in run]
+            run = order[first : min(first + RUN, stop)]
+            yield sources[int(shard[first])], int(row[first]), [images[index] for index in run]
 
 
 def read(runs: list[Run]) -> None:
-    """Read some runs one after another."""
+    """Read runs one after another."""
     for source, row, images in runs:
         source.read(row, images)

@@ -1,12 +1,13 @@
-"""Drawing the settings of a trial with Optuna's samplers, without a study that lives anywhere.
+"""Sampling the settings of a trial with Optuna, without a persistent study.
 
-What trial n draws depends on the seed, on n, on the space and, with `tpe`, on the results of earlier trials, which it
-is given; on nothing else. So trials can be jobs, in any order that this allows, and more trials change none before.
+The settings of trial n are a function of the seed, of n, of the search space and, for `tpe`, of the given results of
+earlier trials. So trials can be independent jobs, and additional trials leave earlier ones unchanged.
 
-`random`: Bergstra and Bengio (2012), JMLR 13:281. `tpe`: tree-structured Parzen estimator, Bergstra et al. (2011),
-NeurIPS 24; Watanabe (2023), arXiv:2304.11127. Its first ten trials are random.
+`random`: random search, Bergstra & Bengio 2012, JMLR 13:281. `tpe`: tree-structured Parzen estimator, Bergstra et al.
+2011, NeurIPS 24, and Watanabe 2023, arXiv:2304.11127; its first ten trials are random.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,18 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-SAMPLERS: dict[str, type[BaseSampler]] = {"random": RandomSampler, "tpe": TPESampler}
-DIGITS = 6  # of a number drawn from a range
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"random": RandomSampler, "tpe": TPESampler}
+DIGITS = 6  # significant digits of a number sampled from a range
 
 Space = dict[str, dict[str, Any]]
 
 
-def draw(space: Space, *, sampler: str, seed: int, trial: int, earlier: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a value for each setting of `space`.
+def sample(space: Space, *, sampler: str, seed: int, trial: int, earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sample a value for each setting of `space`.
 
-    space: dotted name → {low, high, whole, log, step} (log, step: or None) or {choices}; trial: counted from 1;
-    earlier: results that `tpe` learns from, each with `draws` and `score` (higher is better; None: failed, which
-    counts as worse than any score).
+    space: maps dotted names of settings to {low, high, whole, log, step} (whole: integers only; step: None for any
+    value) or to {choices}; trial: counted from 1; earlier: results for `tpe`, each with `draws` and `score` (higher is
+    better; None: a failed trial, which ranks below any score).
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     own_seed = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
@@ -36,35 +37,36 @@ def draw(space: Space, *, sampler: str, seed: int, trial: int, earlier: list[dic
         failed = result["score"] is None
         study.add_trial(
             create_trial(
-                # A failed trial of Optuna's teaches nothing; one pruned before its first value ranks last.
+                # Optuna ignores failed trials; a trial pruned before its first value ranks last.
                 state=TrialState.PRUNED if failed else TrialState.COMPLETE,
                 value=result["score"],
-                params={name: _drawn(space[name], result["draws"][name]) for name in distributions},
+                params={name: _parameter(space[name], result["draws"][name]) for name in distributions},
                 distributions=distributions,
             )
         )
-    asked = study.ask(distributions)
-    return {name: _value(space[name], asked.params[name]) for name in distributions}
+    sampled = study.ask(distributions)
+    return {name: _value(space[name], sampled.params[name]) for name in distributions}
 
 
-def _distribution(part: dict[str, Any]) -> BaseDistribution:
-    if "choices" in part:
-        # Their places, since Optuna takes no lists as choices.
-        return CategoricalDistribution(tuple(range(len(part["choices"]))))
-    if part["whole"]:
-        return IntDistribution(part["low"], part["high"], log=part["log"], step=part["step"] or 1)
-    return FloatDistribution(part["low"], part["high"], log=part["log"], step=part["step"])
+def _distribution(dimension: dict[str, Any]) -> BaseDistribution:
+    """Optuna's distribution for one dimension of the space."""
+    if "choices" in dimension:
+        # Indices, because Optuna does not accept lists as choices.
+        return CategoricalDistribution(tuple(range(len(dimension["choices"]))))
+    if dimension["whole"]:
+        return IntDistribution(dimension["low"], dimension["high"], log=dimension["log"], step=dimension["step"] or 1)
+    return FloatDistribution(dimension["low"], dimension["high"], log=dimension["log"], step=dimension["step"])
 
 
-def _value(part: dict[str, Any], drawn: Any) -> Any:
-    """The setting's value for what Optuna drew."""
-    if "choices" in part:
-        return part["choices"][drawn]
-    if part["whole"] or part["step"]:
-        return drawn if part["whole"] else float(f"{drawn:.12g}")  # 0.3, not 0.30000000000000004
-    return min(max(float(f"{drawn:.{DIGITS}g}"), part["low"]), part["high"])
+def _value(dimension: dict[str, Any], parameter: Any) -> Any:
+    """The value of the setting for a parameter of Optuna."""
+    if "choices" in dimension:
+        return dimension["choices"][parameter]
+    if dimension["whole"] or dimension["step"]:
+        return parameter if dimension["whole"] else float(f"{parameter:.12g}")  # 0.3, not 0.30000000000000004
+    return min(max(float(f"{parameter:.{DIGITS}g}"), dimension["low"]), dimension["high"])
 
 
-def _drawn(part: dict[str, Any], value: Any) -> Any:
-    """What Optuna drew, for the setting's value."""
-    return part["choices"].index(value) if "choices" in part else value
+def _parameter(dimension: dict[str, Any], value: Any) -> Any:
+    """The parameter of Optuna for a value of the setting."""
+    return dimension["choices"].index(value) if "choices" in dimension else value

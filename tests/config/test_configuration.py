@@ -1,12 +1,16 @@
 """Settings: every mistake named, with what is allowed and the nearest setting that exists."""
 
 import copy
+import json
 
+import jsonschema
 import pytest
 import yaml
 
-from histo.config.checks import SCHEMA, check, merge, model_settings
+from histo.config import __main__ as generated
+from histo.config.configuration import Configuration, check, model_settings
 from histo.errors import InputError
+from histo.overrides import merge
 from support import ROOT
 
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -38,10 +42,24 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
         ("models.residual.epoch", 5, "models.residual.epoch: no such setting; did you mean 'epochs'?"),
         ("folds.count", 1, "folds.count: expected a whole number from 2 to 100, found 1. Number of folds."),
         ("folds.count", "five", "folds.count: expected a whole number from 2 to 100, found 'five'"),
+        ("folds.count", True, "folds.count: expected a whole number from 2 to 100, found True"),
+        ("folds.count", 2.5, "folds.count: expected a whole number from 2 to 100, found 2.5"),
+        ("folds", "five", "folds: expected a mapping, found 'five'"),
         ("train.center_crop", 50, "train.center_crop: expected 32 or 64 or 96, found 50"),
+        ("train.compile", 1, "train.compile: expected true or false, found 1"),
         ("train.learning_rate", 0, "train.learning_rate: expected a number above 0 to 1, found 0"),
+        ("train.learning_rate", float("nan"), "train.learning_rate: expected a number above 0 to 1, found nan"),
+        ("train.augment.zoom", float("inf"), "train.augment.zoom: expected a number from 0 to 0.5, found inf"),
+        ("train.pos_weight", 0, "train.pos_weight: expected a number above 0 to 100 or null, found 0"),
         ("audit.on_fault", "ignore", "audit.on_fault: expected 'fail' or 'leave_out', found 'ignore'"),
+        ("audit.leave_out", ["blak"], "audit.leave_out.0: expected 'blank' or 'black' or 'blurred', found 'blak'"),
         ("dataset.name", "a/b", "dataset.name: expected text of the form"),
+        ("dataset.name", "a\n", "dataset.name: expected text of the form"),
+        (
+            "dataset.source",
+            "kagle",
+            "dataset.source: expected 'kaggle' or 'archive' or 'folder' or 'pcam' or 'synthetic'",
+        ),
         ("submission.models", [], "submission.models: expected a list with at least 1 entries, found []"),
         ("submission.models", ["p4m", "a", "p4m"], "submission.models: expected each once, found 'p4m' 2 times."),
         ("submission.method", "median", "expected 'mean' or 'rank_mean' or 'weights', found 'median'"),
@@ -51,61 +69,51 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
             ["forest"],
             "'forest' is none of the models. Known: p4m, logistic_regression, random_forest.",
         ),
-        (
-            "classical.p4m",
-            {"method": "logistic_regression", "l2": 1},
-            "classical.p4m: a model of `models` has this",
-        ),
-        (
-            "classical.random_forest.n_estimators",
-            None,
-            "classical.random_forest.n_estimators: missing; method: random_forest needs it",
-        ),
-        ("classical.random_forest.l2", 1, "l2: no setting of method: random_forest; leave it out"),
+        ("classical.p4m", {"method": "logistic_regression"}, "classical.p4m: a model of `models` has this name"),
+        ("classical.random_forest.l2", 1, "classical.random_forest.l2: no such setting; Known here: method, n_est"),
         (
             "classical.random_forest.method",
             "forest",
             "expected 'logistic_regression' or 'random_forest', found 'forest'",
         ),
         ("stain.method", "vahadane", "stain.method: expected 'none' or 'macenko', found 'vahadane'"),
-        ("folds.count", None, "folds.count: missing; expected a whole number from 2 to 100"),
-        ("dataset.source", "archive", "dataset.archive: missing; source: archive needs the path of the zip"),
+        ("dataset.name", None, "dataset.name: missing; expected text of the form"),
+        ("dataset.source", "archive", "dataset.archive: missing; expected text"),
         ("dataset.source", "synthetic", "synthesize: missing; source: synthetic needs it"),
         (
             "folds.slides",
             "none.csv",
-            "folds.slides: expected a CSV table with the columns id,slide, found no such file: none.csv",
+            "folds.slides: expected a CSV table with the columns id,slide, found no such file",
         ),
-        ("models", {2024: {}}, "models: expected text of the form ^[A-Za-z0-9][A-Za-z0-9_.-]*$, found 2024"),
+        ("models", {2024: {}}, "models: expected names of the form ^[A-Za-z0-9][A-Za-z0-9_.-]*$, found 2024"),
+        ("train.network.name", "resnet43", "train.network.name: expected 'p4m_residual' or 'residual'"),
         ("train.network.name", "resnet43", "found 'resnet43'; did you mean resnet34 or"),
+        ("train.network", {"name": "vit_h_14"}, "network.name: vit_h_14 cannot be built for tiles of 96 pixels: its"),
         (
-            "train.network.name",
-            "vit_h_14",
-            "network.name: vit_h_14 cannot be built for tiles of 96 pixels: its patches",
+            "train.network.weights",
+            "imagenet",
+            "train.network.weights: no such setting; Known here: name, width, blocks",
         ),
-        ("train.network.weights", "imagenet", "network.weights: only a network of torchvision starts from a file"),
         (
             "train.network",
             {"name": "resnet18", "weights": "imagenet"},
-            "normalisation: weights of ImageNet expect its normalisation; set normalisation: imagenet.",
+            "normalisation: ImageNet weights expect ImageNet's; set normalisation: imagenet.",
         ),
         (
-            "train.network",
+            "models.p4m.network",
             {"name": "resnet18", "weights": "none.pth"},
-            "network.weights: expected none, imagenet or the path of a file, found no such file: none.pth",
+            "models.p4m.network.weights: expected none, imagenet or the path of a file, found no such file: none.pth",
         ),
         ("train.network", {"name": "center32_3conv"}, "the network center32_3conv sees the central 32 × 32 pixels"),
-        ("train.network.convolutions", 3, "train.network.convolutions: expected 1 or 2, found 3"),
         (
-            "train.network.name",
-            "residual",
-            "network: residual has the options width, blocks, dropout, found hidden. Leave out what it does not have;",
+            "train.network",
+            {"name": "batchnorm_gap", "convolutions": 3},
+            "train.network.convolutions: expected 1 or 2, found 3",
         ),
-        ("train.network.name", "resnet34", "network: resnet34 has no options, found width, blocks, hidden, dropout."),
-        ("models.p4m.network", {"name": "residual", "width": 16}, "network: residual needs blocks, dropout too;"),
-        ("models.p4m.network", {"width": 20}, "network.width: p4m_residual needs a multiple of 8, found 20."),
-        ("models.residual.checkpoint", "ema", "checkpoint: ema needs ema above 0"),
-        ("models.residual.augment", {"mixup": 0.6, "cutmix": 0.6}, "at most 1"),
+        ("train.network.name", "residual", "train.network.hidden: no such setting; Known here: name, width, blocks, d"),
+        ("models.p4m.network", {"width": 20}, "from 8 to 256, a multiple of 8, found 20."),
+        ("models.residual.checkpoint", "ema", "models.residual: checkpoint: ema needs ema above 0"),
+        ("models.residual.augment", {"mixup": 0.6, "cutmix": 0.6}, "at most 1 together"),
     ],
 )
 def test_every_mistake_is_explained(path, value, message):
@@ -122,7 +130,10 @@ def test_all_mistakes_are_told_at_once():
     config["train"]["center_crop"] = 7
     with pytest.raises(InputError) as error:
         check(config)
-    assert len(str(error.value).splitlines()) == 3
+    assert [line.partition(":")[0].strip() for line in str(error.value).splitlines()[1:]] == [
+        "folds.count",
+        "train.center_crop",
+    ]
 
 
 def test_texts_of_the_command_line_become_what_the_schema_wants():
@@ -173,18 +184,64 @@ def test_settings_of_a_model_change_those_of_train():
     assert config["train"] == DEFAULT["train"]
 
 
+def test_the_same_settings_written_differently_are_equal():
+    """What a rule compares must not depend on how a setting is written."""
+    written = copy.deepcopy(DEFAULT)
+    written["train"] |= {"ema": 0, "weight_decay": "5e-2", "epochs": 20.0}
+    written["train"] = dict(reversed(written["train"].items()))
+    written["dataset"] |= {"archive": None, "folder": None}
+    reference = copy.deepcopy(DEFAULT)
+    check(written)
+    check(reference)
+    assert repr(written) == repr(reference)
+
+
+def test_config_yaml_states_the_defaults():
+    stated = copy.deepcopy(DEFAULT)
+    check(stated)
+    stated["classical"] = {}  # the baselines of config.yaml are examples
+    default = {"dataset": DEFAULT["dataset"]}
+    check(default)
+    assert stated == default
+
+
+def test_config_yaml_states_every_setting():
+    complete = copy.deepcopy(DEFAULT)
+    check(complete)
+    optional = {"synthesize", "search"}
+
+    def missing(settings, stated, where=""):
+        for key, value in settings.items():
+            if key not in stated:
+                yield f"{where}{key}"
+            elif isinstance(value, dict):
+                yield from missing(value, stated[key], f"{where}{key}.")
+
+    assert set(missing(complete, DEFAULT)) == optional
+
+
 def test_every_setting_has_a_description():
     def walk(schema, where):
         for key, part in schema.get("properties", {}).items():
-            assert "description" in part, f"{where}.{key}"
-            walk(part, f"{where}.{key}")
+            assert part.get("description"), f"{where}.{key}"
 
-    schema = yaml.safe_load(SCHEMA.read_text())
-    walk(schema, "")
-    walk(schema["$defs"]["model"], "model")
+    schema = Configuration.model_json_schema()
+    for name, part in [("configuration", schema), *schema["$defs"].items()]:
+        walk(part, name)
 
 
-def test_every_setting_of_train_has_a_default():
-    schema = yaml.safe_load(SCHEMA.read_text())["$defs"]["model"]["properties"]
-    assert schema.keys() == DEFAULT["train"].keys() | {"search"}  # which only models have
-    assert schema["augment"]["properties"].keys() == DEFAULT["train"]["augment"].keys()
+def test_generated_files_are_up_to_date():
+    """`PYTHONPATH=workflow/scripts python -m histo.config` writes both."""
+    assert json.loads(generated.SCHEMA.read_text()) == generated.schema()
+    readme = generated.README.read_text()
+    assert generated.BLOCK.findall(readme) == [generated.tables()]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_editors_accept_the_files_that_come_with_the_workflow(file):
+    jsonschema.Draft202012Validator(generated.schema()).validate(yaml.safe_load(file.read_text()))
+
+
+def test_editors_see_a_mistake():
+    errors = jsonschema.Draft202012Validator(generated.schema()).iter_errors({"models": {"a": {"epoch": 3}}})
+    assert [list(error.absolute_path) for error in errors] == [["models", "a"]]

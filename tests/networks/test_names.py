@@ -1,0 +1,32 @@
+"""The names of the networks, and the files that their training starts from."""
+
+import yaml
+from torchvision import models
+
+from histo.networks.names import OWN, TORCHVISION, weights_file
+from histo.networks.network import BODIES
+from support import ROOT
+from support.imports import loaded_modules
+
+ADDRESS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["imagenet_weights"]["address"]
+
+
+def test_own_names_are_those_of_the_builders():
+    assert set(OWN) == set(BODIES)
+
+
+def test_names_and_files_are_those_of_torchvision():
+    assert list(TORCHVISION) == models.list_models(module=models)
+    for name, file in TORCHVISION.items():
+        assert models.get_model_weights(name).DEFAULT.url == f"{ADDRESS}/{file}"
+
+
+def test_the_import_does_not_load_torch():
+    assert not {"torch", "torchvision"} & loaded_modules("histo.networks.names")
+
+
+def test_weights_file():
+    imagenet = {"name": "mobilenet_v3_small", "weights": "imagenet"}
+    assert weights_file(imagenet) == "resources/imagenet_weights/mobilenet_v3_small-047dcff4.pth"
+    assert weights_file({"name": "resnet18", "weights": "my/own.pth"}) == "my/own.pth"
+    assert weights_file({"name": "resnet18", "weights": "none"}) is weights_file({"name": "residual"}) is None

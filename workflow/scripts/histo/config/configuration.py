@@ -1,0 +1,197 @@
+"""The whole configuration: all sections, and what they must not contradict in each other."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from histo.config import search_space
+from histo.config.audit import Audit
+from histo.config.classical import Classical
+from histo.config.dataset import ArchiveSource, Dataset, FolderSource, SyntheticSource
+from histo.config.download import Download
+from histo.config.folds import Folds
+from histo.config.imagenet_weights import ImagenetWeights
+from histo.config.index import Index
+from histo.config.kaggle import Kaggle
+from histo.config.mistakes import explain
+from histo.config.pcam_download import PcamDownload
+from histo.config.predict import Predict
+from histo.config.search import Search
+from histo.config.section import Name, Section
+from histo.config.stain import Stain
+from histo.config.submission import Submission
+from histo.config.submit import Submit
+from histo.config.synthesize import Synthesize
+from histo.config.train import TrainSettings
+from histo.config.validate import Validate
+from histo.errors import InputError
+from histo.overrides import changed
+
+Model = dict[str, Any]  # settings of a model that differ from those of `train`
+
+
+class Configuration(Section):
+    dataset: Dataset = Field(description="Where the tiles come from")
+    kaggle: Kaggle = Field(Kaggle(), description="The competition on Kaggle")
+    download: Download = Field(Download(), description="The rule download")
+    pcam_download: PcamDownload = Field(PcamDownload(), description="The rule pcam_download, for source: pcam")
+    synthesize: Synthesize | None = Field(None, description="The rule synthesize, for source: synthetic")
+    index: Index = Field(Index(), description="The rule index")
+    validate_: Validate = Field(Validate(), alias="validate", description="The rule validate")
+    audit: Audit = Field(Audit(), description="The rule audit")
+    folds: Folds = Field(Folds(), description="The rules groups and folds")
+    stain: Stain = Field(Stain(), description="The rule stain")
+    imagenet_weights: ImagenetWeights = Field(ImagenetWeights(), description="The rule imagenet_weights")
+    train: TrainSettings = Field(TrainSettings(), description="What every model starts from")
+    models: dict[Name, Model] = Field(
+        {"p4m": {}}, min_length=1, description="Settings of each model that differ from `train`"
+    )
+    classical: dict[Name, Classical] = Field({}, description="Classical baselines by name")
+    search: dict[Name, Search] = Field({}, description="Searches for settings by name")
+    predict: Predict = Field(Predict(), description="The rule predict")
+    submission: Submission = Field(Submission(), description="What is submitted")
+    submit: Submit = Field(Submit(), description="The rule submit")
+
+
+def check(config: dict[str, Any]) -> None:
+    """Check all settings and put them into `config`, with their types and defaults.
+
+    Raises InputError with one line per mistake.
+    """
+    try:
+        settings = Configuration.model_validate(config)
+    except ValidationError as error:
+        raise _mistakes(explain(error, Configuration)) from None
+    config.clear()
+    config.update(settings.model_dump(by_alias=True))
+    lines = _files(settings) + _names(config)
+    for name in config["models"] if not lines else ():
+        lines += _model(config, name)
+    for name in config["search"] if not lines else ():
+        lines += [f"search.{name}.{line}" for line in _search(config, name)]
+    if lines:
+        raise _mistakes(lines)
+
+
+def model_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the settings of one model: those of `train`, overridden by its own.
+
+    A model with another network takes none of the network options of `train`. A model that names a search starts
+    from what the search's trials start from; its best settings are known only after the trials.
+    """
+    own = config["models"][name]
+    return changed(_search_base(config, own["search"]) if "search" in own else config["train"], own)
+
+
+def train_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the rule train knows of a model before the run; `histo.overrides.resolve_search` completes it.
+
+    All settings of the model, or, if it names a search, only its own.
+    """
+    own: dict[str, Any] = config["models"][name]
+    return own if "search" in own else model_settings(config, name)
+
+
+def search_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what the trials of a search depend on: base, space, sampler, seed, folds; not the number of trials."""
+    search, base = config["search"][name], _search_base(config, name)
+    space = search_space.resolve(Search(**search), base)
+    return {"base": base, "space": space, **{key: search[key] for key in ("sampler", "seed", "folds")}}
+
+
+def _mistakes(lines: list[str]) -> InputError:
+    return InputError("\n".join(["The settings have mistakes:", *(f"  {line}" for line in lines)]))
+
+
+def _search_base(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return all settings that the trials of a search start from."""
+    search = config["search"][name]
+    return changed(model_settings(config, search["model"]), search["settings"])
+
+
+def _files(settings: Configuration) -> list[str]:
+    """Return what is wrong with files and folders that the settings name."""
+    lines, dataset, slides = [], settings.dataset, settings.folds.slides
+    if isinstance(dataset, ArchiveSource) and not Path(dataset.archive).is_file():
+        lines.append(f"dataset.archive: expected the path of a zip, found no such file: {dataset.archive}")
+    if isinstance(dataset, FolderSource):
+        lines += _folder(Path(dataset.folder))
+    synthetic = isinstance(dataset, SyntheticSource)
+    if synthetic and settings.synthesize is None:
+        lines.append("synthesize: missing; source: synthetic needs it. config/demo.yaml shows an example.")
+    if slides and not Path(slides).is_file() and not (synthetic and slides == f"resources/{dataset.name}/slides.csv"):
+        lines.append(f"folds.slides: expected a CSV table with the columns id,slide, found no such file: {slides}")
+    return lines
+
+
+def _folder(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        found = "a file; for a zip write source: archive" if folder.is_file() else "nothing there"
+        return [f"dataset.folder: expected the path of a folder, found {found}: {folder}"]
+    missing = [name for name in ("train_labels.csv", "sample_submission.csv") if not (folder / name).is_file()]
+    if missing:
+        wanted = "train/, test/, train_labels.csv and sample_submission.csv"
+        return [f"dataset.folder: expected {wanted} in {folder}, found no {' and no '.join(missing)}."]
+    return []
+
+
+def _names(config: dict[str, Any]) -> list[str]:
+    """Return names of models and searches that do not exist or are taken."""
+    models, searches, classical = config["models"], config["search"], config["classical"]
+    known = ", ".join([*models, *classical])
+    lines = [
+        f"classical.{name}: a model of `models` has this name; choose another." for name in classical if name in models
+    ]
+    for name in config["submission"]["models"]:
+        if name not in models and name not in classical:
+            lines.append(f"submission.models: {name!r} is none of the models. Known: {known}.")
+    for name, own in models.items():
+        if "search" in own and own["search"] not in searches:
+            found = f"Known: {', '.join(searches)}." if searches else "The section `search` is missing."
+            lines.append(f"models.{name}.search: {own['search']!r} is none of the searches. {found}")
+    for name, search in searches.items():
+        if search["model"] not in models:
+            lines.append(f"search.{name}.model: {search['model']!r} is none of the models. Known: {', '.join(models)}.")
+        elif "search" in models[search["model"]]:
+            lines.append(f"search.{name}.model: {search['model']!r} takes its settings from a search; name another.")
+        if "search" in search["settings"]:
+            lines.append(f"search.{name}.settings.search: no setting of a trial; remove it.")
+        lines += [
+            f"search.{name}.folds: expected folds from 0 to {config['folds']['count'] - 1}, found {fold!r}."
+            for fold in search["folds"]
+            if fold >= config["folds"]["count"]
+        ]
+    return lines
+
+
+def _model(config: dict[str, Any], name: str) -> list[str]:
+    """Return what is wrong with one model; its own settings get their types, in place."""
+    own = config["models"][name]
+    settings, lines = search_space.typed(model_settings(config, name), f"models.{name}")
+    if settings is None:
+        return lines
+    config["models"][name] = _same_keys(settings | {"search": own.get("search")}, own)
+    weights = settings["network"].get("weights", "none")
+    if weights in ("none", "imagenet") or Path(weights).is_file():
+        return []
+    expected = "expected none, imagenet or the path of a file"
+    return [f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
+
+
+def _same_keys(values: Any, keys: Any) -> Any:
+    """Return of nested mappings those values whose keys `keys` has too."""
+    if isinstance(values, dict) and isinstance(keys, dict):
+        return {key: _same_keys(values[key], inner) for key, inner in keys.items()}
+    return values
+
+
+def _search(config: dict[str, Any], name: str) -> list[str]:
+    """Return what is wrong with the settings and the space of a search; its choices get their types, in place."""
+    base, lines = search_space.typed(_search_base(config, name), "settings")
+    if base is None:
+        return lines
+    search = config["search"][name]
+    search["settings"] = _same_keys(base, search["settings"])
+    search["space"], lines = search_space.check(Search(**search), base)
+    return lines

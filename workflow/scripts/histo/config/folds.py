@@ -1,0 +1,14 @@
+"""Section `folds`: the folds of cross-validation."""
+
+from pydantic import Field
+
+from histo.config.section import Section, Seed, UserPath
+
+
+class Folds(Section):
+    count: int = Field(5, ge=2, le=100, description="Number of folds")
+    seed: Seed = Field(1, description="Seed of the order in which groups are assigned to folds")
+    slides: UserPath | None = Field(
+        None,
+        description="CSV with the columns id,slide: tiles of one slide stay in one fold. Overlapping tiles always do",
+    )
