@@ -9,7 +9,7 @@ from support import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 BASE = "histo"  # modules directly in histo/
-GEOMETRY = "histo.tiles.geometry"  # constants, which any room may import
+GEOMETRY = "histo.geometry"  # constants, which any room may import
 
 # What the modules of a room may import beside the base and their own room. The order has no cycles.
 MAY_IMPORT = {
