@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from histo.errors import InputError
-from histo.overrides import changed, resolve_search, merge, with_values
+from histo.overrides import changed, merge, resolve_search, with_values
 
 BASE = {"epochs": 3, "learning_rate": 0.02, "network": {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0}}
 
