@@ -56,3 +56,11 @@ class Archive:
             for name, content in {**self.tables, **self.files}.items():
                 file.writestr(name, content)
         return path
+
+    def extract(self, folder: Path) -> Path:
+        """Write the files and tables to a folder and return its path."""
+        for name, content in {**self.tables, **self.files}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return folder
