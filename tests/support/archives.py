@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from histo.geometry import SHAPE
 from histo.synthetic.tiff import tiff
-from histo.tiles.geometry import SHAPE
 
 TABLES = {"train": "train_labels.csv", "test": "sample_submission.csv"}
 

@@ -1,7 +1,6 @@
 # What all rules share: checked settings, paths, and the fingerprint of each rule's code.
 
 import hashlib
-import os
 import re
 import shlex
 import sys
@@ -18,7 +17,7 @@ sys.executable = shlex.quote(sys.executable)
 
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
-from histo.failures import failures
+from histo.failures import failures, show_errors_last
 from histo.files import read_json
 from histo.networks.names import weights_file
 from histo.provenance import code_version
@@ -159,12 +158,7 @@ def sent():
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
-# Local jobs share this process's standard error, where show_errors prints their errors once. The standard error of a job
-# on a cluster is a file of its own, which gets the error too.
-if workflow.remote_exec:
-    os.environ.pop("HISTO_ERRORS", None)
-else:
-    os.environ["HISTO_ERRORS"] = "log"
+show_errors_last(not workflow.remote_exec)
 
 
 def show_errors(logs):

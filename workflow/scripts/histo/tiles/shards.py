@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.tiles.geometry import SHAPE, TILE_BYTES
+from histo.geometry import SHAPE, TILE_BYTES
 
 FORMAT_VERSION = 1
 SYNC_BYTES = 8 << 20  # bytes written between two syncs
