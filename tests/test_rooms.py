@@ -9,15 +9,14 @@ from support import ROOT
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 BASE = "histo"  # modules directly in histo/
-GEOMETRY = "histo.geometry"  # constants, which any room may import
 
 # What the modules of a room may import beside the base and their own room. The order has no cycles.
 MAY_IMPORT = {
     BASE: set(),
     "tiles": set(),
-    "synthetic": {"tiles"},
+    "synthetic": set(),
     "remote": set(),
-    "networks": {"tiles"},
+    "networks": set(),
     "config": {"networks"},
     "training": {"tiles", "networks", "config"},
     "pages": {"tiles"},
@@ -89,13 +88,9 @@ def test_a_room_imports_only_rooms_below_it(name):
         for module, path in MODULES.items()
         if room(module) == name
         for other in imports(path)
-        if other not in MODULES or (room(other) not in allowed and other != GEOMETRY)
+        if other not in MODULES or room(other) not in allowed
     }
     assert wrong == set(), f"{name} may import the base and {sorted(MAY_IMPORT[name]) or 'no room'}"
-
-
-def test_geometry_imports_nothing():
-    assert imports(MODULES[GEOMETRY]) == frozenset()
 
 
 def test_config_takes_names_alone_from_networks():
