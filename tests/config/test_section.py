@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from histo.config.section import Name, Section, Seed, Unique, UserPath
 
@@ -16,7 +16,7 @@ class Example(Section):
     side: Literal[32, 64] = 32
     seed: Seed = 1
     path: UserPath = "none"
-    folds: Annotated[list[int], Unique] = []
+    folds: Annotated[list[int], Unique] = Field([])
 
 
 @pytest.mark.parametrize(
