@@ -7,9 +7,21 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 
-# Of the workflow itself, also where another workflow uses it as a module.
-WORKFLOW = Path(workflow.current_basedir).parent
 
+def workflow_folder():
+    """Folder `workflow/` of this repository, also where another workflow uses it as a module.
+
+    Of a module on a Git host Snakemake caches single files: all that scripts may import are cached here.
+    """
+    here = workflow.current_basedir
+    if not hasattr(here, "hosted_repo"):
+        return Path(here).parent
+    for path in here.hosted_repo.repo.git.ls_tree("-r", "--name-only", here.ref, "workflow", "envs").split():
+        workflow.sourcecache.get_path(here.join(f"../../{path}"))
+    return Path(workflow.sourcecache.get_path(here.join("common.smk"))).parents[1]
+
+
+WORKFLOW = workflow_folder()
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
