@@ -120,7 +120,7 @@ def test_texts_of_the_command_line():
         ({"space": {"epochs": {"low": 1}}}, "epochs: high missing; write {low: …, high: …} or {"),
         ({"space": {"center_crop": {"low": 32, "high": 96}}}, "space.center_crop: expected 32 or 64 or 96, found 33."),
         ({"space": {"checkpoint": {"choices": ["last", "lst"]}}}, "space.checkpoint: expected 'last' or"),
-        ({"space": {"checkpoint": {"choices": ["last", "ema"]}}}, "space.checkpoint: checkpoint: ema needs ema above 0"),
+        ({"space": {"checkpoint": {"choices": ["last", "ema"]}}}, "checkpoint: checkpoint: ema needs ema above 0"),
         ({"space": {"ema": {"low": 0, "high": 0.9, "log": True}}}, "space.ema: log needs low above 0, found 0"),
         ({"space": {"ema": {"low": 0, "high": 0.9, "step": 0.2}}}, "ema: expected a whole number of steps of 0.2"),
         ({"space": {"ema": {"low": 0.1, "high": math.inf}}}, "space.ema.high: expected a number or null, found inf."),
