@@ -1,8 +1,8 @@
 # Histopathologic cancer detection: from Kaggle's archive of tiles to a checked submission and a report.
 #
 #   snakemake --cores 8 submission          the competition
-#   snakemake --cores 8 search              the searches for settings that the configuration has
-#   snakemake --cores 2 --configfile config/demo.yaml -- submission          made tiles, no account needed
+#   snakemake --cores 8 search              all hyperparameter searches of the configuration
+#   snakemake --cores 2 --configfile config/demo.yaml -- submission          synthetic tiles, no account needed
 
 from snakemake.utils import min_version
 
@@ -12,7 +12,7 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-# The number of GPUs in profiles/default is that of one machine: a cluster counts its own.
+# The number of GPUs in profiles/default is that of one machine; on a cluster the scheduler counts GPUs.
 resource_scopes:
     gpu="local",
 
@@ -29,7 +29,7 @@ include: "workflow/rules/results.smk"
 
 
 rule submission:
-    # What people ask for: the file for Kaggle, and the pages that say what it is worth and of what.
+    # The file for Kaggle, and the reports on models and data.
     default_target: True
     input:
         result("submission.csv"),
@@ -38,7 +38,7 @@ rule submission:
 
 
 rule search:
-    # All searches of the configuration, with a page each.
+    # All searches of the configuration; each has a page.
     input:
         lambda wildcards: all_searches(),
 

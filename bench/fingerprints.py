@@ -43,7 +43,7 @@ def by_bytecode(folder: Path, names: list[str]) -> Versions:
 
 def by_content(folder: Path, names: list[str]) -> Versions:
     """Return the SHA-256 of all files that the stages import."""
-    left_out, provenance.LEFT_OUT = provenance.LEFT_OUT, ("", "")
+    left_out, provenance.LEFT_OUT = provenance.LEFT_OUT, ()
     try:
         files = {name: list(version) for name, version in by_bytecode(folder, names).items()}
     finally:

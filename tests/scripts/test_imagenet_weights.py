@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 from torchvision import models
-from weights import weights
 
 from histo.errors import InputError
 from histo.training import checkpoints

@@ -10,7 +10,7 @@ import yaml
 
 from histo.errors import InputError
 from histo.files import write_json
-from histo.overrides import place
+from histo.overrides import with_values
 from search_best import best_of, history_chart, range_text, search_best, setting_chart
 from support import ROOT
 from support.html_page import HOSTILE, Page
@@ -48,7 +48,7 @@ def collect(folder, trials, name="small", **base):
 
 def test_the_first_of_the_best_trials_gives_the_settings(tmp_path):
     best, *_ = collect(tmp_path, TRIALS)
-    assert yaml.safe_load(best.read_text()) == place(settings().model_dump(), TRIALS[2]["draws"])
+    assert yaml.safe_load(best.read_text()) == with_values(settings().model_dump(), TRIALS[2]["draws"])
     assert best.read_text().startswith("# Settings of trial 3 of the search fine, validation AUC 0.9000.\n")
 
 

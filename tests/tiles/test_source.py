@@ -15,11 +15,8 @@ from histo.tiles.zip_archive import DamagedEntry
 
 @pytest.fixture
 def folder(archive, tmp_path) -> Path:
-    """The folder that the archive extracts to."""
-    path = tmp_path / "extracted"
-    with zipfile.ZipFile(archive.write(tmp_path / "archive.zip")) as file:
-        file.extractall(path)
-    return path
+    """The extracted archive."""
+    return archive.extract(tmp_path / "extracted")
 
 
 def read_all(path: Path) -> dict[str, bytes]:
@@ -30,7 +27,7 @@ def read_all(path: Path) -> dict[str, bytes]:
 
 def test_folder_and_archive_have_the_same_entries(archive, folder, tmp_path):
     expected = archive.files | {name: text.encode() for name, text in archive.tables.items()}
-    assert read_all(folder) == read_all(tmp_path / "archive.zip") == expected
+    assert read_all(folder) == read_all(archive.write(tmp_path / "archive.zip")) == expected
 
 
 def test_entries_of_a_folder_have_a_size_only(archive, folder):

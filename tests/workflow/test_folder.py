@@ -1,7 +1,6 @@
 """An extracted archive as the source: the same index and the same tiles as from the zip archive."""
 
 import shutil
-import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +21,8 @@ SHARDS = {"train_shards": 2, "test_shards": 1}
 
 @pytest.fixture
 def extracted(archive, tmp_path) -> Path:
-    """The folder that the archive extracts to."""
-    folder = tmp_path / "extracted"
-    with zipfile.ZipFile(archive.write(tmp_path / "archive.zip")) as file:
-        file.extractall(folder)
-    return folder
+    """The extracted archive."""
+    return archive.extract(tmp_path / "extracted")
 
 
 def indexed(source: Path, results: Path) -> pd.DataFrame:
@@ -43,7 +39,8 @@ def unzipped(source: Path, results: Path) -> dict[str, bytes]:
 
 
 def test_folder_and_archive_give_the_same(archive, extracted, tmp_path):
-    of_folder, of_zip = indexed(extracted, tmp_path / "a"), indexed(tmp_path / "archive.zip", tmp_path / "b")
+    of_folder = indexed(extracted, tmp_path / "a")
+    of_zip = indexed(archive.write(tmp_path / "archive.zip"), tmp_path / "b")
     same = ["id", "split", "label", "shard", "entry", "size", "fault", "detail"]
     assert of_folder[same].equals(of_zip[same])
     assert (tmp_path / "a" / "sample.csv").read_bytes() == (tmp_path / "b" / "sample.csv").read_bytes()

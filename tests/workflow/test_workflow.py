@@ -150,11 +150,14 @@ class TestReruns:
         assert not found.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps", "groups"}
 
     def test_a_module_of_two_scripts(self, finished):
-        """The rules of both scripts run again, and the dry run names the module."""
+        """Nothing runs again after a comment, the rules of both scripts after an edit; the dry run names the module."""
         folder, run = finished
         path = folder / "workflow/scripts/histo/predictions.py"
         before = path.read_text()
         path.write_text(before + "\n# edited\n")
+        done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+        path.write_text(before + "\nedited = True\n")
         done = run("-n")
         output = done.stdout + done.stderr
         after = {"report": 1, "submission": 1, "submission_csv": 1}

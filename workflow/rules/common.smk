@@ -1,24 +1,35 @@
-# What all rules share: checked settings, paths, and the fingerprint of each rule's code.
+# Shared by all rules: checked settings, paths, fingerprints of code.
 
 import hashlib
-import os
 import re
 import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
 
-# Of the workflow itself, also where another workflow uses it as a module.
-WORKFLOW = Path(workflow.current_basedir).parent
 
+def workflow_folder():
+    """Folder `workflow/` of this repository, also where another workflow uses it as a module.
+
+    Of a module on a Git host Snakemake caches single files: all that scripts may import are cached here.
+    """
+    here = workflow.current_basedir
+    if not hasattr(here, "hosted_repo"):
+        return Path(here).parent
+    for path in here.hosted_repo.repo.git.ls_tree("-r", "--name-only", here.ref, "workflow", "envs").split():
+        workflow.sourcecache.get_path(here.join(f"../../{path}"))
+    return Path(workflow.sourcecache.get_path(here.join("common.smk"))).parents[1]
+
+
+WORKFLOW = workflow_folder()
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
-# Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
+# Snakemake inserts it unquoted into a shell command, which fails if the path contains a space.
 sys.executable = shlex.quote(sys.executable)
 
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
-from histo.failures import failures
+from histo.failures import failures, show_errors_last
 from histo.files import read_json
 from histo.networks.names import weights_file
 from histo.provenance import code_version
@@ -31,7 +42,7 @@ except InputError as error:
 NAME = config["dataset"]["name"]
 SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])] for split in ("train", "test")}
 FOLDS = list(range(config["folds"]["count"]))
-PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in the order in which they are joined
+PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in this order
 SOURCE_RULES = "pcam" if config["dataset"]["source"] == "pcam" else "archive"
 CLASSICAL = config["classical"]
 SEARCHES = config["search"]
@@ -39,12 +50,12 @@ SEARCH_SETTINGS = {name: search_settings(config, name) for name in SEARCHES}
 MODELS = config["submission"]["models"]
 NETWORKS = [name for name in MODELS if name in config["models"]]
 STAINED = config["stain"]["method"] != "none"
-TILES = "stain" if STAINED else "pack"  # the stage whose shards models learn from and predict
+TILES = "stain" if STAINED else "pack"  # stage whose shards training and prediction read
 ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
 
 
 def any_of(names):
-    """Pattern of a wildcard that is one of these names."""
+    """Pattern of a wildcard that matches exactly these names."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
@@ -61,35 +72,34 @@ def result(path):
 
 
 def resource(path):
-    """Path of what this data set starts from."""
+    """Path of an input file of this data set."""
     return f"resources/{NAME}/{path}"
 
 
 def log_path(rule, path=""):
-    """Path of a job's log; it mirrors the path of the job's output."""
+    """Path of a job's log; mirrors the path of its output."""
     return f"logs/{NAME}/{rule}/{path}.log" if path else f"logs/{NAME}/{rule}.log"
 
 
 def benchmark_path(rule, path=""):
-    """Path of a job's running time and memory."""
+    """Path of the table with a job's running time and memory."""
     return f"benchmarks/{NAME}/{rule}/{path}.tsv" if path else f"benchmarks/{NAME}/{rule}.tsv"
 
 
 def shards_of(stage, ending, splits=("train", "test")):
-    """Paths that a stage makes for all shards of the given splits."""
+    """Output paths of a stage for all shards of the given splits."""
     return [result(f"{stage}/{split}-{shard}.{ending}") for split in splits for shard in SHARDS[split]]
 
 
 def folds_of(stage, file, models):
-    """Paths that a stage makes for all folds of the given models, folds of one model together."""
+    """Output paths of a stage for all folds of the given models, model by model."""
     return [result(f"{stage}/{model}/fold-{fold}/{file}") for model in models for fold in FOLDS]
 
 
 def initial_weights(settings):
-    """Path of the file of weights that training with these settings of a model starts from, as a list of one or none.
+    """Path of the pretrained weights that training starts from: a list of one path, or empty for random weights.
 
-    A file of ImageNet weights has its content's SHA-256 in its name: fetched once more, from a mirror for instance, it
-    must not train again.
+    ImageNet weights have the SHA-256 of their content in their name, so a new download must not rerun training.
     """
     path = weights_file(settings["network"])
     if path and settings["network"]["weights"] == "imagenet":
@@ -103,19 +113,19 @@ def first_trials(search, count):
 
 
 def earlier_trials(search, trial):
-    """Paths of the results that a trial (counted from 1) is drawn from: those of all batches before its own."""
+    """Paths of the results that the sampler of a trial (counted from 1) uses: those of all earlier batches."""
     settings = SEARCHES[search]
     before = (trial - 1) // settings["trials_per_batch"] * settings["trials_per_batch"]
     return first_trials(search, before) if settings["sampler"] == "tpe" else []
 
 
 def searches_of(models):
-    """Names of the searches that the given models take their settings from."""
+    """Names of the searches from which the given models take their settings."""
     return list(dict.fromkeys(own["search"] for own in (config["models"][name] for name in models) if "search" in own))
 
 
 def bests_of(models):
-    """Paths of the settings that the given models take from searches."""
+    """Paths of the best settings of these searches."""
     return [result(f"search/{name}/best.yaml") for name in searches_of(models)]
 
 
@@ -127,20 +137,20 @@ def all_searches():
 
 
 def archive():
-    """Path of the archive: the user's own, a folder extracted from one, or what a rule makes."""
+    """Path of the archive: given by the user (a zip or an extracted folder), or created by a rule."""
     dataset = config["dataset"]
     return dataset[dataset["source"]] if dataset["source"] in ("archive", "folder") else resource("archive.zip")
 
 
 def tables_or_archive():
-    """What stands for the archive as an input: itself, or of a folder the tables, since 277,000 files are too many."""
+    """Input of the rules that read the archive; of a folder only its tables, since 277,000 files are too many."""
     if config["dataset"]["source"] == "folder":
         return [str(Path(archive()) / table) for table in ("train_labels.csv", "sample_submission.csv")]
     return archive()
 
 
 def pcam_tiles(splits):
-    """Paths of PatchCamelyon's unpacked tiles, of the parts that the given splits consist of."""
+    """Paths of PatchCamelyon's unpacked tiles, for all parts of the given splits."""
     return [result(f"pcam_gunzip/{part}.h5") for split in splits for part in PCAM_PARTS[split]]
 
 
@@ -151,20 +161,15 @@ def pcam_labels():
 
 
 def sent():
-    """What is known of submissions to Kaggle: {path: content's SHA-256}.
+    """Records of submissions to Kaggle: {path: SHA-256 of its content}.
 
-    A parameter of the report and no input of it: asking for a report must never submit anything.
+    A parameter of the report, not an input: requesting a report must never submit anything.
     """
     paths = [Path(result(name)) for name in ("submission-score.json", "scores.json")]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
-# Local jobs share this process's standard error, where show_errors prints their errors once. The standard error of a job
-# on a cluster is a file of its own, which gets the error too.
-if workflow.remote_exec:
-    os.environ.pop("HISTO_ERRORS", None)
-else:
-    os.environ["HISTO_ERRORS"] = "log"
+show_errors_last(not workflow.remote_exec)
 
 
 def show_errors(logs):

@@ -1,7 +1,7 @@
 # Hyperparameter search for a model, one job per trial.
 #
-# Needs:  pack/*.h5 or stain/*.h5, folds.parquet, section `search` of the configuration; resources/weights/* for networks
-#         that start from ImageNet weights
+# Needs:  pack/*.h5 or stain/*.h5, folds.parquet, section `search` of the configuration;
+#         resources/imagenet_weights/* for networks that start from ImageNet weights
 # Makes:  search/{search}/trial-{trial}.json   sampled settings and score of a trial
 #         search/{search}/best.yaml            settings of the best trial, which the rule train reads
 #         search/{search}/trials.csv, trials.html   all trials, as a table and as a page with charts

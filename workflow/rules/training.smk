@@ -1,7 +1,7 @@
 # From shards and folds to probabilities, one job for each model and fold.
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet; search/{search}/best.yaml for a model that names a search;
-#         resources/weights/* for models that start from ImageNet weights
+#         resources/imagenet_weights/* for models that start from ImageNet weights
 # Makes:  train/{model}/fold-{fold}/weights.pt, history.csv, training.json   the model trained on all other folds
 #         predict/{model}/fold-{fold}/oof.parquet, test.parquet   its probabilities for this fold and for the test tiles
 

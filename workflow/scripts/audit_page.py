@@ -16,11 +16,11 @@ from markupsafe import Markup
 from histo import tables
 from histo.faults import FAULTS
 from histo.files import read_json
+from histo.geometry import SIDE
 from histo.pages import mosaics
 from histo.pages.charts import POSITIVE, Axis, Bars, Line, histogram, line_chart
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, provenance, render, write_page
-from histo.tiles.geometry import SIDE
 from histo.tiles.overlap_graph import components, layout_component, positions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 from histo.tiles.shards import open_shards

@@ -18,7 +18,7 @@ from histo import tables
 from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
 from histo.model_files import by_model
-from histo.overrides import complete
+from histo.overrides import resolve_search
 from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
@@ -320,7 +320,7 @@ if __name__ == "__main__":
 
     job.start(snakemake)
     files = snakemake.input
-    models = {name: complete(own, list(files.bests)) for name, own in snakemake.params.models.items()}
+    models = {name: resolve_search(own, list(files.bests)) for name, own in snakemake.params.models.items()}
     report(
         ReportInputs(
             template=Path(files.template),

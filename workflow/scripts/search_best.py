@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from histo.errors import InputError
 from histo.files import atomic_write, read_json
-from histo.overrides import place
+from histo.overrides import with_values
 from histo.pages.charts import Axis, CategoricalAxis, Dots, Line, LogAxis, scatter_chart
 from histo.pages.layout import SOURCES, provenance, render, write_page
 
@@ -156,7 +156,7 @@ def write_settings(path: Path, trial: Trial, settings: dict[str, Any], search: s
     # Without the number of trials: more trials without a better one must not change the file and retrain its model.
     head = f"# Settings of trial {trial['trial']} of the search {search}, validation AUC {trial['score']:.4f}.\n"
     with atomic_write(path) as temporary:
-        temporary.write_text(head + yaml.safe_dump(place(settings, trial["draws"]), sort_keys=False))
+        temporary.write_text(head + yaml.safe_dump(with_values(settings, trial["draws"]), sort_keys=False))
 
 
 def search_best(

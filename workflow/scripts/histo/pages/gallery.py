@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 from PIL import Image
 
-from histo.tiles.geometry import CENTRE, SIDE
+from histo.geometry import CENTRE, SIDE
 from histo.tiles.shards import Shard
 
 Shards = dict[str, dict[int, Shard]]  # split → shard number → shard

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from PIL import Image
 
-from histo.tiles.geometry import CENTRE, SIDE
+from histo.geometry import CENTRE, SIDE
 
 LARGEST = 1200  # pixels of the longer side of a mosaic
 SCALES = (1, 2, 4, 8, 16)  # reduction factors, divisors of the grid

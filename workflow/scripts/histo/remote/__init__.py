@@ -1,1 +1,4 @@
-"""Network access of the download and submission stages: Kaggle, credentials, HTTP, and downloads that resume."""
+"""Network access: Kaggle, credentials, HTTP, and downloads that resume.
+
+Imported only by the scripts of download and submission stages.
+"""

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from histo.config.train import Augmentation
+from histo.geometry import CENTRE, SIDE
 from histo.networks.dihedral import dihedral
-from histo.tiles.geometry import CENTRE, SIDE
 
 CPU_CHUNK = 16  # tiles per chunk on the CPU; three times as fast as all tiles at once, because a chunk stays in cache
 DRAWS = 40  # uniform random numbers per tile; a multiple of 4, the number that one step of the generator yields

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from histo.errors import InputError
-from histo.tiles.geometry import SHAPE, TILE_BYTES
+from histo.geometry import SHAPE, TILE_BYTES
 from histo.tiles.shards import Shard
 from histo.training.stream import stream
 

@@ -1,6 +1,6 @@
 """The geometry of a tile: the constants agree with each other and with the competition."""
 
-from histo.tiles import geometry
+from histo import geometry
 
 
 def test_the_tile_is_that_of_the_competition():
