@@ -245,3 +245,63 @@ def test_editors_accept_the_files_that_come_with_the_workflow(file):
 def test_editors_see_a_mistake():
     errors = jsonschema.Draft202012Validator(generated.schema()).iter_errors({"models": {"a": {"epoch": 3}}})
     assert [list(error.absolute_path) for error in errors] == [["models", "a"]]
+
+
+PLACES = [
+    ("dataset",),
+    ("dataset", "source"),
+    ("dataset", "name"),
+    ("folds", "slides"),
+    ("train",),
+    ("train", "network"),
+    ("train", "network", "name"),
+    ("models",),
+    ("models", "p4m"),
+    ("models", "p4m", "network"),
+    ("models", "p4m", "search"),
+    ("search",),
+    ("search", "fine"),
+    ("search", "fine", "settings"),
+    ("search", "fine", "space"),
+    ("search", "fine", "space", "epochs"),
+    ("submission", "models"),
+]
+STRANGE = [
+    0,
+    float("nan"),
+    "",
+    "\n",
+    "1" * 500,
+    [],
+    [None],
+    ["a", {}],
+    {},
+    {1: 2},
+    {"name": [1]},
+    {"network": "resnet18"},
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_values_of_any_kind_end_in_a_message(place):
+    """Whatever stands in the place of a setting: it is taken, or refused with an InputError."""
+    config = copy.deepcopy(DEFAULT)
+    config["search"] = {
+        "fine": {
+            "model": "p4m", "settings": {"epochs": 3}, "sampler": "tpe", "trials": 6, "trials_per_batch": 3, "seed": 1,
+            "folds": [0], "space": {"epochs": {"choices": [1, 2]}},
+        }
+    }  # fmt: skip
+    refused = 0
+    for value in STRANGE:
+        changed = copy.deepcopy(config)
+        part = changed
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = value
+        try:
+            check(changed)
+        except InputError as error:
+            refused += 1
+            assert len(str(error).splitlines()) > 1
+    assert refused >= len(STRANGE) // 2

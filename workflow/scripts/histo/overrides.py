@@ -25,7 +25,8 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def changed(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Return the settings `base` of a model, overridden by `own`; another network takes none of the network options."""
-    if own.get("network", {}).get("name", base["network"]["name"]) != base["network"]["name"]:
+    network = own.get("network")
+    if isinstance(network, dict) and network.get("name", base["network"]["name"]) != base["network"]["name"]:
         base = {**base, "network": {}}
     return merge(base, own)
 

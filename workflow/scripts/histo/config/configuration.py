@@ -1,6 +1,6 @@
 """The whole configuration: all sections, and what they must not contradict in each other."""
 
-from pathlib import Path
+from os.path import isdir, isfile, join
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -113,23 +113,23 @@ def _search_base(config: dict[str, Any], name: str) -> dict[str, Any]:
 def _files(settings: Configuration) -> list[str]:
     """Return what is wrong with files and folders that the settings name."""
     lines, dataset, slides = [], settings.dataset, settings.folds.slides
-    if isinstance(dataset, ArchiveSource) and not Path(dataset.archive).is_file():
+    if isinstance(dataset, ArchiveSource) and not isfile(dataset.archive):
         lines.append(f"dataset.archive: expected the path of a zip, found no such file: {dataset.archive}")
     if isinstance(dataset, FolderSource):
-        lines += _folder(Path(dataset.folder))
+        lines += _folder(dataset.folder)
     synthetic = isinstance(dataset, SyntheticSource)
     if synthetic and settings.synthesize is None:
         lines.append("synthesize: missing; source: synthetic needs it. config/demo.yaml shows an example.")
-    if slides and not Path(slides).is_file() and not (synthetic and slides == f"resources/{dataset.name}/slides.csv"):
+    if slides and not isfile(slides) and not (synthetic and slides == f"resources/{dataset.name}/slides.csv"):
         lines.append(f"folds.slides: expected a CSV table with the columns id,slide, found no such file: {slides}")
     return lines
 
 
-def _folder(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        found = "a file; for a zip write source: archive" if folder.is_file() else "nothing there"
+def _folder(folder: str) -> list[str]:
+    if not isdir(folder):
+        found = "a file; for a zip write source: archive" if isfile(folder) else "nothing there"
         return [f"dataset.folder: expected the path of a folder, found {found}: {folder}"]
-    missing = [name for name in ("train_labels.csv", "sample_submission.csv") if not (folder / name).is_file()]
+    missing = [name for name in ("train_labels.csv", "sample_submission.csv") if not isfile(join(folder, name))]
     if missing:
         wanted = "train/, test/, train_labels.csv and sample_submission.csv"
         return [f"dataset.folder: expected {wanted} in {folder}, found no {' and no '.join(missing)}."]
@@ -147,7 +147,7 @@ def _names(config: dict[str, Any]) -> list[str]:
         if name not in models and name not in classical:
             lines.append(f"submission.models: {name!r} is none of the models. Known: {known}.")
     for name, own in models.items():
-        if "search" in own and own["search"] not in searches:
+        if "search" in own and own["search"] not in list(searches):
             found = f"Known: {', '.join(searches)}." if searches else "The section `search` is missing."
             lines.append(f"models.{name}.search: {own['search']!r} is none of the searches. {found}")
     for name, search in searches.items():
@@ -173,7 +173,7 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
         return lines
     config["models"][name] = _same_keys(settings | {"search": own.get("search")}, own)
     weights = settings["network"].get("weights", "none")
-    if weights in ("none", "imagenet") or Path(weights).is_file():
+    if weights in ("none", "imagenet") or isfile(weights):
         return []
     expected = "expected none, imagenet or the path of a file"
     return [f"models.{name}.network.weights: {expected}, found no such file: {weights}"]

@@ -90,7 +90,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _wrong_choice(value: Any, known: list[str]) -> str:
-    if value in TOO_COARSE:
+    if isinstance(value, str) and value in TOO_COARSE:
         return f"{value} cannot be built for tiles of 96 pixels: {TOO_COARSE[value]}. Choose another."
     near = difflib.get_close_matches(str(value), known, n=3) if len(known) > MOST_SHOWN else []
     more = ["a classification network of torchvision such as 'densenet121'"] if len(known) > MOST_SHOWN else []
