@@ -85,7 +85,7 @@ ZIP = "histo/tiles/zip_archive.py"
 EDITS: dict[str, tuple[str, Callable[[str], str]]] = {
     "a word of a fault's text": ("histo/faults.py", replace(r'(: "\w+)', r"\1 edited")),
     "a docstring": ("histo/tiles/decoding.py", DOCSTRING),
-    "the message of the CRC check (DamagedEntry)": (ZIP, replace(r'f"CRC \{', 'f"checksum {')),
+    "the message of the CRC check": (ZIP, replace(r'f"CRC \{', 'f"checksum {')),
     "a message of an InputError": (ZIP, replace("expected a complete zip archive", "expected an intact zip archive")),
     "a docstring of the metrics": ("histo/metrics.py", DOCSTRING),
     "a comment": ("histo/training/loop.py", replace(r"^def ", "# One more comment.\ndef ")),

@@ -33,7 +33,7 @@ MODULE = '''"""A module."""
 import logging
 from dataclasses import dataclass
 
-from histo.errors import DamagedEntry, InputError
+from histo.errors import DivergedError, InputError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def scale(size: Size, factor: float = 2.0, *, mode: str = "up", **rest: int) -> 
     if factor <= 0:
         raise InputError(f"factor: expected above 0, found {factor:.3f}. " + "Check it.")
     if mode != "up":
-        raise DamagedEntry(f"mode {mode}")
+        raise DivergedError(f"mode {mode}")
     total = found[0] + found[1]
     count = 0
     return [factor * side / total for side in found]

@@ -28,9 +28,9 @@ from typing import Any
 SCRIPTS = Path(__file__).resolve().parent.parent
 LEFT_OUT = ("histo/config/",)  # folders whose modules have no fingerprint
 
-# Errors whose text only the user reads. DivergedError is not among them, since its text becomes a result of a search;
-# nor is any error that other code catches for its text, such as DamagedEntry and ValueError.
-USER_ERRORS = {"InputError", "RetryableError", "TooManyRequests"}
+# Errors whose text only the user reads; that of DamagedEntry becomes part of an InputError. DivergedError is not among
+# them, since its text becomes a result of a search; nor is any error that other code catches for its text.
+USER_ERRORS = {"InputError", "RetryableError", "TooManyRequests", "DamagedEntry"}
 LOGGERS = {"log", "logging"}
 LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical"}
 
