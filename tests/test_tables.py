@@ -16,6 +16,14 @@ def test_round_trip(tmp_path):
     assert tables.read(tmp_path / "t", tables.GROUPS, ["reason"])["reason"].tolist() == ["alone", "slide"]
 
 
+def test_shard_numbers_have_five_digits(tmp_path):
+    frame = pd.DataFrame({"id": ["a"], "shard": [99_999], "row": [0], "label": [1], "group": ["x"], "fold": [0]})
+    tables.write(frame, tmp_path / "t", tables.FOLDS)
+    assert tables.read(tmp_path / "t", tables.FOLDS)["shard"].tolist() == [99_999]
+    for schema in (tables.INDEX, tables.VALIDATION, tables.TILES):
+        assert str(schema.field("shard").type) == "int32"
+
+
 def test_block_hashes_keep_all_64_bits(tmp_path):
     frame = pd.DataFrame({name: [0] for name in tables.VALIDATION.names}).astype({"id": str})
     for name in ("id", "split", "mode", "md5", "pixels_sha1", "fault", "detail"):

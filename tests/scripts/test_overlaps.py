@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+import overlaps
 from histo import tables
+from histo.errors import InputError
 from histo.files import read_json
 from histo.tiles.measurements import block_hashes, measure
-from overlaps import MAX_TILES, agree, by_offset, propose, shared
+from overlaps import MAX_INPUT, MAX_TILES, agree, by_offset, propose, shared
 from support.stages import Results
 
 Origins = list[tuple[int, int]]
@@ -40,6 +42,21 @@ def test_all_overlaps_of_one_slide_are_proposed_and_no_others(random):
     assert {tuple(row) for row in pairs.tolist()} == true_pairs(origins)
     assert agree(pairs, hashes).all()
     assert counts["proposed_pairs"] == len(pairs) > 100
+
+
+def test_the_largest_key_fits_64_bits():
+    last, offsets = MAX_INPUT - 1, 11
+    for more, fits in ((0, True), (1, False)):
+        total = MAX_INPUT + more
+        largest = (((last + more) * total + last + more) * offsets + 10) * offsets + 10
+        assert (largest <= np.iinfo(np.int64).max) is fits
+
+
+def test_too_many_tiles_are_an_error(monkeypatch):
+    monkeypatch.setattr(overlaps, "MAX_INPUT", 4)
+    assert len(propose(np.zeros((4, 36), np.uint64))[0]) == 0
+    with pytest.raises(InputError, match=r"overlaps: expected at most 4 tiles, found 5\."):
+        propose(np.zeros((5, 36), np.uint64))
 
 
 def test_shared_region():

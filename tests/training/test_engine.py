@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,8 +83,20 @@ def test_precision_auto_depends_on_the_hardware(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert precision("auto", gpu) == expected
     assert precision("float32", gpu) == torch.float32
-    with pytest.raises(InputError, match="float16 needs a GPU"):
-        precision("float16", CPU)
+    mps = torch.device("mps")
+    assert precision("auto", mps) == precision("float32", mps) == torch.float32
+    for device in (CPU, mps):
+        with pytest.raises(InputError, match="float16 needs a GPU with CUDA"):
+            precision("float16", device)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW")])
+def test_optimizers_are_fused_except_on_mps(monkeypatch, name, kind):
+    monkeypatch.setattr(torch.optim, kind, lambda parameters, **options: options["fused"])
+    for device, fused in (("cpu", True), ("cuda", True), ("mps", False)):
+        weight = SimpleNamespace(device=torch.device(device), requires_grad=True, ndim=2)
+        network = SimpleNamespace(parameters=lambda weight=weight: [weight])
+        assert optimizer(network, settings(optimizer=name)) is fused
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])

@@ -98,12 +98,6 @@ def test_storage_is_chosen_by_memory_and_can_be_overridden(monkeypatch):
         choose_storage(1, CPU)
 
 
-def test_available_memory_is_at_most_that_of_the_machine():
-    with open("/proc/meminfo") as file:
-        total = int(file.readline().split()[1]) * 1024
-    assert 0 < loader.available_memory() <= total
-
-
 def test_prefetch_keeps_the_order():
     assert list(prefetch(range(20))) == list(prefetch(iter(range(20)), depth=1)) == list(range(20))
     assert list(prefetch([])) == []

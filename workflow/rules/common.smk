@@ -107,6 +107,18 @@ def initial_weights(settings):
     return [path] if path else []
 
 
+def gpu_threads(wildcards):
+    """Threads of a job with a network: at most 16, so that one job for each unit of the resource `gpu` fits the cores.
+
+    Without a limit of the resource `gpu`, or with a limit of 1, one job gets all cores. On a cluster it gets 16, unless
+    the profile sets threads.
+    """
+    cores, gpus = (getattr(workflow.global_resources.get(name), "value", None) for name in ("_cores", "gpu"))
+    if not workflow.local_exec or not cores or not gpus:
+        return 16
+    return max(1, min(16, cores // gpus))
+
+
 def first_trials(search, count):
     """Paths of the results of the first `count` trials of a search."""
     return [result(f"search/{search}/trial-{trial:03d}.json") for trial in range(1, count + 1)]

@@ -26,7 +26,7 @@ rule search_trial:
         benchmark_path("search_trial", "{search}/trial-{trial}")
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: gpu_threads
     resources:
         gpu=1,
         mem_mb=16000,

@@ -24,7 +24,7 @@ rule train:
         model=any_of(config["models"]),
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: gpu_threads
     resources:
         gpu=1,
         mem_mb=16000,
@@ -55,7 +55,7 @@ rule predict:
         model=any_of(config["models"]),
     conda:
         ENVIRONMENT
-    threads: 16
+    threads: gpu_threads
     resources:
         gpu=1,
         mem_mb=16000,

@@ -9,6 +9,7 @@ contain the same block of a slide is ignored and counted.
 """
 
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from histo import tables
+from histo.errors import InputError
 from histo.files import write_json
 from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SHAPE, SIDE
 from histo.tiles.shards import Shard, open_shards
@@ -25,6 +27,7 @@ MAX_TILES = BLOCKS_PER_TILE  # tiles on the grid that can contain the same block
 MAX_OFFSET = BLOCKS_PER_SIDE - 1  # in blocks, at which two tiles still share a block
 OFFSETS = 2 * MAX_OFFSET + 1  # possible offsets per axis
 BATCH = 256  # pairs whose pixels are compared at a time, 14 MB
+MAX_INPUT = math.isqrt(2**63 // OFFSETS**2)  # tiles whose pairs and offsets a key of 63 bits can number
 HASH_BATCH = 100_000  # pairs whose hashes are compared at a time, about
 
 Pairs = npt.NDArray[np.int64]
@@ -35,7 +38,13 @@ def propose(hashes: npt.NDArray[np.uint64]) -> tuple[Pairs, dict[str, int]]:
 
     Returns int64 [M, 4] of distinct (a, b, dy, dx) with a < b, where (dy, dx) is the origin of b minus that of a in
     blocks; and the numbers of blocks, of flat blocks, of ignored hashes and blocks, and of pairs.
+    Raises InputError for more tiles than `MAX_INPUT`.
     """
+    if len(hashes) > MAX_INPUT:
+        raise InputError(
+            f"overlaps: expected at most {MAX_INPUT:,} tiles, found {len(hashes):,}. Pairs of more tiles cannot be "
+            "numbered with 64 bits: split the data set by patient or slide."
+        )
     flat = hashes.ravel()
     hashed = np.flatnonzero(flat)
     order = hashed[np.argsort(flat[hashed], kind="stable")]

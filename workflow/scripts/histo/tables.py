@@ -22,7 +22,7 @@ INDEX = pa.schema(
         ("id", pa.string()),
         ("split", pa.string()),
         ("label", pa.int8()),  # -1: unknown
-        ("shard", pa.int16()),
+        ("shard", pa.int32()),
         ("entry", pa.string()),  # name in the archive; empty: no file
         ("offset", pa.int64()),  # of the entry's local header, bytes
         ("compressed", pa.int64()),  # bytes
@@ -37,7 +37,7 @@ VALIDATION = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
-        ("shard", pa.int16()),
+        ("shard", pa.int32()),
         ("bytes", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -64,7 +64,7 @@ TILES = pa.schema(
     [
         ("id", pa.string()),
         ("split", pa.string()),
-        ("shard", pa.int16()),
+        ("shard", pa.int32()),
         ("row", pa.int32()),  # position in its shard; -1: not packed
         ("label", pa.int8()),
         ("kept", pa.bool_()),
@@ -77,7 +77,7 @@ GROUPS = pa.schema([("id", pa.string()), ("group", pa.string()), ("reason", pa.s
 FOLDS = pa.schema(
     [
         ("id", pa.string()),
-        ("shard", pa.int16()),
+        ("shard", pa.int32()),
         ("row", pa.int32()),
         ("label", pa.int8()),
         ("group", pa.string()),

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from histo.config.section import Section
 
-Shards = Annotated[int, Field(ge=1, le=1000)]
+Shards = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Index(Section):

@@ -25,14 +25,19 @@ def precision(choice: str, device: torch.device) -> torch.dtype:
     """Data type of the network's arithmetic.
 
     `auto`: bfloat16 where the hardware supports it natively, because torch's emulation is slower than float32; else
-    float16 on a GPU (compute capability below 8.0) and float32 on a CPU. Raises InputError for float16 on a CPU.
+    float16 on a GPU (compute capability below 8.0) and float32 on a CPU; float32 on Apple's MPS. Raises InputError for
+    float16 without CUDA.
     """
     if choice != "auto":
-        if choice == "float16" and device.type == "cpu":
-            raise InputError("precision: float16 needs a GPU, but none was found. Set auto, bfloat16 or float32.")
+        if choice == "float16" and device.type != "cuda":
+            raise InputError(
+                "precision: float16 needs a GPU with CUDA, but none was found. Set auto, bfloat16 or float32."
+            )
         return PRECISIONS[choice]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    if device.type == "mps":
+        return torch.float32
     native = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return torch.bfloat16 if any(supported is not None and supported() for supported in native) else torch.float32
 
@@ -80,14 +85,15 @@ def optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimi
 
     adamw: decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) of the parameters that
     `parameter_groups` selects. adam: weight decay as part of the gradient, of all parameters (Kingma & Ba 2015,
-    arXiv:1412.6980).
+    arXiv:1412.6980). Fused kernels except on Apple's MPS.
     """
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    fused = all(parameter.device.type != "mps" for parameter in trainable)
     if settings.optimizer == "adam":
-        trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
         return torch.optim.Adam(
-            trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
         )  # fmt: skip
-    return torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.learning_rate, fused=True)
+    return torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.learning_rate, fused=fused)
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -192,7 +198,7 @@ def predict_logits(network: Network, tiles: TileLoader, dtype: torch.dtype, tta:
     network.eval()
     batches = []
     for images, _, _ in tiles.batches(file_order(len(tiles), INFERENCE_BATCH)):
-        columns = []
+        images, columns = images.to(tiles.device), []
         for view in VIEWS[tta]:
             batch = dihedral(images, view).permute(0, 3, 1, 2)
             with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):

@@ -18,7 +18,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -29,6 +28,7 @@ from torch import Tensor
 from histo.errors import InputError
 from histo.geometry import SHAPE, TILE_BYTES
 from histo.tiles.shards import Shard
+from histo.training.memory import available_memory
 from histo.training.stream import stream
 
 STORAGES = ("device", "cache", "stream")
@@ -55,20 +55,6 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[np.n
 def file_order(count: int, batch_size: int) -> list[np.ndarray]:
     """All positions in ascending order, in batches of `batch_size`; the last batch may be smaller."""
     return [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
-
-
-def available_memory() -> int:
-    """Bytes of main memory that are available, page cache included, within the limit of the control group if any."""
-    with open("/proc/meminfo") as file:
-        fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
-    free = fields["MemAvailable"]
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
-        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else max(0, min(free, int(limit) - used + int(statistics.get("file", 0))))
 
 
 def choose_storage(tiles: int, device: torch.device) -> str:

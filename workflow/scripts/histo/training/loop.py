@@ -36,7 +36,7 @@ from histo.networks.network import IMAGENET_MEAN, IMAGENET_STD, build, count
 from histo.networks.torchvision import load_weights
 from histo.tiles.shards import open_shards
 from histo.training import augment, checkpoints
-from histo.training.devices import claim_device
+from histo.training.devices import claim_device, device_name
 from histo.training.engine import Engine, learning_rate, loss
 from histo.training.loader import TileLoader, epoch_order
 from histo.training.resume import ResumeFile, fingerprint
@@ -128,7 +128,7 @@ class RunningLoss:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        values = torch.stack([value for _, _, value in pending]).double().cpu()
+        values = torch.stack([value for _, _, value in pending]).cpu().double()  # MPS has no float64
         for (epoch, step, _), value in zip(pending, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise diverged("loss is", epoch, step, self.settings)
@@ -298,6 +298,7 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
     for images, labels, plan in run.training.batches(
         order[first_step:], functools.partial(plan_batch, run, epoch, first_step)
     ):
+        images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         value = run.engine.train_step(*augment.apply(plan, images, labels))
         progress.steps += 1
         losses.add(value, epoch, progress.steps)
@@ -388,10 +389,9 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
 
 def write_summary(run: Run, path: str, threads: int) -> None:
     """Write number of parameters, device and precision as JSON."""
-    device = run.engine.device
     value = {
         "parameters": count(run.engine.network.body)[0],
-        "device": f"CPU, {threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": device_name(run.engine.device, threads),
         "precision": str(run.engine.dtype).removeprefix("torch."),
     }
     write_json(path, value)

@@ -1,0 +1,51 @@
+"""Threads of the jobs with a network follow cores and GPUs."""
+
+import re
+
+import pytest
+
+from support import ROOT
+from support.chain import snakemake
+
+SAMPLING = "sampler: random, trials: 1, trials_per_batch: 1, seed: 1, folds: [0]"
+SEARCH = f"search={{fine: {{model: tiny, {SAMPLING}, space: {{learning_rate: {{low: 1e-3, high: 1e-2}}}}}}}}"
+
+
+def threads_of(text):
+    """Return the numbers of threads in the output of a dry run, by rule; jobs with one thread do not name it."""
+    found = {}
+    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", text, flags=re.MULTILINE):
+        number = re.search(r"^    threads: (\d+)$", body, flags=re.MULTILINE)
+        found.setdefault(name, []).append(int(number[1]) if number else 1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "threads"),
+    [
+        (["--cores", "8", "--resources", "gpu=2"], 4),
+        (["--cores", "40", "--resources", "gpu=2"], 16),
+        (["--cores", "2", "--resources", "gpu=4"], 1),
+        (["--cores", "8"], 8),  # the default profile sets gpu: 1
+        (["--cores", "64"], 16),
+        (["--cores", "8", "--workflow-profile", "none"], 8),
+    ],
+)
+def test_threads_are_cores_by_gpus(tmp_path, options, threads):
+    done = snakemake(tmp_path, "submission", "--dry-run", *options)
+    assert done.returncode == 0, done.stderr
+    found = threads_of(done.stdout)
+    assert found["train"] == found["predict"] == [threads] * 2
+
+
+def test_threads_of_trials(tmp_path):
+    done = snakemake(tmp_path, "search", SEARCH, "--dry-run", "--cores", "8", "--resources", "gpu=2")
+    assert done.returncode == 0, done.stderr
+    assert threads_of(done.stdout)["search_trial"] == [4]
+
+
+def test_threads_of_a_profile_win(tmp_path):
+    profile = ("--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local", "--cores", "16")
+    done = snakemake(tmp_path, "submission", "--dry-run", *profile, "--resources", "gpu=8")
+    assert done.returncode == 0, done.stderr
+    assert threads_of(done.stdout)["train"] == [8, 8]
