@@ -11,6 +11,8 @@ as `histo.networks.dihedral.dihedral` does. Kernels of stride 2 have an even siz
 map of even side off its centre, which would break the symmetry.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,22 +43,76 @@ def _inverse_products() -> list[list[int]]:
 INVERSE_PRODUCT = _inverse_products()  # row g, column k: the element g⁻¹ k
 
 
-class LiftingConv(nn.Module):
+class _Orientations(torch.autograd.Function):
+    """Kernels in all eight orientations: [outputs, n] and permutations [8, n] to [8, outputs, n].
+
+    One gather, whose gradient is a gather by the inverse permutations and a sum over orientations: no scattered
+    additions, whose order a GPU does not fix.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, permutations: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        gathered = weight.index_select(1, permutations.flatten())
+        return gathered.view(len(weight), *permutations.shape).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (inverse,) = ctx.saved_tensors
+        index = inverse.unsqueeze(1).expand_as(gradient)
+        return gradient.gather(2, index).sum(0), None, None
+
+
+class _OrientedConv(nn.Module):
+    """Convolution with each kernel in all eight orientations, which are permutations of the kernel's entries.
+
+    The permutations are buffers, on the device of the weights: indexing with a list would copy the list to a GPU and
+    wait for it in every forward pass. In inference mode the oriented kernels are computed once and kept until the
+    weights change.
+    """
+
+    permutations: Tensor
+    inverse: Tensor
+
+    def __init__(self, weight: Tensor, permutations: Tensor, size: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, (size - stride + 1) // 2
+        self.weight = nn.Parameter(weight)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.register_buffer("permutations", permutations, persistent=False)
+        self.register_buffer("inverse", permutations.argsort(1), persistent=False)
+        self._kept: tuple[tuple[int, int, torch.device], Tensor] | None = None
+
+    def kernels(self) -> Tensor:
+        """Kernels [8 · outputs, channels, size, size]: orientation g of output o is kernel g · outputs + o."""
+        flat: Tensor = _Orientations.apply(self.weight.flatten(1), self.permutations, self.inverse)
+        return flat.reshape(ORDER * len(self.weight), *self.weight.shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            self._kept = None
+            return functional.conv2d(x, self.kernels(), None, self.stride, self.padding)
+        state = (
+            self.weight._version if not self.weight.is_inference() else 0,
+            self.weight.data_ptr(),
+            self.weight.device,
+        )
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self.kernels()
+        return functional.conv2d(x, self._kept[1], None, self.stride, self.padding)
+
+
+class LiftingConv(_OrientedConv):
     """Convolution of an image with each kernel in all eight orientations: [N, inputs, H, W] to
     [N, 8 · outputs, H / stride, W / stride]."""
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
-        super().__init__()
-        self.stride, self.padding = stride, (size - stride + 1) // 2
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernels = torch.cat([transform(self.weight, g) for g in range(ORDER)])
-        return functional.conv2d(x, kernels, None, self.stride, self.padding)
+        entries = torch.arange(inputs * size * size).view(inputs, size, size)
+        permutations = torch.stack([transform(entries, g).flatten() for g in range(ORDER)])
+        super().__init__(torch.empty(outputs, inputs, size, size), permutations, size, stride)
 
 
-class GroupConv(nn.Module):
+class GroupConv(_OrientedConv):
     """Group convolution: [N, 8 · inputs, H, W] to [N, 8 · outputs, H / stride, W / stride].
 
     The kernel of output orientation g is the base kernel transformed by g; its weights for input orientation k are
@@ -65,17 +121,9 @@ class GroupConv(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1) -> None:
-        super().__init__()
-        self.inputs, self.stride, self.padding = inputs, stride, (size - stride + 1) // 2
-        self.weight = nn.Parameter(torch.empty(outputs, ORDER * inputs, size, size))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs, channels, size, _ = self.weight.shape
-        weight = self.weight.reshape(outputs, ORDER, self.inputs, size, size)
-        kernels = torch.cat([transform(weight[:, INVERSE_PRODUCT[g]], g) for g in range(ORDER)])
-        kernels = kernels.reshape(ORDER * outputs, channels, size, size)
-        return functional.conv2d(x, kernels, None, self.stride, self.padding)
+        entries = torch.arange(ORDER * inputs * size * size).view(ORDER, inputs, size, size)
+        permutations = torch.stack([transform(entries[INVERSE_PRODUCT[g]], g).flatten() for g in range(ORDER)])
+        super().__init__(torch.empty(outputs, ORDER * inputs, size, size), permutations, size, stride)
 
 
 class GroupBatchNorm(nn.Module):
