@@ -48,12 +48,15 @@ architecture: $(READY)
 	$(BIN)/python docs/architecture.py
 
 check: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/mypy
-	$(BIN)/codespell
-	$(BIN)/snakemake --lint
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(call quietly,$(BIN)/snakefmt --check Snakefile workflow)
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/codespell
+	@$(call quietly,$(BIN)/snakemake --lint)
+
+# Output of a command only when it fails.
+quietly = out=$$($(1) 2>&1) || { printf '%s\n' "$$out"; exit 1; }
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -17,9 +17,9 @@ from torch import nn
 from torchvision.models import densenet121, resnet34
 
 from histo.config.train import TrainSettings
+from histo.geometry import SIDE
 from histo.networks.equivariant import p4m_residual
 from histo.networks.network import Network, residual
-from histo.tiles.geometry import SIDE
 from histo.training import augment
 from histo.training.engine import Engine
 from histo.training.loader import TileLoader, epoch_order

@@ -1,4 +1,4 @@
-"""Which stages run again after an edit: fingerprints of what the code does against the SHA-256 of its files.
+"""Which stages run again after an edit: fingerprints of the code's behaviour against the SHA-256 of its files.
 
 Each edit is applied to its own copy of the scripts. A stage runs again when the fingerprint of its script or of a
 module below it changes (`histo.provenance.code_version`). The SHA-256 is that of the same files and of those of the
@@ -24,7 +24,7 @@ Versions = dict[str, dict[str, str]]
 
 
 def stages() -> list[str]:
-    """Scripts of the rules that have a fingerprint."""
+    """Return the scripts of the rules that have a fingerprint."""
     found = set()
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         for rule in re.split(r"^\s*rule \w+:", path.read_text(), flags=re.MULTILINE)[1:]:
@@ -34,7 +34,7 @@ def stages() -> list[str]:
 
 
 def by_bytecode(folder: Path, names: list[str]) -> Versions:
-    """Fingerprints of the stages whose scripts are in `folder`, without a cache."""
+    """Return the fingerprints of the stages whose scripts are in `folder`, without a cache."""
     provenance.SCRIPTS = folder
     provenance._module.cache_clear()
     provenance._files.cache_clear()
@@ -42,8 +42,8 @@ def by_bytecode(folder: Path, names: list[str]) -> Versions:
 
 
 def by_content(folder: Path, names: list[str]) -> Versions:
-    """SHA-256 of all files below the stages."""
-    left_out, provenance.LEFT_OUT = provenance.LEFT_OUT, ("", "")
+    """Return the SHA-256 of all files that the stages import."""
+    left_out, provenance.LEFT_OUT = provenance.LEFT_OUT, ()
     try:
         files = {name: list(version) for name, version in by_bytecode(folder, names).items()}
     finally:
@@ -55,12 +55,12 @@ def by_content(folder: Path, names: list[str]) -> Versions:
 
 
 def replace(old: str, new: str) -> Callable[[str], str]:
-    """An edit that replaces a pattern where it occurs first."""
+    """Return an edit that replaces the first occurrence of a pattern."""
     return lambda text: re.sub(old, new, text, count=1, flags=re.MULTILINE)
 
 
 def rename_local(text: str) -> str:
-    """An edit that renames a local variable, the first whose name occurs in its function alone."""
+    """Rename the first local variable whose name occurs in its function only."""
     for function in symtable.symtable(text, "", "exec").get_children():
         if function.get_type() != "function":
             continue
@@ -75,7 +75,7 @@ def rename_local(text: str) -> str:
 
 
 def change_result(text: str) -> str:
-    """An edit that makes the function auc return another value."""
+    """Make the function auc return another value."""
     start = text.index("return ", text.index("def auc(")) + len("return ")
     return f"{text[:start]}1 - {text[start:]}"
 
@@ -95,7 +95,7 @@ EDITS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 def edited(folder: Path, file: str, edit: Callable[[str], str]) -> Path:
-    """Copy the scripts to `folder` and apply an edit; ValueError when it changes nothing."""
+    """Copy the scripts to `folder` and apply an edit. Raises ValueError if it changes nothing."""
     shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     before = (folder / file).read_text()
     (folder / file).write_text(edit(before))
@@ -105,12 +105,12 @@ def edited(folder: Path, file: str, edit: Callable[[str], str]) -> Path:
 
 
 def changed(before: Versions, after: Versions) -> list[str]:
-    """Stages that run again."""
+    """Return the stages that run again."""
     return [name for name in before if before[name] != after[name]]
 
 
 def processor_seconds(measure: Callable[[Path, list[str]], Versions], names: list[str]) -> Callable[[], float]:
-    """A way for `alternate`: the processor's time for all stages."""
+    """Return a method for `alternate`: the processor time for all stages."""
 
     def timed() -> float:
         begun = time.process_time()
@@ -121,29 +121,28 @@ def processor_seconds(measure: Callable[[Path, list[str]], Versions], names: lis
 
 
 def main() -> None:
-    """Edit, compare, time, report."""
     parser = arguments(__doc__)
-    parser.add_argument("--repeats", type=int, default=15, help="of the timing")
+    parser.add_argument("--repeats", type=int, default=15, help="of timing")
     options = parser.parse_args()
     repeats = 2 if options.smoke else options.repeats
     report = Report(__file__, "fingerprints: stages that run again after an edit", machine(), options.smoke)
     names = stages()
-    ways = {"fingerprints": by_bytecode, "SHA-256 of the files": by_content}
+    methods = {"fingerprints": by_bytecode, "SHA-256 of the files": by_content}
     report.add("", f"{len(names)} stages have a fingerprint. Names: those that run again by fingerprints.")
 
-    before = {way: measure(SCRIPTS, names) for way, measure in ways.items()}
+    before = {method: measure(SCRIPTS, names) for method, measure in methods.items()}
     rows = []
     with tempfile.TemporaryDirectory() as name:
         for number, (title, (file, edit)) in enumerate(EDITS.items()):
             folder = edited(Path(name) / str(number), file, edit)
-            mine, other = (changed(before[way], measure(folder, names)) for way, measure in ways.items())
+            mine, other = (changed(before[method], measure(folder, names)) for method, measure in methods.items())
             rows.append((title, file, len(other), len(mine), ", ".join(mine) or "-"))
     report.table(("edit", "file", "by SHA-256", "by fingerprints", "names"), rows)
 
     times = alternate({"": processor_seconds(by_bytecode, names)}, repeats)[""]
     files = len({file for version in before["fingerprints"].values() for file in version})
     report.add(
-        f"Fingerprints of all stages ({files} modules), as the Snakefile takes them at every start: "
+        f"Fingerprints of all stages ({files} modules), as the Snakefile computes them at every start: "
         f"{1000 * statistics.median(times):.0f} ms of processor time (median of n = {repeats}, IQR {spread(times)}).",
         "Ratios: stages that run again per edit that changes no result (all but the last), and seconds.",
     )

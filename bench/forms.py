@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from histo.geometry import SHAPE
 from histo.synthetic.tiff import tiff
-from histo.tiles.geometry import SHAPE
 from histo.tiles.shards import open_shards, write_shard
 from histo.training.loader import TileLoader
 

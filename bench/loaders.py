@@ -19,7 +19,7 @@ from forms import BATCH, SHARDS, Forms
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from histo.tiles.geometry import SHAPE
+from histo.geometry import SHAPE
 from histo.training.loader import TileLoader, epoch_order
 
 SHUFFLE_BUFFER = 1024  # samples in WebDataset's shuffle buffer

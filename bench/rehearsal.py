@@ -19,7 +19,7 @@ import pandas as pd
 from measure import ROOT, Report, arguments, cores, machine
 
 from histo import tables
-from histo.tiles.geometry import BLOCKS_PER_SIDE as PER_SIDE
+from histo.geometry import BLOCKS_PER_SIDE as PER_SIDE
 from overlaps import read_blocks
 
 STAGES = ("synthesize", "index", "unzip", "validate", "pack", "audit", "overlaps", "groups", "folds", "leaks")

@@ -28,8 +28,8 @@ import pandas as pd
 from measure import Report, arguments, cores, evict, machine, paired, peak_mb
 
 from histo import tables
+from histo.geometry import BLOCKS_PER_TILE, SIDE, TILE_BYTES
 from histo.synthetic.tiff import tiff_header
-from histo.tiles.geometry import BLOCKS_PER_TILE, SIDE, TILE_BYTES
 from pack import pack
 
 SHARDS = 10

@@ -19,7 +19,7 @@ from measure import ROOT, Report, alternate, arguments, machine, paired, seconds
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from histo.tiles.geometry import TILE_BYTES
+from histo.geometry import TILE_BYTES
 from index import index
 from synthesize import synthesize
 from unzip import unzip

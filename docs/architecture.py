@@ -1,8 +1,8 @@
-"""Write architecture.svg: the packages of workflow/scripts/histo, the imports between them, the stages that use each.
+"""Write architecture.svg: the rooms of workflow/scripts/histo, the imports between them, the stages that use each.
 
-Modules directly inside `histo` form the base: every package may import them, they import no package. The source is
-parsed with `ast`, not imported. `make architecture` runs this script; tests/test_architecture.py compares the committed
-picture with the generated one.
+A room is a package inside `histo`. Modules directly inside `histo` form the base, which every room may import
+(rules: tests/test_rooms.py). The source is parsed with `ast`, not imported. `make architecture` runs this script;
+tests/test_architecture.py compares the committed picture with the generated one.
 """
 
 import ast
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = Path(__file__).with_suffix(".svg")
-BASE = "histo"  # modules that are in no package of their own
+BASE = "histo"  # modules that are in no room
 
 WIDTH, GAP, MARGIN = 320, 44, 24  # of a box, between boxes, around the picture; pixels
 TITLE, LINE, SPACE, PADDING = 22, 15, 5, 12  # height of a title, of a line, between blocks of lines, inside a box
@@ -34,13 +34,13 @@ path { fill: none; stroke: #52606d; stroke-width: 1.4; }
 
 
 @dataclass
-class Package:
+class Room:
     """A package inside `histo`, or the base."""
 
     name: str
     purpose: str  # first sentence of its docstring
     modules: list[str] = field(default_factory=list)
-    imports: set[str] = field(default_factory=set)  # names of other packages, without the base
+    imports: set[str] = field(default_factory=set)  # names of other rooms, without the base
     stages: set[str] = field(default_factory=set)  # scripts and Snakemake files that import it
 
 
@@ -64,74 +64,72 @@ def imported(source: str, root: Path) -> set[str]:
     return found
 
 
-def read(root: Path = ROOT) -> dict[str, Package]:
-    """Return the packages of a repository by name, the base among them."""
+def read(root: Path = ROOT) -> dict[str, Room]:
+    """Return the rooms of a repository by name, the base among them."""
     scripts = root / "workflow" / "scripts"
-    packages = {}
+    rooms = {}
     for path in sorted(scripts.glob("histo/**/__init__.py")):
         text = " ".join((ast.get_docstring(ast.parse(path.read_text())) or "").split())
-        packages[path.parent.name] = Package(path.parent.name, text.partition(". ")[0].rstrip(".") + ".")
+        rooms[path.parent.name] = Room(path.parent.name, text.partition(". ")[0].rstrip(".") + ".")
 
-    def package_of(module: str) -> str:
+    def room_of(module: str) -> str:
         parts = module.split(".")
         return parts[1] if len(parts) > 2 else BASE
 
     for path in sorted(scripts.glob("histo/**/*.py")):
         if path.name != "__init__.py":
             module = ".".join(path.relative_to(scripts).with_suffix("").parts)
-            package = packages[package_of(module)]
-            package.modules.append(path.stem)
-            package.imports |= {package_of(name) for name in imported(path.read_text(), scripts)}
-    for package in packages.values():
-        package.imports -= {package.name, BASE}
+            room = rooms[room_of(module)]
+            room.modules.append(path.stem)
+            room.imports |= {room_of(name) for name in imported(path.read_text(), scripts)}
+    for room in rooms.values():
+        room.imports -= {room.name, BASE}
     for path in sorted(scripts.glob("*.py")):
         for name in imported(path.read_text(), scripts):
-            packages[package_of(name)].stages.add(path.stem)
+            rooms[room_of(name)].stages.add(path.stem)
     # Snakemake's language is no Python, but its import statements are.
     for path in (root / "Snakefile", *sorted((root / "workflow" / "rules").glob("*.smk"))):
         lines = "\n".join(re.findall(r"^from histo\S* import \w+.*$", path.read_text(), flags=re.MULTILINE))
         for name in imported(lines, scripts):
-            packages[package_of(name)].stages.add(path.name)
-    return packages
+            rooms[room_of(name)].stages.add(path.name)
+    return rooms
 
 
-def levels(packages: dict[str, Package]) -> list[list[str]]:
-    """Return names of packages row by row, from those that import no other package upwards, without the base.
+def levels(rooms: dict[str, Room]) -> list[list[str]]:
+    """Return names of rooms row by row, from those that import no other room upwards, without the base.
 
-    Raises ValueError when packages import each other in a cycle, or when the base imports a package.
+    Raises ValueError if rooms import each other in a cycle.
     """
-    if packages[BASE].imports:
-        raise ValueError(f"modules directly in histo/ must not import packages, found {sorted(packages[BASE].imports)}")
     rows: list[list[str]] = []
     placed: set[str] = set()
-    left = sorted(packages.keys() - {BASE})
+    left = sorted(rooms.keys() - {BASE})
     while left:
-        row = [name for name in left if packages[name].imports <= placed]
+        row = [name for name in left if rooms[name].imports <= placed]
         if not row:
-            raise ValueError(f"packages import each other in a cycle: {', '.join(left)}")
+            raise ValueError(f"rooms import each other in a cycle: {', '.join(left)}")
         rows.append(row)
         placed |= set(row)
         left = [name for name in left if name not in placed]
     return rows
 
 
-def ordered(rows: list[list[str]], packages: dict[str, Package]) -> list[list[str]]:
+def ordered(rows: list[list[str]], rooms: dict[str, Room]) -> list[list[str]]:
     """Return the rows, each in the order that minimises the total length of the arrows."""
 
     def length(candidate: tuple[tuple[str, ...], ...]) -> float:
         x = {name: at - (len(row) - 1) / 2 for row in candidate for at, name in enumerate(row)}
-        return sum(abs(x[name] - x[other]) for row in candidate for name in row for other in packages[name].imports)
+        return sum(abs(x[name] - x[other]) for row in candidate for name in row for other in rooms[name].imports)
 
     best = min(itertools.product(*(itertools.permutations(row) for row in rows)), key=length)
     return [list(row) for row in best]
 
 
-def lines_of(package: Package, wide: int = 1) -> list[tuple[str, str]]:
-    """Return (class, text) of each line of a package's box; wide: width of the box in multiples of WIDTH."""
+def lines_of(room: Room, wide: int = 1) -> list[tuple[str, str]]:
+    """Return (class, text) of each line of a room's box; wide: width of the box in multiples of WIDTH."""
     parts = [
-        ("purpose", package.purpose, TEXT_CHARACTERS),
-        ("mono", " ".join(package.modules), MONO_CHARACTERS),
-        ("mono stage", " ".join(sorted(package.stages)), MONO_CHARACTERS),
+        ("purpose", room.purpose, TEXT_CHARACTERS),
+        ("mono", " ".join(room.modules), MONO_CHARACTERS),
+        ("mono stage", " ".join(sorted(room.stages)), MONO_CHARACTERS),
     ]
     return [
         (kind, line)
@@ -158,10 +156,10 @@ def box(x: float, y: float, width: float, height: float, title: str, lines: list
     return elements
 
 
-def draw(packages: dict[str, Package]) -> str:
+def draw(rooms: dict[str, Room]) -> str:
     """Return the picture as SVG."""
-    rows = ordered(levels(packages), packages)[::-1]  # from the top down
-    lines = {name: lines_of(packages[name]) for row in rows for name in row}
+    rows = ordered(levels(rooms), rooms)[::-1]  # from the top down
+    lines = {name: lines_of(rooms[name]) for row in rows for name in row}
     most = max(len(row) for row in rows)
     inner = most * WIDTH + (most - 1) * GAP
     x, top, bottom = {}, {}, {}
@@ -173,7 +171,7 @@ def draw(packages: dict[str, Package]) -> str:
             x[name], top[name], bottom[name] = start + at * (WIDTH + GAP), y, y + height
         y += height + BETWEEN_ROWS
     row_of = {name: number for number, row in enumerate(rows) for name in row}
-    edges = [(name, other) for row in rows for name in row for other in sorted(packages[name].imports)]
+    edges = [(name, other) for row in rows for name in row for other in sorted(rooms[name].imports)]
 
     def port(name: str, edge: tuple[str, str], end: int) -> float:
         """Return x of an arrow where it leaves (end 0) or reaches (end 1) a box: ports are evenly spaced."""
@@ -187,7 +185,7 @@ def draw(packages: dict[str, Package]) -> str:
         target = port(other, edge, 1)
         for number in range(row_of[name] + 1, row_of[other]):  # through the gap nearest to the straight line
             row = rows[number]
-            gaps = [x[row[0]] - GAP / 2, *(x[package] + WIDTH + GAP / 2 for package in row)]
+            gaps = [x[row[0]] - GAP / 2, *(x[room] + WIDTH + GAP / 2 for room in row)]
             gap = min(gaps, key=lambda at: abs(at - (points[0][0] + target) / 2))
             points += [(gap, top[row[0]]), (gap, bottom[row[0]])]
         points.append((target, top[other] - 2))
@@ -197,9 +195,10 @@ def draw(packages: dict[str, Package]) -> str:
             path += f" C{x0:.0f} {middle:.0f} {x1:.0f} {middle:.0f} {x1:.0f} {y1:.0f}"
         paths.append(f'<path d="{path}" marker-end="url(#arrow)"><title>{name} imports {other}</title></path>')
 
-    purpose = f"{packages[BASE].purpose} All packages and stages may import these modules."
-    alone = packages[BASE].stages.difference(*(packages[name].stages for row in rows for name in row))
-    base = lines_of(Package(BASE, purpose, packages[BASE].modules, stages=alone), most)
+    purpose = f"{rooms[BASE].purpose} All rooms and stages may import these modules."
+    purpose += f" They import {', '.join(sorted(rooms[BASE].imports))}." if rooms[BASE].imports else ""
+    alone = rooms[BASE].stages.difference(*(rooms[name].stages for row in rows for name in row))
+    base = lines_of(Room(BASE, purpose, rooms[BASE].modules, stages=alone), most)
     boxes = box(MARGIN, y, inner, height_of(base), BASE, base)
     for row in rows:
         for name in row:
@@ -214,7 +213,7 @@ def draw(packages: dict[str, Package]) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" role="img" '
             f'viewBox="0 0 {width:.0f} {height:.0f}">',
-            "<title>Packages of the shared code and the imports between them</title>",
+            "<title>Rooms: packages of the shared code and the imports between them</title>",
             f"<desc>{'; '.join(f'{name} imports {other}' for name, other in edges)}.</desc>",
             f"<style>{STYLE}</style>",
             '<marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'

@@ -1,4 +1,4 @@
-"""What tests of several stages need: the real archive where it is at hand, and small made ones."""
+"""Fixtures of several test files: the archive of real tiles, small synthetic archives, transfers on loopback."""
 
 import signal
 from pathlib import Path
@@ -41,9 +41,3 @@ def random() -> np.random.Generator:
 def archive(random: np.random.Generator) -> Archive:
     """A small synthetic archive without faults; tests change it before they write it."""
     return Archive(random)
-
-
-@pytest.fixture
-def made(archive: Archive) -> Archive:
-    """Another name of `archive`."""
-    return archive

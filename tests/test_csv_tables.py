@@ -1,4 +1,4 @@
-"""CSV tables as people bring them."""
+"""CSV tables from users: accepted where the meaning is clear, refused with the line otherwise."""
 
 import pytest
 
@@ -19,11 +19,11 @@ from histo.errors import InputError
         "id,label\na,1\nb,0",
     ],
 )
-def test_readable_forms_give_the_same_rows(text):
+def test_accepted_variants_give_the_same_rows(text):
     assert [values for _, values in parse_csv("t", text.encode(), ["id", "label"])] == [["a", "1"], ["b", "0"]]
 
 
-def test_lines_are_those_of_the_file():
+def test_line_numbers_are_those_of_the_file():
     assert [line for line, _ in parse_csv("t", b"id\n\na\n\nb\n", ["id"])] == [3, 5]
 
 
@@ -34,13 +34,13 @@ def test_lines_are_those_of_the_file():
         (b"a,1\n", "t: expected the columns id, label, found a, 1"),
         (b"id;label\na;1\n", "found id;label"),
         (b"id,id,label\n", "found id, id, label"),
-        (b"id,label\na,1\nb\n", "t, line 3: expected 2 values, found 1"),
+        (b"id,label\na,1\nb\n", r"t, line 3: expected 2 values, found 1\. Fix the line"),
         (b"id,label\na,1,2\n", "t, line 2: expected 2 values, found 3"),
         (b"id,label\n\xff\xfe,1\n", "expected UTF-8 text"),
         (b'id,label\n"a,1\n', "not CSV"),
     ],
 )
-def test_unreadable_forms_are_named_with_their_line(data, message):
+def test_other_content_is_refused_with_its_line(data, message):
     with pytest.raises(InputError, match=message):
         list(parse_csv("t", data, ["id", "label"]))
 

@@ -1,8 +1,10 @@
 """What is printed last when jobs have failed, read from Snakemake's log and from the logs of the jobs."""
 
+import os
+
 import pytest
 
-from histo.failures import failures
+from histo.failures import failures, show_errors_last
 
 STARTED = """
 [Sat Nov 21 15:06:14 2026]
@@ -83,6 +85,14 @@ def test_an_error_that_is_in_the_log_of_the_cluster_too_is_returned_once(logs):
     (logs / "train.log").write_text("15:06:15 ERROR this\n")
     (logs / "7.log").write_text("15:06:15 ERROR this\nError in rule train:\n")
     assert failures(snakemake_log((FAILED, "train", 3, ", logs/7.log"))) == ["this\n(log of the job: logs/train.log)"]
+
+
+def test_where_jobs_write_their_errors(monkeypatch):
+    monkeypatch.setenv("HISTO_ERRORS", "as inherited")
+    show_errors_last(True)
+    assert os.environ["HISTO_ERRORS"] == "log"
+    show_errors_last(False)
+    assert "HISTO_ERRORS" not in os.environ
 
 
 def test_nothing_failed():

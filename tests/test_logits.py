@@ -1,4 +1,4 @@
-"""From logits to probabilities and back."""
+"""Conversion between logits and probabilities."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ def test_sigmoid_keeps_the_order_of_extreme_logits():
     assert values[1] == pytest.approx(np.exp(-50)) and values[0] > 0
 
 
-def test_logits_of_certain_tiles_are_finite_and_ordered():
+def test_logits_of_probabilities_near_0_and_1_are_finite_and_ordered():
     values = logit(np.array([0.0, 1e-300, 1e-20, 0.5, 1 - 1e-10, 1.0]))
     assert np.isfinite(values).all() and (np.diff(values) > 0).all()
     assert values[3] == 0
 
 
-def test_each_undoes_the_other():
+def test_sigmoid_and_logit_are_inverse():
     logits = np.linspace(-30, 30, 61).astype(np.float32)
     assert np.allclose(logit(sigmoid(logits)), logits, atol=2e-3)
     assert np.allclose(logit(sigmoid(logits[:41])), logits[:41], atol=1e-5)

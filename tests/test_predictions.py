@@ -1,4 +1,4 @@
-"""Putting predictions together: nothing missing, nothing twice."""
+"""Joining the predictions of folds and networks: each tile exactly once."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def written(path, ids, fold, probabilities, **logits):
     return path
 
 
-def test_folds_are_joined_in_the_order_of_the_ids(tmp_path):
+def test_joined_folds_are_sorted_by_id(tmp_path):
     paths = [written(tmp_path / "1", "dc", 1, [0.4, 0.3]), written(tmp_path / "0", "ba", 0, [0.2, 0.1])]
     frame = join_folds(paths, FOLDS)
     assert frame[["id", "label", "fold", "probability"]].to_numpy().tolist() == [
@@ -31,13 +31,13 @@ def test_folds_are_joined_in_the_order_of_the_ids(tmp_path):
 
 
 @pytest.mark.parametrize(("ids", "fold"), [("c", 1), ("cde", 1), ("ccd", 1), ("cd", 0), ("ad", 1)])
-def test_other_tiles_and_folds_are_refused(tmp_path, ids, fold):
+def test_missing_repeated_and_other_tiles_and_other_folds_are_refused(tmp_path, ids, fold):
     paths = [written(tmp_path / "0", "ab", 0, 0.5), written(tmp_path / "1", ids, fold, 0.5)]
     with pytest.raises(InputError, match="expected one out-of-fold prediction for each of 4 training tiles"):
         join_folds(paths, FOLDS)
 
 
-def test_what_was_not_computed_stays_unknown(tmp_path):
+def test_logits_that_were_not_computed_stay_missing(tmp_path):
     paths = [written(tmp_path / "1", "dc", 1, 0.5, logit_none=[4.0, 3.0], logit_flips=[0.4, 0.3])]
     frame = join_folds([*paths, written(tmp_path / "0", "ba", 0, 0.5, logit_none=[2.0, 1.0])], FOLDS)
     assert frame["logit_none"].tolist() == [1, 2, 3, 4]
@@ -45,7 +45,7 @@ def test_what_was_not_computed_stays_unknown(tmp_path):
     assert frame["logit_flips"].tolist()[2:] == [np.float32(0.3), np.float32(0.4)]
 
 
-def test_networks_are_stacked_in_the_order_of_the_ids(tmp_path):
+def test_stacked_networks_are_sorted_by_id(tmp_path):
     paths = [written(tmp_path / "0", "yx", 0, [0.2, 0.4]), written(tmp_path / "1", "xy", 1, [0.8, 0.6])]
     ids, probabilities = stack_networks(paths)
     assert ids.tolist() == ["x", "y"]

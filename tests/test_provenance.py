@@ -120,20 +120,20 @@ COVERED = {
         histo/__init__ histo/errors histo/files histo/hashes histo/job histo/metrics histo/networks/__init__
         histo/networks/dihedral histo/networks/equivariant histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/overrides histo/tables histo/tiles/__init__
-        histo/tiles/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
+        histo/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/loader
         histo/training/loop histo/training/resume histo/training/stream train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/hashes histo/job histo/logits histo/networks/__init__
         histo/networks/dihedral histo/networks/equivariant histo/networks/names histo/networks/network
-        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/geometry
+        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/geometry
         histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
         histo/training/engine histo/training/loader histo/training/stream predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/job histo/tables histo/tiles/__init__ histo/tiles/decoding
-        histo/tiles/geometry histo/tiles/shards pack
+        histo/geometry histo/tiles/shards pack
     """,
 }
 

@@ -1,4 +1,4 @@
-"""Tables: one form each, written whole, refused when they are of another form."""
+"""Tables: written and read with their schema, refused when they have another one."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ def test_round_trip(tmp_path):
     assert tables.read(tmp_path / "t", tables.GROUPS, ["reason"])["reason"].tolist() == ["alone", "slide"]
 
 
-def test_block_hashes_keep_all_their_bits(tmp_path):
+def test_block_hashes_keep_all_64_bits(tmp_path):
     frame = pd.DataFrame({name: [0] for name in tables.VALIDATION.names}).astype({"id": str})
     for name in ("id", "split", "mode", "md5", "pixels_sha1", "fault", "detail"):
         frame[name] = ""
@@ -26,7 +26,7 @@ def test_block_hashes_keep_all_their_bits(tmp_path):
     np.testing.assert_array_equal(tables.read(tmp_path / "t", tables.VALIDATION)["blocks"][0], hashes)
 
 
-def test_other_forms_are_refused(tmp_path):
+def test_other_schemas_and_damaged_files_are_refused(tmp_path):
     tables.write(FRAME, tmp_path / "t", tables.GROUPS)
     with pytest.raises(InputError, match=r"expected the columns .* found \['id', 'group', 'reason'\]"):
         tables.read(tmp_path / "t", tables.FOLDS)
@@ -35,3 +35,15 @@ def test_other_forms_are_refused(tmp_path):
         tables.read(tmp_path / "t", tables.GROUPS)
     with pytest.raises(InputError, match="no such file"):
         tables.read(tmp_path / "none", tables.GROUPS)
+
+
+def test_index_of_one_shard(tmp_path):
+    frame = pd.DataFrame({"id": list("abcd"), "split": ["train", "train", "test", "train"], "shard": [0, 1, 1, 1]})
+    frame = frame.assign(label=[0, 1, -1, 0], offset=0, compressed=0, size=0, crc=0, method=0)
+    frame = frame.assign(entry="", fault="", detail="")
+    tables.write(frame, tmp_path / "t", tables.INDEX)
+    rows = tables.read_index_of_shard(tmp_path / "t", "train", 1)
+    assert rows["id"].tolist() == ["b", "d"]
+    assert rows.columns.tolist() == tables.INDEX.names
+    some = tables.read_index_of_shard(tmp_path / "t", "test", 1, ["id", "split", "shard"])
+    assert some.to_dict("records") == [{"id": "c", "split": "test", "shard": 1}]

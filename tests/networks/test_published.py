@@ -66,7 +66,7 @@ def test_options_of_batchnorm_gap():
 @pytest.mark.parametrize("wrong", [{"filters": [32, 64]}, {"convolutions": 3}])
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(
-        InputError, match=r"expected three numbers of filters and 1 or 2 conv.*Correct network\.filters"
+        InputError, match=r"batchnorm_gap: expected three numbers .* or 2 convolutions .*Correct network\.filters"
     ):
         build({"name": "batchnorm_gap", **wrong}, 96)
 

@@ -1,17 +1,17 @@
-"""What pages share: rendering that escapes and misses nothing."""
+"""Parts that all pages share: provenance and rendering."""
 
 import jinja2
 import pandas as pd
 import pytest
 
-from histo.pages.layout import evenly, provenance, render
+from histo.pages.layout import evenly_spaced, provenance, render, write_page
 
 
-def test_rows_are_spread_over_the_table():
+def test_selected_rows_are_at_even_distances():
     rows = pd.DataFrame({"x": range(100)})
-    assert evenly(rows, 5)["x"].tolist() == [0, 24, 49, 74, 99]
-    assert evenly(rows.head(3), 5)["x"].tolist() == [0, 1, 2]
-    assert evenly(rows.head(0)).empty
+    assert evenly_spaced(rows, 5)["x"].tolist() == [0, 24, 49, 74, 99]
+    assert evenly_spaced(rows.head(3), 5)["x"].tolist() == [0, 1, 2]
+    assert evenly_spaced(rows.head(0)).empty
 
 
 def test_the_same_code_has_the_same_fingerprint():
@@ -29,3 +29,8 @@ def test_texts_are_escaped_and_missing_values_are_errors(tmp_path):
     assert render(template, layout, text="<b>", share=0.5) == "<main>&lt;b&gt; 50.0 %</main>"
     with pytest.raises(jinja2.UndefinedError, match="text"):
         render(template, layout, share=0.5)
+
+
+def test_a_page_is_written_as_utf_8(tmp_path):
+    write_page(tmp_path / "page.html", "90° – ü")
+    assert (tmp_path / "page.html").read_bytes() == "90° – ü".encode()

@@ -1,4 +1,4 @@
-"""Mosaics: the pixels of the slide, in their places, at every scale."""
+"""Mosaics: the pixels of the slide at their positions, at every scale."""
 
 import base64
 import io
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo.pages.mosaics import AIR, LARGEST, compose, extent, figure, scale_for
+from histo.pages.mosaics import LARGEST, MARGIN, compose, extent, figure, scale_for
 
-PLACES = np.array([(0, 32), (16, 0), (64, 80), (96, 16)])
+OFFSETS = np.array([(0, 32), (16, 0), (64, 80), (96, 16)])
 
 
 @pytest.fixture
@@ -19,21 +19,21 @@ def slide(random):
 
 
 def cut(slide):
-    return [slide[y : y + 96, x : x + 96] for y, x in PLACES]
+    return [slide[y : y + 96, x : x + 96] for y, x in OFFSETS]
 
 
 def covered():
     mask = np.zeros((192, 176), bool)
-    for y, x in PLACES:
+    for y, x in OFFSETS:
         mask[y : y + 96, x : x + 96] = True
     return mask
 
 
-def test_the_mosaic_is_the_slide_it_was_cut_from(slide):
+def test_the_mosaic_has_the_pixels_of_the_slide(slide):
     mask = covered()
-    canvas = compose(cut(slide), PLACES)
+    canvas = compose(cut(slide), OFFSETS)
     assert canvas.shape == (192, 176, 4)
-    assert extent(PLACES) == (192, 176)
+    assert extent(OFFSETS) == (192, 176)
     np.testing.assert_array_equal(canvas[..., :3][mask], slide[mask])
     np.testing.assert_array_equal(canvas[..., 3], 255 * mask)
     assert not mask.all()
@@ -41,15 +41,15 @@ def test_the_mosaic_is_the_slide_it_was_cut_from(slide):
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8, 16])
-def test_a_small_mosaic_is_the_averaged_slide(slide, scale):
+def test_a_reduced_mosaic_is_the_averaged_slide(slide, scale):
     small = slide.reshape(192 // scale, scale, 176 // scale, scale, 3).mean((1, 3)).round()
     mask = covered()[::scale, ::scale]
-    canvas = compose(cut(slide), PLACES, scale)
+    canvas = compose(cut(slide), OFFSETS, scale)
     np.testing.assert_array_equal(canvas[..., :3][mask], small[mask])
     np.testing.assert_array_equal(canvas[..., 3], 255 * mask)
 
 
-def test_scales():
+def test_the_scale_is_the_smallest_that_fits():
     def of(side):
         return scale_for(np.array([(0, 0), (0, side - 96)]))
 
@@ -57,9 +57,9 @@ def test_scales():
     assert [of(side) for side in sides] == [1, 2, 4, 16, None]
 
 
-def test_outlines_and_centres_lie_where_the_tiles_are(slide):
-    markup = figure(compose(cut(slide), PLACES), PLACES, np.array([1, 0, -1, 1]), 1, "a <caption>", 'what "it" is')
-    assert f'viewBox="-{AIR} -{AIR} {176 + 2 * AIR} {192 + 2 * AIR}"' in markup
+def test_outlines_and_central_squares_are_at_the_offsets_of_the_tiles(slide):
+    markup = figure(compose(cut(slide), OFFSETS), OFFSETS, np.array([1, 0, -1, 1]), 1, "a <caption>", 'what "it" is')
+    assert f'viewBox="-{MARGIN} -{MARGIN} {176 + 2 * MARGIN} {192 + 2 * MARGIN}"' in markup
     assert '<path class="outline" d="M32 0h96v96h-96zM0 16h96v96h-96zM80 64h96v96h-96zM16 96h96v96h-96z"/>' in markup
     assert '<path class="stroke-1" d="M64 32h32v32h-32zM48 128h32v32h-32z"/>' in markup
     assert '<path class="stroke-0" d="M32 48h32v32h-32z"/>' in markup

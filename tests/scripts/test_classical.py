@@ -1,4 +1,4 @@
-"""Models on statistics of tiles: fitted on the other folds, the same with any number of threads."""
+"""Classical models: fitted to the other folds, independent of the number of threads."""
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,8 @@ BOTH = pytest.mark.parametrize("settings", [REGRESSION, FOREST], ids=lambda sett
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Statistics of shards of both splits, folds and tiles; the centre of tiles of label 1 is darker."""
+def inputs(tmp_path_factory):
+    """Folder of folds and tiles, training features, test features; tiles of label 1 have a darker centre."""
     folder = tmp_path_factory.mktemp("classical")
     train, frame = make_split(folder, "train", (40, 26))
     test, test_frame = make_split(folder, "test", (9,))
@@ -38,8 +38,8 @@ def made(tmp_path_factory):
     return folder, *paths
 
 
-def run(made, settings, fold=1, threads=1):
-    folder, train, test = made
+def run(inputs, settings, fold=1, threads=1):
+    folder, train, test = inputs
     outputs = [folder / "oof.parquet", folder / "test.parquet"]
     classical(
         train, test, folder / "folds.parquet", folder / "tiles.parquet", *outputs,
@@ -49,9 +49,9 @@ def run(made, settings, fold=1, threads=1):
 
 
 @BOTH
-def test_oof_is_the_fold_and_test_is_every_kept_tile_once(made, settings):
-    oof, test = run(made, settings)
-    folds = tables.read(made[0] / "folds.parquet", tables.FOLDS)
+def test_oof_has_the_tiles_of_the_fold_and_test_all_kept_test_tiles(inputs, settings):
+    oof, test = run(inputs, settings)
+    folds = tables.read(inputs[0] / "folds.parquet", tables.FOLDS)
     assert oof["id"].tolist() == sorted(folds.loc[folds["fold"] == 1, "id"])
     assert test["id"].tolist() == [f"test-0-{k:03d}" for k in range(9) if k != 2]
     assert set(oof["fold"]) == set(test["fold"]) == {1}
@@ -60,18 +60,18 @@ def test_oof_is_the_fold_and_test_is_every_kept_tile_once(made, settings):
 
 
 @BOTH
-def test_dark_centres_are_found(made, settings):
-    for frame in run(made, settings):
+def test_dark_centres_are_recognised(inputs, settings):
+    for frame in run(inputs, settings):
         assert auc(frame["id"].str[-3:].astype(int).to_numpy() % 2, frame["probability"].to_numpy()) == 1.0
 
 
 @BOTH
-def test_threads_and_repeats_change_nothing(made, settings):
-    first, again = run(made, settings), run(made, settings, threads=2)
+def test_results_do_not_depend_on_threads_and_are_reproducible(inputs, settings):
+    first, again = run(inputs, settings), run(inputs, settings, threads=2)
     assert all(a.equals(b) for a, b in zip(first, again, strict=True))
 
 
-def test_scaling_comes_from_the_training_tiles_alone(random):
+def test_features_are_standardised_with_the_training_tiles_only(random):
     training, labels = random.normal(3, 5, (60, 4)).astype(np.float32), np.arange(60) % 2
     training[:, 0] += 5 * labels
     others = random.normal(100, 50, (7, 4)).astype(np.float32)
@@ -86,35 +86,37 @@ def test_scaling_comes_from_the_training_tiles_alone(random):
 def test_logits_of_unanimous_trees_are_finite():
     training, labels = np.array([[0.0], [1.0]] * 30, np.float32), np.array([0, 1] * 30)
     found = logits(training, labels, [np.array([[0.0], [1.0]], np.float32)], FOREST, 1)[0]
-    assert found == pytest.approx([-np.log(39), np.log(39)])  # half a tree of 20 against 19.5
+    assert found == pytest.approx([-np.log(39), np.log(39)])  # half a vote against 19.5 of 20
 
 
-def test_unusable_input_is_explained(made, tmp_path):
+def test_unusable_input_is_an_error(inputs, tmp_path):
     with pytest.raises(InputError, match="expected tiles of both labels in fold 7, found 0 tiles"):
-        run(made, REGRESSION, fold=7)
-    folder, train, test = made
+        run(inputs, REGRESSION, fold=7)
+    folder, train, test = inputs
     one_class = tables.read(folder / "folds.parquet", tables.FOLDS).assign(fold=lambda frame: frame["label"])
     tables.write(one_class, tmp_path / "folds.parquet", tables.FOLDS)
     outputs = [tmp_path / "oof.parquet", tmp_path / "test.parquet"]
-    with pytest.raises(InputError, match=r"both labels in fold 1, found 33 tiles of the labels \[1\]"):
+    with pytest.raises(InputError, match=r"both labels in fold 1, found 33 tiles with the labels \[1\]"):
         classical(
             train, test, tmp_path / "folds.parquet", folder / "tiles.parquet", *outputs,
             fold=1, settings=REGRESSION, threads=1,
         )  # fmt: skip
-    with pytest.raises(InputError, match=r"expected statistics of 66 tiles, found none of 26, train-1-000 the first"):
+    with pytest.raises(
+        InputError, match="expected statistics of 66 tiles, but 26 are missing, for example train-1-000"
+    ):
         run((folder, train[:1], test), REGRESSION)
 
 
 @pytest.mark.slow
-def test_beside_a_network_and_on_normalised_tiles_up_to_the_report(random, tmp_path):
+def test_ensemble_of_a_network_and_classical_models_on_stain_normalised_tiles(random, tmp_path):
     Archive(random, train=40, test=10).write(tmp_path / "archive.zip")
     done = snakemake(
-        tmp_path, "submission", "dataset={name: made, source: archive, archive: archive.zip}",
+        tmp_path, "submission", "dataset={name: small, source: archive, archive: archive.zip}",
         "submission={models: [tiny, forest, logistic_regression]}", "stain={method: macenko}",
         "classical={forest: {method: random_forest, n_estimators: 10, min_samples_leaf: 2, seed: 1}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    results = tmp_path / "results/made"
+    results = tmp_path / "results/small"
     models = ["tiny", "forest", "logistic_regression"]
     assert read_json(results / "ensemble.json")["models"] == models
     for name in models:
@@ -125,7 +127,7 @@ def test_beside_a_network_and_on_normalised_tiles_up_to_the_report(random, tmp_p
         "test-00000.h5", "train-00000.h5", "train-00001.h5",
     ]  # fmt: skip
     page = (results / "report.html").read_text()
-    assert "Macenko, of all tiles that models see" in page
+    assert "Macenko, applied to all training and test tiles" in page
     assert all(f'<th scope="row">{name}</th>' in page for name in models)
     settings = yaml.safe_load((results / "config.yaml").read_text())
     assert list(settings["classical"]) == ["forest", "logistic_regression"]

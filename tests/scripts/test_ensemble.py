@@ -22,7 +22,7 @@ TESTS = {
 
 
 def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
-    """(out-of-fold table, test table, figures) of models {name: [(ids, fold, probabilities) of each network]}."""
+    """Return the OOF table, test table and summary of models {name: [(ids, fold, probabilities) of each network]}."""
     tables.write(folds, folder / "folds", tables.FOLDS)
     paths = [
         {
@@ -37,25 +37,25 @@ def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
 
 
 def test_mean_of_the_probabilities(tmp_path):
-    oof, test, figures = blended(tmp_path, "mean")
+    oof, test, summary = blended(tmp_path, "mean")
     assert oof["id"].tolist() == list("abcd") and oof["fold"].tolist() == [0, 0, 1, 1]
     np.testing.assert_allclose(oof["probability"], [0.1, 0.6, 0.5, 0.95], rtol=1e-15)
     np.testing.assert_allclose(1 / (1 + np.exp(-oof["logit"])), oof["probability"], rtol=1e-5)
     assert test["id"].tolist() == list("xyz") and set(test["fold"]) == {-1}
     np.testing.assert_allclose(test["probability"], [0.55, 0.5, 0.5], rtol=1e-15)
-    assert (figures["models"], figures["method"], figures["auc"]) == (["one", "two"], "mean", 1.0)
+    assert (summary["models"], summary["method"], summary["auc"]) == (["one", "two"], "mean", 1.0)
 
 
 def test_mean_of_ranks_within_each_network(tmp_path):
-    oof, test, figures = blended(tmp_path, "rank_mean")
+    oof, test, summary = blended(tmp_path, "rank_mean")
     # Each fold has two tiles, ranks 1 and 2 in both models: (1 - 1/2) / 2 and (2 - 1/2) / 2.
     assert oof["probability"].tolist() == [0.25, 0.75, 0.25, 0.75]
     # Ranks of x, y, z by the four networks: 1 2 3 · 3 2 1 · 1.5 3 1.5 · 1 2 3.
     np.testing.assert_allclose(test["probability"], (np.array([6.5, 9, 8.5]) / 4 - 0.5) / 3, rtol=1e-14)
-    assert figures["method"] == "rank_mean" and figures["auc"] == figures["methods"]["rank_mean"] == 1.0
+    assert summary["method"] == "rank_mean" and summary["auc"] == summary["methods"]["rank_mean"] == 1.0
 
 
-def test_ranks_forget_how_the_networks_of_the_folds_are_spread():
+def test_ranks_do_not_depend_on_the_distribution_of_each_fold():
     folds = np.repeat([0, 1], 4)
     probabilities = np.array([[0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9], [0.5, 0.4, 0.3, 0.2, 0.1, 0.2, 0.2, 0.9]]).T
     ranks = np.array([[1, 2, 3, 4, 1, 2, 3, 4], [4, 3, 2, 1, 1, 2.5, 2.5, 4]])
@@ -63,20 +63,20 @@ def test_ranks_forget_how_the_networks_of_the_folds_are_spread():
 
 
 @pytest.mark.parametrize("truth", [0.0, 0.3, 1.0])
-def test_weights_are_those_of_the_mixture_that_drew_the_labels(truth):
+def test_weights_are_those_of_the_mixture_that_generated_the_labels(truth):
     rng = np.random.default_rng(1)
     probabilities = rng.random((200_000, 2))
     labels = (rng.random(200_000) < probabilities @ [truth, 1 - truth]).astype(int)
     assert fit_weights(probabilities, labels) == pytest.approx([truth, 1 - truth], abs=0.01)
 
 
-def test_weights_are_the_best_of_all():
-    """At the maximum, no model's likelihood relative to the blend is above 1 on average, and it is 1 of those used."""
+def test_weights_maximise_the_likelihood():
+    """At the maximum, the mean likelihood of a model relative to the blend is at most 1, and 1 if it has weight."""
     rng = np.random.default_rng(2)
     labels = (np.arange(5000) % 3 == 0).astype(int)
     spread = np.array([0.8, 1.0, 1.5, 6.0])
     probabilities = 1 / (1 + np.exp(-(2 * labels[:, None] - 1 + rng.normal(size=(5000, 4)) * spread)))
-    probabilities[0] = 0.0, 1.0, 0.0, 1.0  # certain and wrong: no infinite loss
+    probabilities[0] = 0.0, 1.0, 0.0, 1.0  # certain but wrong predictions must not give an infinite loss
     weights = fit_weights(probabilities, labels)
     assert weights.sum() == pytest.approx(1, abs=1e-12) and (weights >= 0).all()
     likelihood = np.where(labels[:, None] == 1, probabilities, 1 - probabilities)
@@ -86,25 +86,25 @@ def test_weights_are_the_best_of_all():
     assert weights[3] < 0.01 < weights[0]
 
 
-def many(seed, flawless):
-    """Three folds of 40 tiles: "steady" is fair, "lucky" is right in fold `flawless` and rather wrong elsewhere."""
+def two_models(seed, correct_fold):
+    """Three folds of 40 tiles: "steady" is fair, "lucky" is correct in `correct_fold` and mostly wrong elsewhere."""
     rng = np.random.default_rng(seed)
     folds = pd.DataFrame({"id": [f"{k:03d}" for k in range(120)], "shard": 0, "row": range(120), "group": "g"})
     folds["label"], folds["fold"] = np.arange(120) % 2, np.arange(120) // 2 % 3
     right, wrong = (np.where(folds["label"] == 1, p, 1 - p) for p in (0.999, 0.3))
     steady = np.clip(np.where(folds["label"] == 1, 0.6, 0.4) + rng.normal(0, 0.2, 120), 0.05, 0.95)
-    return folds, {"steady": steady, "lucky": np.where(folds["fold"] == flawless, right, wrong)}
+    return folds, {"steady": steady, "lucky": np.where(folds["fold"] == correct_fold, right, wrong)}
 
 
-def test_no_fold_is_blended_with_weights_that_have_seen_it(tmp_path):
-    folds, values = many(3, flawless=0)
+def test_each_fold_is_blended_with_weights_fitted_to_the_other_folds(tmp_path):
+    folds, values = two_models(3, correct_fold=0)
     oof = {
         name: [(folds.loc[folds["fold"] == k, "id"], k, values[name][folds["fold"] == k]) for k in range(3)]
         for name in values
     }
-    table, test, figures = blended(tmp_path, "weights", oof, {"steady": TESTS["one"], "lucky": TESTS["two"]}, folds)
-    by_fold = [row["lucky"] for row in figures["weights_by_fold"]]
-    # Where it is right it has no weight, since the other folds know it as wrong; elsewhere fold 0 speaks for it.
+    table, test, summary = blended(tmp_path, "weights", oof, {"steady": TESTS["one"], "lucky": TESTS["two"]}, folds)
+    by_fold = [row["lucky"] for row in summary["weights_by_fold"]]
+    # In fold 0, "lucky" has no weight, since it is wrong in the other folds; fold 0 gives it weight in folds 1 and 2.
     assert by_fold[0] < 1e-6 and min(by_fold[1:]) > 0.05
     here = (folds["fold"] == 0).to_numpy()
     np.testing.assert_allclose(table["probability"][here], values["steady"][here], atol=1e-5)
@@ -113,17 +113,17 @@ def test_no_fold_is_blended_with_weights_that_have_seen_it(tmp_path):
         rows = (folds["fold"] == k).to_numpy()
         expected = fit_weights(matrix[~rows], folds["label"].to_numpy()[~rows])
         np.testing.assert_allclose(table["probability"][rows], matrix[rows] @ expected, rtol=1e-12)
-    # The test tiles have weights of all folds, over the mean of each model's networks.
-    weights = [figures["weights"][name] for name in ("steady", "lucky")]
+    # The weights for the test tiles are fitted to all folds and applied to the mean of the networks of each model.
+    weights = [summary["weights"][name] for name in ("steady", "lucky")]
     assert weights == pytest.approx(fit_weights(matrix, folds["label"].to_numpy()).tolist())
     means = np.array([[0.5, 0.3, 0.3], [0.6, 0.7, 0.7]])
     np.testing.assert_allclose(test["probability"], weights @ means, rtol=1e-12)
-    # Fitted and rated on the same tiles it would look better.
-    assert figures["auc"] == figures["methods"]["weights"] < auc(folds["label"].to_numpy(), matrix @ weights)
+    # Weights fitted to the same tiles that are evaluated give a higher AUC.
+    assert summary["auc"] == summary["methods"]["weights"] < auc(folds["label"].to_numpy(), matrix @ weights)
 
 
-def test_labels_of_a_fold_do_not_move_its_own_weights():
-    folds, values = many(4, flawless=1)
+def test_labels_of_a_fold_do_not_change_its_own_weights():
+    folds, values = two_models(4, correct_fold=1)
     matrix, labels, fold = np.stack(list(values.values()), axis=1), folds["label"].to_numpy(), folds["fold"].to_numpy()
     before = nested_weights(matrix, labels, fold)
     after = nested_weights(matrix, np.where(fold == 2, 1 - labels, labels), fold)
@@ -133,28 +133,28 @@ def test_labels_of_a_fold_do_not_move_its_own_weights():
 
 
 @pytest.mark.parametrize("method", ["mean", "weights"])
-def test_a_single_model_is_left_as_it_is(tmp_path, method):
-    oof, test, figures = blended(tmp_path, method, {"one": MODELS["one"]}, {"one": TESTS["one"]})
+def test_a_single_model_is_not_changed(tmp_path, method):
+    oof, test, summary = blended(tmp_path, method, {"one": MODELS["one"]}, {"one": TESTS["one"]})
     assert oof["probability"].tolist() == [0.0, 0.4, 0.2, 0.9]
     np.testing.assert_allclose(test["probability"], [0.5, 0.3, 0.3], rtol=1e-15)
-    assert figures["weights"] == {"one": 1.0} and figures["weights_by_fold"] == [{"one": 1.0}] * 2
-    assert figures["methods"]["mean"] == figures["methods"]["weights"] == figures["auc"]
+    assert summary["weights"] == {"one": 1.0} and summary["weights_by_fold"] == [{"one": 1.0}] * 2
+    assert summary["methods"]["mean"] == summary["methods"]["weights"] == summary["auc"]
 
 
-def test_methods_are_compared_whichever_is_chosen(tmp_path):
+def test_all_methods_are_compared_whichever_is_selected(tmp_path):
     rows = []
     for method in ("mean", "rank_mean", "weights"):
         (tmp_path / method).mkdir()
-        figures = blended(tmp_path / method, method)[2]
-        assert figures["auc"] == figures["methods"][method]
-        rows.append((figures["methods"], figures["weights"], figures["weights_by_fold"]))
+        summary = blended(tmp_path / method, method)[2]
+        assert summary["auc"] == summary["methods"][method]
+        rows.append((summary["methods"], summary["weights"], summary["weights_by_fold"]))
     assert rows[0] == rows[1] == rows[2]
 
 
 @pytest.mark.parametrize("method", ["mean", "rank_mean", "weights"])
-def test_certain_tiles_stay_probabilities_and_no_test_tiles_are_none(tmp_path, method):
-    sure = {name: [("ab", 0, [0.0, 1.0]), ("cd", 1, [0.0, 1.0])] for name in "pqr"}
-    oof, test, _ = blended(tmp_path, method, sure, {name: [("", 0, []), ("", 1, [])] for name in "pqr"})
+def test_probabilities_of_0_and_1_and_an_empty_test_set(tmp_path, method):
+    certain = {name: [("ab", 0, [0.0, 1.0]), ("cd", 1, [0.0, 1.0])] for name in "pqr"}
+    oof, test, _ = blended(tmp_path, method, certain, {name: [("", 0, []), ("", 1, [])] for name in "pqr"})
     assert oof["probability"].between(0, 1).all() and np.isfinite(oof["logit"]).all()
     assert len(test) == 0
 

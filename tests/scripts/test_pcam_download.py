@@ -1,10 +1,11 @@
-"""PatchCamelyon's files from a server on loopback: whole and proven, or one error, and the next run goes on."""
+"""Download of PatchCamelyon's files from a server on loopback: complete and verified, or one error and a resume."""
 
 import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ NAME = "camelyonpatch_level_2_split_train_x.h5.gz"
 CONTENT = b"\x1f\x8b" + random.Random(1).randbytes(299_998)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 CUT = 200_000
-AT = CUT // 65536 * 65536  # where the last whole piece ends
+AT = CUT // 65536 * 65536  # end of the last complete block
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def server(loopback) -> Iterator[FileServer]:
 
 @dataclass
 class Case:
-    """Where one test downloads to."""
+    """A download into the folder of one test."""
 
     folder: Path
     server: FileServer
@@ -41,10 +42,12 @@ class Case:
         return self.folder / "resources" / NAME
 
     def kept(self) -> int:
+        """Return the number of bytes of the partial download."""
         part = self.folder / "resources" / f"{NAME}.download" / "archive.part"
         return part.stat().st_size if part.exists() else 0
 
     def ranges(self) -> list[str | None]:
+        """Return the Range headers of all requests."""
         return [asked for _, asked in self.server.requests]
 
 
@@ -53,26 +56,26 @@ def case(tmp_path, server) -> Case:
     return Case(tmp_path, server)
 
 
-def test_whole_file_at_once(case):
+def test_complete_file_in_one_request(case):
     case.run(md5=MD5.upper())
     assert case.file.read_bytes() == CONTENT
     assert case.ranges() == [None]
     case.file.unlink()  # as Snakemake does before it runs a rule again
     case.run()
     assert case.file.read_bytes() == CONTENT
-    assert case.ranges() == [None]  # nothing was asked for: the MD5 says that all is here
+    assert case.ranges() == [None]  # no further request: the kept file has the expected MD5
 
 
 @dataclass
 class Fault:
-    """What goes wrong, what the error says (empty: the run ends well), bytes kept, Range headers of the next run."""
+    """A fault of the server, and what follows from it."""
 
     name: str
-    faults: dict
-    says: str = ""
-    kept: int = 0
-    then: list[str | None] = field(default_factory=lambda: [None])
-    ranges: list[str | None] | None = None
+    faults: dict[str, Any]  # attributes of the server
+    message: str = ""  # of the error; empty: the download succeeds
+    kept: int = 0  # bytes of the partial download
+    then: list[str | None] = field(default_factory=lambda: [None])  # Range headers of the next run
+    ranges: list[str | None] | None = None  # Range headers of this run; None: not checked
 
 
 HTML = b"<html>sign in to the guest network</html>"
@@ -81,7 +84,7 @@ FAULTS = [
     Fault(
         "cut again and again",
         {"cut_after": [CUT] + [-1, 0] * 6},
-        "5 connections in a row brought nothing more",
+        "5 connections in a row added nothing",
         AT,
         [None, f"bytes={AT}-"],
     ),
@@ -99,12 +102,16 @@ FAULTS = [
         then=[],
         ranges=[None, None, f"bytes={CUT}-"],
     ),
-    Fault("wrong bytes", {"files": {NAME: CONTENT[:-1] + b"?"}}, r"has the MD5 .*\(pcam_download\.md5\) expect"),
-    Fault("a web page", {"files": {NAME: HTML}}, "storage sent no gzip file"),
+    Fault(
+        "wrong bytes",
+        {"files": {NAME: CONTENT[:-1] + b"?"}},
+        r"expected a file with the MD5 .*\(pcam_download\.md5\), found",
+    ),
+    Fault("a web page", {"files": {NAME: HTML}}, "Expected a gzip file from"),
     Fault("no such file", {"files": {}}, r"answers HTTP 404\. Check `pcam_download\.address`"),
     Fault("refused", {"status": [(403, {})]}, "answers HTTP 403"),
     Fault("too many requests", {"status": [(429, {"Retry-After": "90"})]}, "HTTP 429.*Wait 1 min 30 s"),
-    Fault("trouble at the server", {"status": [(503, {})]}, "trouble of its own .HTTP 503.*Run again"),
+    Fault("trouble at the server", {"status": [(503, {})]}, "server error .HTTP 503.*Run again"),
 ]
 
 
@@ -112,12 +119,12 @@ FAULTS = [
 def test_fault(case, fault):
     for name, value in fault.faults.items():
         setattr(case.server, name, value)
-    if fault.says:
-        with pytest.raises(InputError, match=fault.says):
+    if fault.message:
+        with pytest.raises(InputError, match=fault.message):
             case.run()
     else:
         case.run()
-    assert case.file.exists() == (not fault.says)
+    assert case.file.exists() == (not fault.message)
     assert case.kept() == fault.kept
     assert fault.ranges is None or case.ranges() == fault.ranges
 
@@ -129,8 +136,8 @@ def test_fault(case, fault):
     assert case.ranges() == fault.then
 
 
-def test_a_part_of_another_file_is_dropped(case):
-    """Another MD5 in the settings: what lies here is not the beginning of that file."""
+def test_a_partial_download_of_another_file_is_discarded(case):
+    """With another MD5 in the settings, the kept bytes are not the beginning of the expected file."""
     case.server.cut_after = [CUT] + [-1, 0] * 6
     with pytest.raises(InputError):
         case.run()
@@ -142,12 +149,12 @@ def test_a_part_of_another_file_is_dropped(case):
     assert case.ranges() == [None]
 
 
-def test_nobody_answers(case):
+def test_server_that_cannot_be_reached(case):
     with pytest.raises(InputError, match=r"127\.0\.0\.1 cannot be reached .*Check the network"):
         case.run(address="http://127.0.0.1:9")
 
 
-def test_no_room(case, monkeypatch):
-    monkeypatch.setattr("pcam_download.CHAIN", 1e12)
-    with pytest.raises(InputError, match=r"Not enough room .*the file 300\.00 kB; what is made of it"):
+def test_too_little_disk_space(case, monkeypatch):
+    monkeypatch.setattr("pcam_download.SPACE_FACTOR", 1e12)
+    with pytest.raises(InputError, match=r"Not enough disk space .*the file 300\.00 kB; later results"):
         case.run()

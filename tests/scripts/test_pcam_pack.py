@@ -1,8 +1,10 @@
-"""PatchCamelyon's tiles become shards and validation rows, in the order of its files and equal to the bit."""
+"""Packing PatchCamelyon: shards and validation rows in the order of its files, with identical pixels."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from audit import audit
@@ -15,11 +17,12 @@ from support.pcam import SPLITS, Pcam
 
 
 @pytest.fixture
-def pcam(random):
+def pcam(random) -> Pcam:
     return Pcam(random)
 
 
-def packed(folder, images, split, shard):
+def packed(folder: Path, images: dict[str, Path], split: str, shard: int) -> tuple[Shard, pd.DataFrame]:
+    """Pack one shard; return it and its validation rows."""
     paths = folder / f"{split}-{shard}.h5", folder / f"{split}-{shard}.parquet"
     pcam_pack(
         folder / "index.parquet",
@@ -34,7 +37,7 @@ def packed(folder, images, split, shard):
 
 
 def test_shards_are_slices_of_the_files(pcam, tmp_path, monkeypatch):
-    monkeypatch.setattr("histo.tiles.pcam.TOGETHER", 5)
+    monkeypatch.setattr("histo.tiles.pcam.BATCH", 5)
     _, images = pcam.indexed(tmp_path)
     train = [packed(tmp_path, images, "train", k)[0] for k in range(3)]
     np.testing.assert_array_equal(np.concatenate([shard.images for shard in train]), pcam.tiles["train"])
@@ -58,7 +61,7 @@ def test_validation_rows(pcam, tmp_path):
     np.testing.assert_array_equal(np.stack(rows["blocks"].to_numpy()), block_hashes(shard.images))
 
 
-def test_audit_takes_them_as_they_are(pcam, tmp_path):
+def test_the_audit_keeps_all_tiles(pcam, tmp_path):
     _, images = pcam.indexed(tmp_path)
     jobs = [("train", k) for k in range(3)] + [("test", k) for k in range(2)]
     shards = {job: packed(tmp_path, images, *job)[0] for job in jobs}
@@ -71,9 +74,11 @@ def test_audit_takes_them_as_they_are(pcam, tmp_path):
         assert shards[row.split, row.shard].ids[row.row] == row.id
 
 
-def test_tiles_that_changed_after_they_were_listed(pcam, tmp_path):
+def test_tiles_that_changed_after_indexing_are_an_error(pcam, tmp_path):
     _, images = pcam.indexed(tmp_path)
     images["valid"] = images["test"]
-    with pytest.raises(InputError, match="tile 0 has other pixels than when it was listed"):
+    with pytest.raises(
+        InputError, match=r"as tile 0, found other pixels than when it was indexed\..*forcerun pcam_gunzip"
+    ):
         packed(tmp_path, images, "test", 0)
     assert not (tmp_path / "test-0.h5").exists()

@@ -1,10 +1,9 @@
-"""submit and scores: the real kaggle client, in a process of its own, against a server that misbehaves."""
+"""The stages submit and scores with the real kaggle client, as a process, against a server that misbehaves."""
 
 import hashlib
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,22 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
-from support.kaggle_server import COMPETITION, KEY, SIGNATURE, TOKEN, USER, Faults, KaggleServer
+from support.kaggle_client import BY_KEY, Client, last_line
+from support.kaggle_server import COMPETITION, USER, Faults, KaggleServer
 
-SCRIPTS = ROOT / "workflow" / "scripts"
-BY_KEY = {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
 CODE = {"submit.py": "0123456789abcdef"}
 
-# What the workflow's scripts do, without Snakemake; the waiting times are those of a test.
-DRIVER = """
+# Runs the stages as their scripts do, but without Snakemake and with short waits.
+PROGRAM = """
 import json, sys
 from pathlib import Path
 from types import SimpleNamespace
 from histo import job
 import submit, scores
 from histo.remote import http
-http.SILENCE = 1.0
+http.TIMEOUT = 1.0
 submit.FIRST_PAUSE, submit.LONGEST_PAUSE = 0.05, 0.1
 job.start(SimpleNamespace(log=["logs/submit.log"], threads=1))
 if sys.argv[1] == "submit":
@@ -39,50 +36,30 @@ else:
 
 
 @dataclass
-class Case:
-    """A folder with a submission, and the server that it takes for Kaggle."""
+class Case(Client):
+    """The stages in a folder with a submission, and a server on loopback in the place of Kaggle."""
 
-    folder: Path
-    server: KaggleServer
-
-    def make(self, text: str) -> str:
-        """Write a submission and what the stages before leave beside it; returns its SHA-256."""
+    def write(self, text: str) -> str:
+        """Write a submission and the files that earlier stages write with it; returns its SHA-256."""
         (self.folder / "submission.csv").write_text(text)
         digest = hashlib.sha256(text.encode()).hexdigest()
         (self.folder / "submission.json").write_text(json.dumps({"rows": 2, "sha256": digest}))
         (self.folder / "ensemble.json").write_text(json.dumps({"auc": 0.971234567}))
         return digest
 
-    def start(self, stage: str, environment: dict[str, str], settings: dict) -> subprocess.Popen:
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, "-c", DRIVER, stage, json.dumps(settings)],
-            cwd=self.folder,
-            env=self.server.environment(home, PYTHONPATH=str(SCRIPTS), **environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def launch(self, environment: dict[str, str] = BY_KEY, **settings) -> subprocess.Popen:
+        values = {"competition": COMPETITION, "message": "three  networks", "again": False, "patience": 30.0}
+        return self.start(environment, "submit", json.dumps(values | {"code": CODE} | settings))
 
     def submit(self, environment: dict[str, str] = BY_KEY, **settings) -> tuple[int, str]:
-        """Exit status and everything printed."""
+        """Exit status and output of the stage submit."""
         self.record.unlink(missing_ok=True)  # as Snakemake does before it runs a rule
-        return self.finish(self.start("submit", environment, self.settings(**settings)))
+        return self.finish(self.launch(environment, **settings))
 
-    @staticmethod
-    def settings(**changes) -> dict:
-        usual = {"competition": COMPETITION, "message": "three  networks", "again": False, "patience": 30.0}
-        return usual | {"code": CODE} | changes
-
-    def finish(self, process: subprocess.Popen) -> tuple[int, str]:
-        """Wait for the end; no secret may be in what was printed or written."""
-        printed, _ = process.communicate(timeout=60)
-        texts = [path.read_text() for path in self.folder.rglob("*") if path.is_file() and "home" not in path.parts]
-        for secret in (KEY, TOKEN, SIGNATURE, "Authorization"):
-            assert not any(secret in text for text in [printed, *texts]), secret
-        assert "Traceback" not in printed
-        return process.returncode, printed
+    def score(self) -> None:
+        """Give all submissions their score."""
+        for submission in self.server.sent.values():
+            submission["left"] = 0
 
     @property
     def record(self) -> Path:
@@ -96,20 +73,16 @@ class Case:
 @pytest.fixture
 def case(tmp_path: Path) -> Iterator[Case]:
     with KaggleServer() as server:
-        result = Case(tmp_path, server)
-        result.make("id,label\na,0.25\nb,0.75\n")
+        result = Case(tmp_path, server, PROGRAM)
+        result.write("id,label\na,0.25\nb,0.75\n")
         yield result
 
 
-def last_line(printed: str) -> str:
-    return printed.strip().splitlines()[-1]
-
-
 def test_score_is_recorded(case: Case) -> None:
-    digest = case.make("id,label\na,0.5\nb,0.125\n")
+    digest = case.write("id,label\na,0.5\nb,0.125\n")
     case.server.faults.pending = 3
-    status, printed = case.submit()
-    assert status == 0, printed
+    status, output = case.submit()
+    assert status == 0, output
     description = f"three networks [OOF AUC 0.97123, SHA-256 {digest[:16]}]"
     record = json.loads(case.record.read_text())
     assert record.pop("scored").endswith("Z")
@@ -127,19 +100,22 @@ def test_score_is_recorded(case: Case) -> None:
     }
     assert case.server.sent[1000]["content"] == b"id,label\na,0.5\nb,0.125\n"
     assert case.server.sent[1000]["description"] == description
-    assert "public score 0.97531, private score 0.96420, out-of-fold AUC 0.97123" in last_line(printed)
-    assert printed.count("has no score yet") == 3
+    assert "public score 0.97531, private score 0.96420, out-of-fold AUC 0.97123" in last_line(output)
+    assert output.count("has no score yet") == 3
     assert not case.sent.exists()
 
 
 @dataclass
 class Fault:
-    """One line of the table: what goes wrong, what the last line says, how many submissions count afterwards, and
-    what the next run does when nothing is wrong any more: "send", "wait" for the one that was sent, or "refuse"."""
+    """A fault of the server and its consequences.
+
+    messages: parts of the last line of the output. sent: number of submissions afterwards. next: what the next run does
+    without faults: "send", "wait" for the submission that was sent, or "refuse".
+    """
 
     name: str
     faults: Faults
-    says: list[str]
+    messages: list[str]
     sent: int = 0
     next: str = "send"
     environment: dict[str, str] = field(default_factory=lambda: dict(BY_KEY))
@@ -160,11 +136,11 @@ FAULTS = [
         ["HTTP 400 while sending the submission", "You have used all 5 submissions of today"],
     ),
     Fault("too many requests", refused("StartSubmissionUpload", 429), ["HTTP 429", "Wait about 15 minutes"]),
-    Fault("the upload is refused", Faults(upload=[403]), ["the answer has no reference", "Nothing was submitted"]),
-    Fault("the upload's server has trouble", Faults(upload=[503]), ["the answer has no reference"]),
+    Fault("the upload is refused", Faults(upload=[403]), ["its response has no reference", "Nothing was submitted"]),
+    Fault("server error at the upload", Faults(upload=[503]), ["its response has no reference"]),
     Fault("no reference", Faults(no_reference=True), ["no reference", '"Could not submit to competition"']),
     Fault(
-        "Kaggle cannot score it",
+        "a submission that Kaggle cannot score",
         Faults(outcome="error", reason="Submission must have 57458 rows"),
         ["could not score the submission 1000: Submission must have 57458 rows"],
         sent=1,
@@ -173,7 +149,7 @@ FAULTS = [
     Fault(
         "no score within the limit",
         Faults(pending=10_000),
-        ["is sent (reference 1000)", "no score within 1.0 s", "nothing is sent a second time"],
+        ["was sent (reference 1000)", "no score within 1.0 s (submit.patience)", "nothing is sent again"],
         sent=1,
         next="wait",
         settings={"patience": 1.0},
@@ -184,72 +160,71 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault(case: Case, fault: Fault) -> None:
     case.server.faults = fault.faults
-    status, printed = case.submit(fault.environment, **fault.settings)
+    status, output = case.submit(fault.environment, **fault.settings)
     assert status == 1
-    for text in fault.says:
-        assert text in last_line(printed)
+    for text in fault.messages:
+        assert text in last_line(output)
     assert not case.record.exists()
     assert len(case.server.sent) == fault.sent
     assert case.sent.exists() == (fault.next == "wait" or case.server.called("StartSubmissionUpload") > fault.sent)
 
     case.server.faults = Faults(outcome=fault.faults.outcome)
-    for one in case.server.sent.values():
-        one["left"] = 0
-    status, printed = case.submit()
+    case.score()
+    status, output = case.submit()
     assert len(case.server.sent) == 1
     if fault.next == "refuse":
         assert status == 1
-        assert "was sent before: submission 1000 of 2026-11-20T12:00:00Z, status error" in last_line(printed)
+        assert "was sent before: submission 1000 of 2026-11-20T12:00:00Z, status error" in last_line(output)
     else:
-        assert status == 0, printed
+        assert status == 0, output
         assert json.loads(case.record.read_text())["reference"] == 1000
         assert not case.sent.exists()
-        assert ("was sent by an earlier run" in printed) == (fault.next == "wait")
+        assert ("was sent by an earlier run" in output) == (fault.next == "wait")
 
 
 def test_a_broken_upload_is_repeated(case: Case) -> None:
     case.server.faults.upload = [0]
-    status, printed = case.submit()
-    assert status == 0, printed
+    status, output = case.submit()
+    assert status == 0, output
     assert case.server.sent[1000]["content"] == b"id,label\na,0.25\nb,0.75\n"
 
 
-def test_trouble_while_waiting_is_waited_out(case: Case) -> None:
+def test_errors_while_waiting_are_not_fatal(case: Case) -> None:
     case.server.faults.status = {
         "ListSubmissions": [None, (502, {}, "bad gateway"), (429, {"Retry-After": "1"}, "slow")]
     }
-    begun = time.monotonic()
-    status, printed = case.submit()
-    assert status == 0, printed
-    assert "HTTP 502" in printed and "asks to wait 1.0 s" in printed
-    assert time.monotonic() - begun > 1
+    start = time.monotonic()
+    status, output = case.submit()
+    assert status == 0, output
+    assert "HTTP 502" in output and "too many requests (HTTP 429). Requesting the list again in 1.0 s" in output
+    assert time.monotonic() - start > 1
     assert len(case.server.sent) == 1
 
 
-def test_sent_before_is_refused_unless_told(case: Case) -> None:
+def test_sent_before_is_refused_unless_again_is_set(case: Case) -> None:
     assert case.submit()[0] == 0
-    status, printed = case.submit(message="the same with other words")
+    status, output = case.submit(message="the same file, another message")
     assert status == 1
-    assert "was sent before: submission 1000 of 2026-11-20T12:00:00Z, status complete" in last_line(printed)
-    assert "public score 0.97531, private score 0.96420" in last_line(printed)
-    assert "submit.again: true" in last_line(printed)
+    assert "was sent before: submission 1000 of 2026-11-20T12:00:00Z, status complete" in last_line(output)
+    assert "public score 0.97531, private score 0.96420" in last_line(output)
+    assert "submit.again: true" in last_line(output)
     assert len(case.server.sent) == 1
 
     assert case.submit(again=True)[0] == 0
     assert sorted(case.server.sent) == [1000, 1001]
     assert json.loads(case.record.read_text())["reference"] == 1001
 
-    case.make("id,label\na,0.3\nb,0.7\n")
-    assert case.submit()[0] == 0  # another content needs no leave
+    case.write("id,label\na,0.3\nb,0.7\n")
+    assert case.submit()[0] == 0  # other content is always sent
     assert json.loads(case.record.read_text())["reference"] == 1002
 
 
-def test_sent_from_elsewhere_and_still_pending_is_waited_for(case: Case) -> None:
+def test_pending_submission_of_the_same_content_is_waited_for(case: Case) -> None:
     assert case.submit()[0] == 0
     case.server.sent[1000]["left"] = 3
-    status, printed = case.submit()
-    assert status == 0, printed
-    assert "1000 with the same content has no score yet" in printed
+    status, output = case.submit()
+    assert status == 0, output
+    assert "1000 with the same content has no score yet" in output
     assert len(case.server.sent) == 1
 
 
@@ -257,7 +232,7 @@ def test_sent_from_elsewhere_and_still_pending_is_waited_for(case: Case) -> None
 def test_stopped_while_waiting(case: Case, number: signal.Signals) -> None:
     assert case.submit()[0] == 0
     case.server.faults.pending = 10_000
-    process = case.start("submit", BY_KEY, case.settings(again=True))
+    process = case.launch(again=True)
     for _ in range(400):
         if case.server.called("ListSubmissions") >= 5 and len(case.server.sent) == 2:
             break
@@ -267,29 +242,29 @@ def test_stopped_while_waiting(case: Case, number: signal.Signals) -> None:
     assert status != 0
     assert case.sent.exists()
 
-    for one in case.server.sent.values():
-        one["left"] = 0
-    status, printed = case.submit(again=True)
-    assert status == 0, printed
+    case.score()
+    status, output = case.submit(again=True)
+    assert status == 0, output
     assert sorted(case.server.sent) == [1000, 1001]
     assert json.loads(case.record.read_text())["reference"] == 1001
 
 
 def test_an_edited_submission_is_refused(case: Case) -> None:
     (case.folder / "submission.csv").write_text("id,label\na,0.26\nb,0.75\n")
-    status, printed = case.submit()
+    status, output = case.submit()
     assert status == 1
-    assert "submission.csv is not the file that the current settings made" in last_line(printed)
+    assert "submission.csv: expected the SHA-256 " in last_line(output)
+    assert "(in submission.json), found " in last_line(output)
     assert case.server.requests == []
 
 
-def test_scores_lists_what_was_sent(case: Case) -> None:
-    digest = case.make("id,label\na,0.1\nb,0.9\n")
+def test_scores_lists_all_submissions(case: Case) -> None:
+    digest = case.write("id,label\na,0.1\nb,0.9\n")
     assert case.submit()[0] == 0
     by_hand = {"ref": 7, "date": "2026-11-19T08:00:00Z", "description": "by hand", "fileName": "mine.csv", "left": 0}
     case.server.sent |= {number: by_hand | {"ref": number} for number in range(7, 257)}  # more than two pages
-    status, printed = case.finish(case.start("scores", BY_KEY, {"competition": COMPETITION}))
-    assert status == 0, printed
+    status, output = case.run(BY_KEY, "scores", json.dumps({"competition": COMPETITION}))
+    assert status == 0, output
     listed = json.loads((case.folder / "scores.json").read_text())
     assert listed["competition"] == COMPETITION
     assert len(listed["submissions"]) == 251
@@ -305,5 +280,5 @@ def test_scores_lists_what_was_sent(case: Case) -> None:
         "oof_auc": 0.97123,
         "sha256": digest[:16],
     }
-    assert [one["reference"] for one in listed["submissions"][1:]] == list(range(256, 6, -1))
+    assert [submission["reference"] for submission in listed["submissions"][1:]] == list(range(256, 6, -1))
     assert listed["submissions"][1]["oof_auc"] is None

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from histo.geometry import SHAPE
 from histo.synthetic.tiff import tiff
-from histo.tiles.geometry import SHAPE
 
 TABLES = {"train": "train_labels.csv", "test": "sample_submission.csv"}
 
@@ -56,3 +56,11 @@ class Archive:
             for name, content in {**self.tables, **self.files}.items():
                 file.writestr(name, content)
         return path
+
+    def extract(self, folder: Path) -> Path:
+        """Write the files and tables to a folder and return its path."""
+        for name, content in {**self.tables, **self.files}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return folder

@@ -1,23 +1,46 @@
-"""Running the workflow itself in a folder of its own, as a user would."""
+"""Running the workflow in a folder of its own, as a user would."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from support import ROOT
 
-CONFIG = [ROOT / "config" / "config.yaml", ROOT / "tests" / "config" / "tiny.yaml"]
+CONFIG = (ROOT / "config" / "config.yaml", ROOT / "tests" / "config" / "tiny.yaml")
+TIMEOUT = 1200  # seconds
+
+
+def run_snakemake(
+    *arguments: str | Path, folder: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake on two cores, started in `folder`.
+
+    environment: all variables of the process, instead of those of the tests.
+    """
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    variables = dict(os.environ if environment is None else environment) | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 def snakemake(
-    folder: Path, target: str, *settings: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess:
-    """Run the workflow with the tiny settings and further ones (section={...}) up to `target`, results under `folder`.
+    folder: Path,
+    target: str,
+    *settings: str,
+    config: Sequence[Path] = CONFIG,
+    environment: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow up to `target`, with its results under `folder`.
 
-    environment: all variables of the process, instead of this one's.
+    settings: section={...}, changes to the settings of the files `config`; options of Snakemake may follow them.
     """
-    files = ["--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", *CONFIG]
-    command = [sys.executable, "-m", "snakemake", target, "--cores", "2", *files, "--config", *settings]
-    variables = dict(os.environ if environment is None else environment) | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=900)
+    files = ["--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", *config]
+    return run_snakemake(target, *files, "--config", *settings, environment=environment)
+
+
+def job_counts(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return the number of jobs by rule that a run or a dry run announced."""
+    table = (done.stdout + done.stderr).partition("Job stats:")[2].partition("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}

@@ -1,4 +1,4 @@
-"""A file server on loopback that misbehaves on request: HTTP with Range, as Zenodo's, but without ETag and date."""
+"""A file server on loopback that misbehaves on request: HTTP with Range, as Zenodo has, but without ETag and date."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -6,9 +6,9 @@ from typing import Self
 
 
 class FileServer(ThreadingHTTPServer):
-    """Started by `with`. `files`: content by name; `requests`: (name, Range header) in order.
+    """The server runs within `with`. files: content by name. requests: (name, Range header) in order.
 
-    The lists of faults are used up, one item per request; the last state is that nothing is wrong.
+    Each request consumes one item of the lists of faults, `status` and `cut_after`; with empty lists there is no fault.
     """
 
     daemon_threads = True
@@ -17,10 +17,10 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.requests: list[tuple[str, str | None]] = []
-        self.status: list[tuple[int, dict[str, str]]] = []  # answers other than the file
-        self.cut_after: list[int] = []  # bytes after which the connection breaks off; -1: not
-        self.ranges = True
-        self.content_length = True
+        self.status: list[tuple[int, dict[str, str]]] = []  # HTTP status and headers instead of the file
+        self.cut_after: list[int] = []  # bytes after which the connection breaks; -1: never
+        self.ranges = True  # whether Range is supported
+        self.content_length = True  # whether the size is stated
 
     @property
     def address(self) -> str:
@@ -35,7 +35,7 @@ class FileServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request, client_address) -> None:
-        """A client that goes away in the middle is part of the tests."""
+        """Print nothing: tests end clients in the middle of a transfer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -45,19 +45,19 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        server, asked = self.server, self.headers.get("Range")
+        server, requested = self.server, self.headers.get("Range")
         name = self.path.removeprefix("/files/")
-        server.requests.append((name, asked))
+        server.requests.append((name, requested))
         if server.status:
-            return self._send(*server.status.pop(0), b"trouble")
+            return self._send(*server.status.pop(0), b"error")
         content = server.files.get(name)
         if content is None:
-            return self._send(404, {}, b"not here")
-        if not (asked and server.ranges):
+            return self._send(404, {}, b"not found")
+        if not (requested and server.ranges):
             return self._send(200, {}, content)
-        start = int(asked.removeprefix("bytes=").rstrip("-"))
-        place = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-        return self._send(206, place, content[start:])
+        start = int(requested.removeprefix("bytes=").rstrip("-"))
+        headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        return self._send(206, headers, content[start:])
 
     def _send(self, code: int, headers: dict[str, str], body: bytes) -> None:
         cut = self.server.cut_after.pop(0) if self.server.cut_after and code < 300 else -1

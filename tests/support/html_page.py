@@ -1,56 +1,71 @@
-"""A page as a reader of its markup sees it."""
+"""HTML pages and fragments, parsed for tests."""
 
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
+HOSTILE = "<script>alert('\"&')</script>"  # a name that must be escaped
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
 
+def parse_fragment(markup: str) -> ElementTree.Element:
+    """Return the elements of a well-formed fragment of a page under one root."""
+    return ElementTree.fromstring(f"<body>{markup}</body>")
+
+
 class Page(HTMLParser):
-    """A parsed page; fails where tags do not close as they opened."""
+    """A parsed page: its source, its tags with attributes and its text; fails if tags are not properly nested."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.source = path.read_text(encoding="utf-8")
-        self.open, self.tags, self.words = [], [], []
+        self.open_tags, self.tags, self.texts = [], [], []
         self.feed(self.source)
         self.close()
-        assert self.open == []
+        assert self.open_tags == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
-            self.open.append(tag)
+            self.open_tags.append(tag)
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open_tags.pop() == tag
 
     def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
+        if self.open_tags[-1:] != ["style"]:
+            self.texts.append(data)
 
     @property
     def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
+        """The text of the page with single spaces."""
+        return re.sub(r"\s+", " ", " ".join(self.texts))
 
     def all(self, tag: str) -> list[dict]:
+        """Return the attributes of all tags of this name."""
         return [attrs for name, attrs in self.tags if name == tag]
 
-    def check_whole(self) -> None:
-        """Assert that the page asks for nothing outside itself and that its inner references lead somewhere."""
+    def images(self) -> list[dict]:
+        """Return the attributes of all SVG images that are not decoration."""
+        return [attrs for attrs in self.all("svg") if "aria-hidden" not in attrs]
+
+    def check_self_contained(self) -> None:
+        """Assert that the page loads nothing and that its internal links have targets."""
         for tag, attrs in self.tags:
             assert tag not in {"script", "link", "iframe", "object"}
             for key in ("src", "href", "data", "poster", "srcset"):
-                inside = ("#", "data:image/png;base64,", "data:image/webp;base64,")
-                assert attrs.get(key, "#").startswith(inside), (tag, attrs)
+                internal = ("#", "data:image/png;base64,", "data:image/webp;base64,")
+                assert attrs.get(key, "#").startswith(internal), (tag, attrs)
         assert not re.search(r"https?:|@import|url\(|<script", self.source)
         ids = [attrs["id"] for _, attrs in self.tags if "id" in attrs]
         assert len(ids) == len(set(ids))
         assert {attrs["href"][1:] for attrs in self.all("a") + self.all("use")} <= set(ids)
-        pictures = [attrs for attrs in self.all("svg") if "aria-hidden" not in attrs]
-        assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 10 for attrs in pictures)
-        assert all(attrs["scope"] in ("col", "row") for attrs in self.all("th") if attrs)
+
+    def check_accessible(self) -> None:
+        """Assert that every image has an alternative text and every table header a scope."""
+        assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 10 for attrs in self.images())
+        assert all(attrs["scope"] in ("col", "row") for attrs in self.all("th"))

@@ -1,9 +1,9 @@
-"""Kaggle on loopback: a server that speaks what the real client speaks, and misbehaves on request.
+"""Kaggle on loopback: a server with the part of Kaggle's API that the real client uses; it misbehaves on request.
 
-It is reached as an HTTP proxy: `environment()` gives the variables with which the unchanged client sends every request
-here (`KAGGLE_API_ENVIRONMENT=LOCALHOST` makes its addresses plain HTTP), and https goes to a closed port, so that
-nothing can leave the machine. Two hosts are served: the interface under `localhost`, and a storage of another name,
-to which the interface redirects, as Kaggle does; credentials must not arrive there.
+The client reaches it as an HTTP proxy. `environment()` returns variables with which the unchanged client sends every
+request here: `KAGGLE_API_ENVIRONMENT=LOCALHOST` makes it use plain HTTP, and https goes to a closed port, so no request
+can leave the machine. The server plays two hosts: the API under `localhost`, and a storage of another name to which the
+API redirects, as Kaggle does. The storage must not receive credentials.
 """
 
 import base64
@@ -19,35 +19,34 @@ COMPETITION = "made-up-tiles"
 USER = "tester"
 KEY = "0123456789abcdef0123456789abcdef"
 TOKEN = "KGAT_fedcba9876543210fedcba9876543210"
-SIGNATURE = "5167ed0ce"  # of the storage's addresses: whoever has it can fetch
+SIGNATURE = "5167ed0ce"  # part of the storage's addresses; it grants access
 SERVICE = "/api/v1/competitions.CompetitionApiService/"
 
 
 @dataclass
 class Faults:
-    """What goes wrong. Lists are used up, one item per request; the last state is that nothing is wrong."""
+    """The faults of the server. Each request consumes one item of a list; with empty lists there is no fault."""
 
-    status: dict[str, list[tuple[int, dict[str, str], str]]] = field(
-        default_factory=dict
-    )  # by method: code, headers, text
-    storage_status: list[int] = field(default_factory=list)  # 200: answer as usual
-    cut_after: list[int] = field(default_factory=list)  # bytes after which the connection breaks off; -1: not
-    stall_after: list[int] = field(default_factory=list)  # bytes after which nothing more comes; -1: not
-    delay: float = 0.0  # seconds between two pieces of 16 kB
-    content_length: bool = True
-    validator: bool = True  # ETag and date
-    ranges: bool = True
-    page: bytes | None = None  # a web page in place of the archive
-    archives: list[bytes] = field(default_factory=list)  # taken one by one, each before a request for an address
-    upload: list[int] = field(default_factory=list)  # answers to PUT; 0: the connection breaks off
-    no_reference: bool = False
-    pending: int = 0  # how often a new submission is listed as pending before it has its score
-    outcome: str = "complete"
-    reason: str = ""
+    # Responses by method of the API: HTTP status, headers, message; None: no fault.
+    status: dict[str, list[tuple[int, dict[str, str], str] | None]] = field(default_factory=dict)
+    storage_status: list[int] = field(default_factory=list)  # HTTP status of the storage; 200: no fault
+    cut_after: list[int] = field(default_factory=list)  # bytes after which the connection breaks; -1: never
+    stall_after: list[int] = field(default_factory=list)  # bytes after which the server falls silent; -1: never
+    delay: float = 0.0  # seconds between two chunks of 16 kB
+    content_length: bool = True  # whether the storage states the size
+    validator: bool = True  # whether it sends an ETag and a date
+    ranges: bool = True  # whether it supports Range
+    page: bytes | None = None  # a web page instead of the archive
+    archives: list[bytes] = field(default_factory=list)  # the archive changes to the next of these per request
+    upload: list[int] = field(default_factory=list)  # HTTP status of uploads; 0: the connection breaks
+    no_reference: bool = False  # whether submissions fail without an HTTP error
+    pending: int = 0  # how often a new submission is listed as pending before it is scored
+    outcome: str = "complete"  # status of a scored submission: complete or error
+    reason: str = ""  # error of a submission that cannot be scored
 
 
 class KaggleServer(ThreadingHTTPServer):
-    """Started by `with`; `requests` holds (method, path without query, Range header, Authorization header)."""
+    """The server runs within `with`. requests: (method, path without query, Range header, Authorization header)."""
 
     daemon_threads = True
 
@@ -71,10 +70,10 @@ class KaggleServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request, client_address) -> None:
-        """A client that goes away in the middle is part of the tests."""
+        """Print nothing: tests end clients in the middle of a transfer."""
 
     def environment(self, home: Path, **more: str) -> dict[str, str]:
-        """The variables of a process that takes this server for Kaggle and knows nothing of the real user."""
+        """Environment of a process that sends its requests to Kaggle here, without credentials of the real user."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
@@ -86,16 +85,21 @@ class KaggleServer(ThreadingHTTPServer):
         }
 
     def fetched(self) -> list[str | None]:
-        """The Range headers of the requests to the storage, in order."""
-        return [range_ for method, path, range_, _ in self.requests if method == "GET" and path.startswith("/storage/")]
+        """Range headers of the requests to the storage, in order."""
+        return [
+            requested
+            for method, path, requested, _ in self.requests
+            if method == "GET" and path.startswith("/storage/")
+        ]
 
     def called(self, name: str) -> int:
-        """How often a method of the interface was called."""
+        """Number of calls of a method of the API."""
         return sum(path.endswith("/" + name) for _, path, _, _ in self.requests)
 
 
-def _take(items: list, otherwise):
-    return items.pop(0) if items else otherwise
+def _next(items: list, default):
+    """Remove and return the first item; `default` where there is none."""
+    return items.pop(0) if items else default
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -107,16 +111,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
-        path = self._note()
+        path = self._record()
         name = path.rsplit("/", 1)[-1]
         with self.server.lock:
-            wrong = _take(self.server.faults.status.get(name, []), None)
-        if wrong:
-            code, headers, text = wrong
+            fault = _next(self.server.faults.status.get(name, []), None)
+        if fault:
+            code, headers, text = fault
             self._json({"code": code, "message": text}, code, headers)
         elif name == "IntrospectToken":
-            good = json.loads(body).get("token") == TOKEN
-            self._json({"active": good, "username": USER if good else ""})
+            active = json.loads(body).get("token") == TOKEN
+            self._json({"active": active, "username": USER if active else ""})
         elif self.headers.get("Authorization") not in _accepted():
             self._json({"code": 401, "message": "Unauthenticated"}, 401)
         elif path == SERVICE + name and hasattr(self, f"_{name}"):
@@ -125,27 +129,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"code": 404, "message": "Not found"}, 404)
 
     def do_GET(self) -> None:
-        if not self._note().startswith("/storage/"):
+        if not self._record().startswith("/storage/"):
             return self._json({"code": 404, "message": "Not found"}, 404)
         server, faults = self.server, self.server.faults
         with server.lock:
-            status = _take(faults.storage_status, 200)
-            cut, stall = _take(faults.cut_after, -1), _take(faults.stall_after, -1)
+            status = _next(faults.storage_status, 200)
+            cut, stall = _next(faults.cut_after, -1), _next(faults.stall_after, -1)
         if SIGNATURE not in self.path:
             status = 403
         if status != 200:
-            return self._send(status, {"Content-Type": "application/xml"}, b"<Error>of the storage</Error>")
+            return self._send(status, {"Content-Type": "application/xml"}, b"<Error>storage</Error>")
         content = server.archive if faults.page is None else faults.page
         headers = {"Content-Type": "application/zip" if faults.page is None else "text/html"}
         tag = f'"{hash(content) & 0xFFFFFFFF:08x}"'
         if faults.validator:
             headers |= {"ETag": tag, "Last-Modified": "Wed, 01 May 2019 00:00:00 GMT"}
         start, code = 0, 200
-        asked = self.headers.get("Range")
+        requested = self.headers.get("Range")
         if faults.ranges:
             headers["Accept-Ranges"] = "bytes"
-            if asked and self.headers.get("If-Range", tag) == tag:
-                start, code = int(asked.removeprefix("bytes=").rstrip("-")), 206
+            if requested and self.headers.get("If-Range", tag) == tag:
+                start, code = int(requested.removeprefix("bytes=").rstrip("-")), 206
                 if start >= len(content):
                     return self._send(416, {"Content-Range": f"bytes */{len(content)}"}, b"")
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -153,24 +157,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         with self.server.lock:
-            code = _take(self.server.faults.upload, 200)
+            code = _next(self.server.faults.upload, 200)
         if code == 0:
             self.close_connection = True
             self.connection.close()
             return
         content = self._body()
-        token = self._note().rsplit("/", 1)[-1]
+        token = self._record().rsplit("/", 1)[-1]
         if code == 200:
             self.server.uploads[token] = content
         self._send(code, {}, b"")
 
-    # The interface's methods, by their names.
+    # Methods of the API, by name.
 
     def _DownloadDataFiles(self, request: dict) -> None:
         if request.get("competitionName") != COMPETITION:
             return self._json({"code": 403, "message": "Permission 'competitions.get' was denied"}, 403)
         with self.server.lock:
-            self.server.archive = _take(self.server.faults.archives, self.server.archive)
+            self.server.archive = _next(self.server.faults.archives, self.server.archive)
         return self._send(302, {"Location": f"http://storage.invalid/storage/{COMPETITION}.zip?Sig={SIGNATURE}"}, b"")
 
     def _StartSubmissionUpload(self, request: dict) -> None:
@@ -193,21 +197,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ListSubmissions(self, request: dict) -> None:
         size, page = request.get("pageSize", 20), request.get("page", 1)
-        newest_first = sorted(self.server.sent.values(), key=lambda one: -one["ref"])[(page - 1) * size : page * size]
-        self._json({"submissions": [self._listed(one) for one in newest_first]})
+        newest_first = sorted(self.server.sent.values(), key=lambda submission: -submission["ref"])
+        listed = newest_first[(page - 1) * size : page * size]
+        self._json({"submissions": [self._listed(submission) for submission in listed]})
 
-    def _listed(self, one: dict) -> dict:
-        shown = {key: one[key] for key in ("ref", "date", "description", "fileName")}
-        if one["left"] > 0:
-            one["left"] -= 1
-            return shown | {"status": "PENDING"}
+    def _listed(self, submission: dict) -> dict:
+        fields = {key: submission[key] for key in ("ref", "date", "description", "fileName")}
+        if submission["left"] > 0:
+            submission["left"] -= 1
+            return fields | {"status": "PENDING"}
         if self.server.faults.outcome == "error":
-            return shown | {"status": "ERROR", "errorDescription": self.server.faults.reason}
-        return shown | {"status": "COMPLETE", "publicScore": "0.97531", "privateScore": "0.96420"}
+            return fields | {"status": "ERROR", "errorDescription": self.server.faults.reason}
+        return fields | {"status": "COMPLETE", "publicScore": "0.97531", "privateScore": "0.96420"}
 
-    # What every answer needs.
+    # Requests and responses.
 
-    def _note(self) -> str:
+    def _record(self) -> str:
+        """Append the request to `requests`; returns its path."""
         path = urlsplit(self.path).path
         entry = (self.command, path, self.headers.get("Range"), self.headers.get("Authorization"))
         self.server.requests.append(entry)
@@ -239,5 +245,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _accepted() -> set[str]:
+    """Authorization headers with valid credentials."""
     basic = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
     return {f"Basic {basic}", f"Bearer {TOKEN}"}

@@ -17,7 +17,7 @@ PARTS = ("train", "valid", "test")
 SPLITS = {"train": ["train"], "test": ["valid", "test"]}
 
 
-def zipped(**datasets: np.ndarray) -> bytes:
+def gzipped(**datasets: np.ndarray) -> bytes:
     """Return a gzipped HDF5 file with chunked datasets, as in the original files."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -43,8 +43,8 @@ class Pcam:
         files = {}
         for part in PARTS:
             name = f"camelyonpatch_level_2_split_{part}"
-            files[f"{name}_x.h5.gz"] = zipped(x=self.tiles[part])
-            files[f"{name}_y.h5.gz"] = zipped(y=self.labels[part].reshape(-1, 1, 1, 1))
+            files[f"{name}_x.h5.gz"] = gzipped(x=self.tiles[part])
+            files[f"{name}_y.h5.gz"] = gzipped(y=self.labels[part].reshape(-1, 1, 1, 1))
         return files
 
     def indexed(self, folder: Path) -> tuple[pd.DataFrame, dict[str, Path]]:

@@ -1,4 +1,4 @@
-"""Shards: written whole, read as they were, refused when they are not what they say."""
+"""Shards: written atomically, read back unchanged, refused when damaged."""
 
 import os
 import resource
@@ -25,7 +25,7 @@ def write(path, images, **changes):
     return path
 
 
-def test_what_is_written_is_read(tmp_path, images):
+def test_round_trip(tmp_path, images):
     shard = Shard(write(tmp_path / "a.h5", images))
     np.testing.assert_array_equal(shard.images, images)
     assert shard.ids.tolist() == [f"{k:040x}" for k in range(10)]
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path, images):
     assert not shard.images.flags.writeable
 
 
-def test_any_hdf5_tool_reads_it(tmp_path, images):
+def test_h5py_reads_a_shard(tmp_path, images):
     with h5py.File(write(tmp_path / "a.h5", images)) as file:
         np.testing.assert_array_equal(file["images"][:], images)
         assert file["images"].chunks is None
@@ -50,23 +50,30 @@ def test_a_shard_without_tiles(tmp_path, images):
     shard.verify()
 
 
-@pytest.mark.parametrize("batches", [[], ["more"], ["shape"]])
-def test_nothing_is_left_of_a_shard_that_fails(tmp_path, images, batches):
-    given = {"more": [images, images], "shape": [images[:, :50]]}[batches[0]] if batches else []
-    with pytest.raises(ValueError, match=r"ids but|expected tiles"):
-        write(tmp_path / "a.h5", images, batches=given)
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (lambda images: [], "10 ids but 0 tiles"),
+        (lambda images: [images, images], "10 ids but 20 tiles"),
+        (lambda images: [images[:, :50]], r"expected tiles of shape \(96, 96, 3\), got \(50, 96, 3\)"),
+    ],
+    ids=["too few", "too many", "wrong shape"],
+)
+def test_a_failed_write_leaves_no_file(tmp_path, images, batches, message):
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / "a.h5", images, batches=batches(images))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_rewrite_leaves_the_old_one(tmp_path, images):
+def test_a_failed_rewrite_leaves_the_old_shard(tmp_path, images):
     path = write(tmp_path / "a.h5", images)
     with pytest.raises(ValueError, match="ids but"):
         write(path, images, batches=[])
     np.testing.assert_array_equal(Shard(path).images, images)
 
 
-def test_an_error_of_the_background_sync_ends_the_writing():
-    """A pipe cannot be synced: the error of the thread is raised by what follows it, the end at the latest."""
+def test_an_error_of_the_background_sync_is_raised():
+    """A pipe cannot be synced: the error of the thread is raised by the next call, or at the end."""
     ends = os.pipe()
     try:
         for more in (10**6, 0):
@@ -84,8 +91,8 @@ def test_an_error_of_the_background_sync_ends_the_writing():
             os.close(end)
 
 
-def test_a_disk_that_is_full_leaves_nothing(tmp_path, images):
-    """The size limit of a process stands for the disk's."""
+def test_a_full_disk_leaves_no_file(tmp_path, images):
+    """The file size limit of the process stands in for the size of the disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def batches():
@@ -101,18 +108,18 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, images):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ids_that_are_no_text_are_damage(tmp_path, images):
+def test_ids_that_are_not_ascii_are_damage(tmp_path, images):
     path = write(tmp_path / "a.h5", images)
     path.write_bytes(path.read_bytes().replace(b"0" * 39 + b"7", b"0" * 39 + b"\xff"))
     with pytest.raises(InputError, match="expected a complete HDF5 shard, found UnicodeDecodeError"):
         Shard(path)
 
 
-def cut(path):
+def truncated(path):
     path.write_bytes(path.read_bytes()[:-5000])
 
 
-def no_hdf5(path):
+def not_hdf5(path):
     path.write_bytes(b"x" * 5000)
 
 
@@ -120,12 +127,12 @@ def empty(path):
     path.write_bytes(b"")
 
 
-def version(path):
+def other_version(path):
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 99
 
 
-def other(path):
+def other_datasets(path):
     with h5py.File(path, "w") as file:
         file["x"] = np.zeros(3)
 
@@ -144,15 +151,15 @@ def fewer_ids(path):
         file["ids"] = ids
 
 
-@pytest.mark.parametrize("damage", [cut, no_hdf5, empty, version, other, chunked, fewer_ids])
-def test_damaged_shards_end_in_one_error(tmp_path, images, damage):
+@pytest.mark.parametrize("damage", [truncated, not_hdf5, empty, other_version, other_datasets, chunked, fewer_ids])
+def test_damaged_shards_are_refused(tmp_path, images, damage):
     path = write(tmp_path / "a.h5", images)
     damage(path)
     with pytest.raises(InputError, match=rf"{path}: expected .* found .*Delete the file and run again"):
         Shard(path)
 
 
-def test_altered_pixels_are_found_on_request(tmp_path, images):
+def test_verify_detects_altered_pixels(tmp_path, images):
     path = write(tmp_path / "a.h5", images)
     data = bytearray(path.read_bytes())
     data[Shard(path).offset + 12345] ^= 1

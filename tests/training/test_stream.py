@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from histo.errors import InputError
-from histo.tiles.geometry import TILE_BYTES
+from histo.geometry import TILE_BYTES
 from histo.tiles.shards import Shard, open_shards
 from histo.training import stream as module
 from histo.training.stream import SECTOR, Source, aligned, stream

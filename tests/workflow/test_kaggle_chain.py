@@ -1,4 +1,4 @@
-"""From credentials to a scored submission: the workflow itself, the real kaggle client, Kaggle on loopback."""
+"""The workflow from credentials to a scored submission, with the real kaggle client and Kaggle on loopback."""
 
 import csv
 import hashlib
@@ -12,29 +12,19 @@ import pytest
 
 from support.archives import Archive
 from support.chain import snakemake
-from support.kaggle_server import COMPETITION, KEY, SIGNATURE, TOKEN, USER, KaggleServer
+from support.kaggle_client import BY_KEY, assert_no_secret
+from support.kaggle_server import COMPETITION, KaggleServer
 
 SETTINGS = (
-    "dataset={name: made, source: kaggle}",
+    "dataset={name: synthetic, source: kaggle}",
     f"kaggle={{competition: {COMPETITION}}}",
     "submit={patience: 120}",
 )
-CREDENTIALS = {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
 
 
-def no_secret(folder: Path, *printed: str) -> int:
-    """Assert that nothing printed and no file under `folder` holds a secret; returns the number of files looked at."""
-    texts = [text.encode() for text in printed]
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    for content in [*texts, *(path.read_bytes() for path in files)]:
-        for secret in (KEY, TOKEN, SIGNATURE, "Authorization"):
-            assert secret.encode() not in content, secret
-    return len(files)
-
-
-@pytest.fixture(params=["made", "real"])
+@pytest.fixture(params=["synthetic", "real"])
 def archive(request, tmp_path) -> bytes:
-    """An archive of 60 made tiles, and that of the real ones."""
+    """An archive of 60 synthetic tiles, and the archive of real tiles."""
     if request.param == "real":
         return request.getfixturevalue("real_archive").read_bytes()
     return Archive(np.random.default_rng(1), train=44, test=16).write(tmp_path / "archive.zip").read_bytes()
@@ -48,19 +38,19 @@ def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
     folder.mkdir()
     home.mkdir()
     with KaggleServer(archive) as server:
-        server.faults.cut_after = [300_000]  # the connection breaks once on the way
+        server.faults.cut_after = [300_000]  # the connection breaks once
         server.faults.pending = 1
-        environment = server.environment(home, **CREDENTIALS)
+        environment = server.environment(home, **BY_KEY)
 
         done = snakemake(folder, "submission", *SETTINGS, environment=environment)
         assert done.returncode == 0, done.stderr
-        results = folder / "results" / "made"
+        results = folder / "results" / "synthetic"
         with open(results / "submission.csv") as file:
             rows = list(csv.DictReader(file))
         assert [row["id"] for row in rows] == wanted
         assert all(0 < float(row["label"]) < 1 for row in rows)
         assert server.sent == {}
-        assert "Sent to Kaggle" not in (results / "report.html").read_text()
+        assert "Submissions to Kaggle" not in (results / "report.html").read_text()
 
         sent = snakemake(folder, "submit", *SETTINGS, environment=environment)
         assert sent.returncode == 0, sent.stderr
@@ -68,7 +58,7 @@ def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
         assert (record["status"], record["public"], record["private"]) == ("complete", 0.97531, 0.9642)
         content = (results / "submission.csv").read_bytes()
         assert record["sha256"] == hashlib.sha256(content).hexdigest()
-        assert [one["content"] for one in server.sent.values()] == [content]
+        assert [submission["content"] for submission in server.sent.values()] == [content]
 
         again = snakemake(folder, "submit", *SETTINGS, environment=environment)
         assert "Nothing to be done" in again.stdout + again.stderr
@@ -79,9 +69,9 @@ def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
         assert len(server.sent) == 1
 
     page = (results / "report.html").read_text()
-    assert f"{record['reference']} (this one)" in page
+    assert f"{record['reference']} (this submission)" in page
     assert "0.9753" in page
     assert "0.9642" in page
     assert list((folder / ".snakemake" / "metadata").iterdir())
     assert list((folder / "logs").rglob("download.log"))
-    assert no_secret(folder, *(run.stdout + run.stderr for run in (done, sent, again, listed, shown))) > 50
+    assert assert_no_secret(folder, *(run.stdout + run.stderr for run in (done, sent, again, listed, shown))) > 50

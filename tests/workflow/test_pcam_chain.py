@@ -1,4 +1,4 @@
-"""PatchCamelyon from a server on loopback to a score of its own: public and private part apart."""
+"""The workflow on PatchCamelyon's own files: from a server on loopback to local scores of both parts."""
 
 import json
 from pathlib import Path
@@ -13,34 +13,34 @@ from support.pcam import Pcam, md5s
 
 
 @pytest.mark.slow
-def test_from_the_six_files_to_the_score(random, tmp_path: Path, monkeypatch) -> None:
+def test_from_the_six_files_to_the_scores(random, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     files = Pcam(random).files()
     with FileServer(files) as server:
         hashes = ", ".join(f"{name}: {value}" for name, value in md5s(files).items())
         settings = (
-            "dataset={name: made, source: pcam}",
+            "dataset={name: pcam, source: pcam}",
             f"pcam_download={{address: '{server.address}', md5: {{{hashes}}}}}",
         )
         done = snakemake(tmp_path, "submission", *settings)
         assert done.returncode == 0, done.stderr
         assert sorted(name for name, _ in server.requests) == sorted(files)
 
-        results = tmp_path / "results" / "made"
-        truth = pd.read_csv(tmp_path / "resources" / "made" / "truth.csv").merge(
-            pd.read_csv(results / "submission.csv"), on="id", suffixes=("", "_found")
+        results = tmp_path / "results" / "pcam"
+        truth = pd.read_csv(tmp_path / "resources" / "pcam" / "truth.csv").merge(
+            pd.read_csv(results / "submission.csv"), on="id", suffixes=("", "_submitted")
         )
         scored = json.loads((results / "submission.json").read_text())["truth"]
         assert scored["tiles"] == len(truth) == 26
         assert {name: part["tiles"] for name, part in scored["parts"].items()} == {"public": 12, "private": 14}
         for name, part in truth.groupby("part"):
-            assert scored["parts"][name]["auc"] == pytest.approx(auc(part["label"].to_numpy(), part["label_found"]))
-        assert not list(results.glob("pcam_gunzip/*"))  # unpacked files are gone
+            assert scored["parts"][name]["auc"] == pytest.approx(auc(part["label"].to_numpy(), part["label_submitted"]))
+        assert not list(results.glob("pcam_gunzip/*"))  # the temporary files are removed
 
         again = snakemake(tmp_path, "submission", *settings)
         assert "Nothing to be done" in again.stdout + again.stderr, again.stdout + again.stderr
 
     folds = pd.read_parquet(results / "folds.parquet")
-    assert len(folds) == 40  # training tiles alone
+    assert len(folds) == 40  # training tiles only
     first = folds.loc[folds["id"].str.contains("-"), "id"].str[:33].iloc[0]
     assert folds.loc[folds["id"].str.startswith(first), "fold"].nunique() == 1

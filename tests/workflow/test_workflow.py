@@ -1,37 +1,27 @@
-"""The workflow as a whole, as people run it: the demo, real tiles, reruns, and what bad input ends in."""
+"""The complete workflow: the demo, real tiles, reruns after changes, and unusable input."""
 
 import json
-import re
 import shutil
-import subprocess
-import sys
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from histo import tables
 from support import ROOT
 from support.archives import Archive
-from support.chain import snakemake
+from support.chain import job_counts, run_snakemake, snakemake
 
 TREE = ("Snakefile", "config", "envs", "profiles", "workflow")
 
 
-def jobs(output: str) -> dict[str, int]:
-    """Number of jobs by rule that a dry run announces."""
-    table = output.partition("Job stats:")[2].partition("total")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
-
-
 @pytest.mark.slow
-def test_the_demo_finds_what_was_planted_and_learns(tmp_path):
-    """The demo of the README, with fewer tiles and steps."""
+def test_the_demo_finds_the_planted_faults_and_learns(tmp_path):
+    """The demo of the README, with fewer tiles and epochs."""
     settings = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
-    files = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
-    command = [sys.executable, "-m", "snakemake", "submission", "--cores", "2", "--snakefile", ROOT / "Snakefile"]
-    command += ["--directory", tmp_path, "--configfile", *files, "--config", *settings]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    config = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
+    done = snakemake(tmp_path, "submission", *settings, config=config)
     assert done.returncode == 0, done.stderr
 
     planted = json.loads((tmp_path / "resources/demo/faults.json").read_text())
@@ -67,7 +57,7 @@ def test_the_demo_finds_what_was_planted_and_learns(tmp_path):
 
 @pytest.mark.slow
 def test_real_tiles_from_archive_to_submission(real_archive, tmp_path):
-    """Some hundred original tiles, overlapping ones among them, with the policy for Kaggle's own archive."""
+    """400 training and 120 test tiles of Kaggle's archive, some of them overlapping; a fault would end the run."""
     small = tmp_path / "small.zip"
     with zipfile.ZipFile(real_archive) as source, zipfile.ZipFile(small, "w") as target:
         labels = source.read("train_labels.csv").decode().split()
@@ -103,8 +93,6 @@ def test_real_tiles_from_archive_to_submission(real_archive, tmp_path):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A copy of the workflow with a finished run of two tiny models, and a function that runs it again."""
-    import numpy as np
-
     folder = tmp_path_factory.mktemp("reruns")
     for name in TREE:
         source = ROOT / name
@@ -113,24 +101,13 @@ def finished(tmp_path_factory):
     tiny = (ROOT / "tests/config/tiny.yaml").read_text()
     (folder / "tiny.yaml").write_text(
         tiny.replace("models: [tiny]", "models: [tiny, other]").replace("  tiny:\n", "  tiny: &tiny\n", 1)
-        + "dataset: {name: made, source: archive, archive: archive.zip}\n"
+        + "dataset: {name: small, source: archive, archive: archive.zip}\n"
     )
     text = (folder / "tiny.yaml").read_text()
     (folder / "tiny.yaml").write_text(text.replace("\npredict:", "  other:\n    <<: *tiny\n    seed: 2\n\npredict:", 1))
 
     def run(*options):
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "submission",
-            "--cores",
-            "2",
-            "--configfile",
-            "tiny.yaml",
-            *options,
-        ]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+        return run_snakemake("submission", "--configfile", "tiny.yaml", *options, folder=folder)
 
     done = run()
     assert done.returncode == 0, done.stderr
@@ -139,9 +116,9 @@ def finished(tmp_path_factory):
 
 @pytest.mark.slow
 class TestReruns:
-    """What runs again after a change: exactly what depends on it."""
+    """After a change, exactly the jobs that depend on it run again."""
 
-    def test_nothing_right_after(self, finished):
+    def test_nothing_without_a_change(self, finished):
         _, run = finished
         done = run("-n")
         assert "Nothing to be done" in done.stdout + done.stderr
@@ -157,42 +134,45 @@ class TestReruns:
         _, run = finished
         done = run("-n", "--config", "models={other: {weight_decay: 0.01}}")
         after = {"ensemble": 1, "evaluate": 1, "report": 1, "submission": 1, "submission_csv": 1}
-        assert jobs(done.stdout + done.stderr) == after | {"train": 2, "predict": 2}
+        assert job_counts(done) == after | {"train": 2, "predict": 2}
 
-    def test_test_time_augmentation_trains_nothing(self, finished):
+    def test_test_time_augmentation_does_not_retrain(self, finished):
         _, run = finished
         done = run("-n", "--config", "predict={tta: flips}")
         after = {"ensemble": 1, "evaluate": 2, "report": 1, "submission": 1, "submission_csv": 1}
-        assert jobs(done.stdout + done.stderr) == after | {"predict": 4}
+        assert job_counts(done) == after | {"predict": 4}
 
-    def test_folds_unpack_nothing(self, finished):
+    def test_folds_do_not_repack_the_tiles(self, finished):
         _, run = finished
         done = run("-n", "--config", "folds={seed: 9}")
-        found = jobs(done.stdout + done.stderr)
+        found = job_counts(done)
         assert found["train"] == 4
         assert not found.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps", "groups"}
 
     def test_a_module_of_two_scripts(self, finished):
-        """Both rules run again and are named; when they give the same, nothing after them does."""
+        """Nothing runs again after a comment, the rules of both scripts after an edit; the dry run names the module."""
         folder, run = finished
         path = folder / "workflow/scripts/histo/predictions.py"
         before = path.read_text()
         path.write_text(before + "\n# edited\n")
         done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+        path.write_text(before + "\nedited = True\n")
+        done = run("-n")
         output = done.stdout + done.stderr
         after = {"report": 1, "submission": 1, "submission_csv": 1}
-        assert jobs(output) == after | {"evaluate": 2, "ensemble": 1}
+        assert job_counts(done) == after | {"evaluate": 2, "ensemble": 1}
         assert "histo/predictions.py" in output
         path.write_text(before)
         done = run("-n")
         assert "Nothing to be done" in done.stdout + done.stderr
 
     def test_another_archive(self, finished):
-        """Last, since it leaves the archive newer than its results."""
+        """The last of these tests, because it leaves the archive newer than its results."""
         folder, run = finished
         (folder / "archive.zip").touch()
         done = run("-n")
-        found = jobs(done.stdout + done.stderr)
+        found = job_counts(done)
         assert {name: found[name] for name in ("index", "unzip", "pack", "train")} == {
             "index": 1,
             "unzip": 3,
@@ -212,14 +192,14 @@ class TestReruns:
         (["trian={}"], "trian: no such setting; did you mean 'train'?"),
     ],
 )
-def test_wrong_settings_end_before_anything_runs(tmp_path, settings, message):
+def test_wrong_settings_stop_before_any_job(tmp_path, settings, message):
     done = snakemake(tmp_path, "submission", *settings)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_archive_has_the_last_word(tmp_path):
+def test_the_error_of_a_broken_archive_is_the_last_output(tmp_path):
     path = tmp_path / "cut.zip"
     path.write_bytes(b"PK\3\4" + bytes(5000))
     done = snakemake(tmp_path, "submission", f"dataset={{name: cut, source: archive, archive: {path}}}")

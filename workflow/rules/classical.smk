@@ -1,8 +1,8 @@
-# From shards and folds to probabilities of models that are no networks, one job for each model and fold.
+# From shards and folds to predictions of classical models, one job per model and fold.
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet
-# Makes:  features/{split}-{shard}.parquet   statistics of colour and texture of each tile
-#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   probabilities for the fold and for the test tiles
+# Makes:  features/{split}-{shard}.parquet   colour and texture statistics of each tile
+#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   predictions of the tiles of the fold and of the test tiles
 
 
 rule features:

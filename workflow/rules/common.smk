@@ -1,16 +1,27 @@
 # What all rules share: checked settings, paths, and the fingerprint of each rule's code.
 
 import hashlib
-import os
 import re
 import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
 
-# Of the workflow itself, also where another workflow uses it as a module.
-WORKFLOW = Path(workflow.current_basedir).parent
 
+def workflow_folder():
+    """Folder `workflow/` of this repository, also where another workflow uses it as a module.
+
+    Of a module on a Git host Snakemake caches single files: all that scripts may import are cached here.
+    """
+    here = workflow.current_basedir
+    if not hasattr(here, "hosted_repo"):
+        return Path(here).parent
+    for path in here.hosted_repo.repo.git.ls_tree("-r", "--name-only", here.ref, "workflow", "envs").split():
+        workflow.sourcecache.get_path(here.join(f"../../{path}"))
+    return Path(workflow.sourcecache.get_path(here.join("common.smk"))).parents[1]
+
+
+WORKFLOW = workflow_folder()
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
 # Snakemake puts it into a shell command as it is, which a folder with a space in its name would break.
@@ -18,7 +29,7 @@ sys.executable = shlex.quote(sys.executable)
 
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
-from histo.failures import failures
+from histo.failures import failures, show_errors_last
 from histo.files import read_json
 from histo.networks.names import weights_file
 from histo.provenance import code_version
@@ -159,12 +170,7 @@ def sent():
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
-# Local jobs share this process's standard error, where show_errors prints their errors once. The standard error of a job
-# on a cluster is a file of its own, which gets the error too.
-if workflow.remote_exec:
-    os.environ.pop("HISTO_ERRORS", None)
-else:
-    os.environ["HISTO_ERRORS"] = "log"
+show_errors_last(not workflow.remote_exec)
 
 
 def show_errors(logs):

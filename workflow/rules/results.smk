@@ -1,8 +1,12 @@
-# From probabilities to figures, the submission and the report.
+# From predictions to metrics, the submission and the report.
 #
-# Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, audit.json, sample_submission.csv
-# Makes:  evaluate/{model}.json, ensemble.json   out-of-fold figures
-#         submission.csv, submission.json, report.html, config.yaml
+# Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, audit.json, sample_submission.csv; for the report also
+#         tiles.parquet, overlaps.parquet, groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*
+# Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
+#         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
+#         submission.csv, submission.json   the file for Kaggle and its summary
+#         report.html, config.yaml   the report and the settings of the run
+#         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
 
 rule evaluate:
@@ -32,7 +36,7 @@ rule ensemble:
     output:
         oof=result("ensemble/oof.parquet"),
         test=result("ensemble/test.parquet"),
-        figures=result("ensemble.json"),
+        summary=result("ensemble.json"),
     log:
         log_path("ensemble"),
     benchmark:
@@ -54,7 +58,7 @@ rule submission_csv:
         audit=result("audit.json"),
     output:
         submission=result("submission.csv"),
-        figures=result("submission.json"),
+        summary=result("submission.json"),
     log:
         log_path("submission_csv"),
     benchmark:
@@ -76,7 +80,7 @@ rule report:
         overlaps=result("overlaps.parquet"),
         groups=result("groups.parquet"),
         folds=result("folds.parquet"),
-        fold_figures=result("folds.json"),
+        folds_summary=result("folds.json"),
         train_shards=shards_of("pack", "h5", ["train"]),
         test_shards=shards_of("pack", "h5", ["test"]),
         histories=folds_of("train", "history.csv", NETWORKS),
@@ -96,7 +100,7 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        # Models and searches that take no part must not change the report.
+        # Only the models of the submission and their searches, so that others do not rerun the report.
         config={
             **config,
             "models": {name: config["models"][name] for name in NETWORKS},
@@ -131,10 +135,10 @@ rule report:
 rule submit:
     input:
         submission=result("submission.csv"),
-        made=result("submission.json"),
+        submission_summary=result("submission.json"),
         evaluation=result("ensemble.json"),
     output:
-        # A refused second attempt must not cost the record of the first.
+        # If Kaggle refuses a second submission, the record of the first one must remain.
         record=update(result("submission-score.json")),
     log:
         log_path("submit"),
@@ -150,7 +154,7 @@ rule submit:
         "../scripts/submit.py"
 
 
-# What was sent before, with its scores: snakemake --cores 1 -f scores
+# On request only: all submissions to Kaggle with their scores, snakemake --cores 1 -f scores
 rule scores:
     output:
         scores=result("scores.json"),

@@ -1,10 +1,10 @@
-# Searching for the settings of a model, one job for each trial.
+# Hyperparameter search for a model, one job per trial.
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, section `search` of the configuration; resources/weights/* for networks
 #         that start from ImageNet weights
-# Makes:  search/{search}/trial-{trial}.json   what was drawn, and what it is worth
+# Makes:  search/{search}/trial-{trial}.json   sampled settings and score of a trial
 #         search/{search}/best.yaml            settings of the best trial, which the rule train reads
-#         search/{search}/trials.csv, trials.html   all trials, as a table and as a page with pictures
+#         search/{search}/trials.csv, trials.html   all trials, as a table and as a page with charts
 
 
 wildcard_constraints:
@@ -32,7 +32,7 @@ rule search_trial:
         mem_mb=16000,
         runtime=720,
     params:
-        # Without the number of trials: more of them leave those that are done as they are.
+        # Without the number of trials, so that a larger number does not rerun finished trials.
         settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],
         code=code_version("search_trial"),
     script:

@@ -1,11 +1,10 @@
-"""Write the audit page: one HTML file that shows what was found on the tiles, with pictures of it.
+"""Write the audit page: one self-contained HTML file on the quality of the tiles and on data leakage.
 
-Which tiles are faulty, which are copies, which share tissue and how that lies on the slide, what random folds would
-have leaked, how training and test tiles differ, and which tiles show nearly nothing. The figures come from `audit` and
-`leaks`; this script chooses the tiles and draws.
+It shows faulty tiles, duplicates, tiles that share tissue and their arrangement on the slide, the leakage that random
+folds would cause, differences between training and test tiles, and blank, black or blurred tiles. All metrics come from
+the stages `audit` and `leaks`; this script selects the tiles and draws the charts.
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,23 @@ from markupsafe import Markup
 
 from histo import tables
 from histo.faults import FAULTS
-from histo.files import atomic_write, read_json
+from histo.files import read_json
+from histo.geometry import SIDE
 from histo.pages import mosaics
-from histo.pages.charts import POSITIVE, Axis, Line, histogram, line_chart
-from histo.pages.gallery import tile_gallery
-from histo.pages.layout import SHOWN, SOURCES, evenly, provenance, render
-from histo.tiles.geometry import SIDE
+from histo.pages.charts import POSITIVE, Axis, Bars, Line, histogram, line_chart
+from histo.pages.gallery import Shards, tile_gallery
+from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, provenance, render, write_page
 from histo.tiles.overlap_graph import components, layout_component, positions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
-from histo.tiles.shards import Shard, open_shards
-
-Shards = dict[str, dict[int, Shard]]  # split → number → shard
+from histo.tiles.shards import open_shards
 
 SPLITS = ("train", "test")
-LISTED = 50  # tiles in a list
-IDS = 200  # ids in a list without words
+LISTED = 50  # tiles or sets of tiles in a table
+LISTED_IDS = 200  # ids in a list of ids alone
 MOSAICS = 6
-TRAIN, TEST = 2, 3  # tones of the splits; those of the labels would mislead
-BINS = 30
-NAMES = {
+TRAIN, TEST = 2, 3  # colours of the splits, different from those of the labels
+BINS = 30  # of the colour histograms
+MEASUREMENTS = {
     "brightness": "Brightness",
     "mean_r": "Mean of red",
     "mean_g": "Mean of green",
@@ -44,12 +41,12 @@ NAMES = {
     "std_b": "Standard deviation of blue",
     "sharpness": "Sharpness",
 }
-DRAWN = ("brightness", "mean_r", "mean_g", "mean_b", "std_g", "sharpness")
-SIZES = ((2, 2), (3, 3), (4, 5), (6, 9), (10, 19), (20, 49), (50, 99), (100, None))  # classes of component sizes
+CHARTED = ("brightness", "mean_r", "mean_g", "mean_b", "std_g", "sharpness")
+SIZES = ((2, 2), (3, 3), (4, 5), (6, 9), (10, 19), (20, 49), (50, 99), (100, None))  # size classes of components
 
 
 @dataclass(frozen=True)
-class Found:
+class AuditPageInputs:
     """The files that the page reads."""
 
     template: Path
@@ -62,17 +59,20 @@ class Found:
     test_shards: list[Path]
 
 
-def captions(rows: pd.DataFrame) -> list[str]:
-    """Return split and label, if it is known, of each row."""
+def split_captions(rows: pd.DataFrame) -> list[str]:
+    """Return the split of each row and its label, if known."""
     return [f"{row.split}, label {row.label}" if row.label >= 0 else row.split for row in rows.itertuples()]
 
 
-def faults(shards: Shards, tiles: pd.DataFrame, counts: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
-    """Return one entry per fault: code, meaning, counts, the tiles with what was found, and pictures of some."""
+def fault_sections(shards: Shards, tiles: pd.DataFrame, counts: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    """Return one entry per fault: code, meaning, counts, the tiles with details, and a gallery of some tiles.
+
+    counts: {fault: {split: number of tiles}}.
+    """
     entries = []
     for code, by_split in counts.items():
         rows = tiles[tiles["fault"] == code].sort_values(["split", "id"])
-        seen = evenly(rows[rows["row"] >= 0])
+        shown = evenly_spaced(rows[rows["row"] >= 0])
         entries.append(
             {
                 "code": code,
@@ -80,142 +80,157 @@ def faults(shards: Shards, tiles: pd.DataFrame, counts: dict[str, dict[str, int]
                 "counts": by_split,
                 "rows": list(rows.head(LISTED)[["split", "id", "detail"]].itertuples(index=False)),
                 "more": max(len(rows) - LISTED, 0),
-                "tiles": tile_gallery(f"fault-{len(entries)}", shards, seen, captions(seen), f"fault {code}"),
+                "tiles": tile_gallery(f"fault-{len(entries)}", shards, shown, split_captions(shown), f"fault {code}"),
             }
         )
     return entries
 
 
-def copies(shards: Shards, tiles: pd.DataFrame, sets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the sets of tiles with equal pixels, conflicts first, as a table and one picture per set."""
+def duplicates_section(shards: Shards, tiles: pd.DataFrame, sets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sets of tiles with identical pixels as a table and one picture per set, label conflicts first.
+
+    sets: from leaks.json.
+    """
     ranked = sorted(sets, key=lambda one: (not one["conflict"], not one["both_splits"], -len(one["tiles"])))
-    first = pd.DataFrame([one["tiles"][0] for one in ranked[:SHOWN]], columns=["split", "id"])
+    first = pd.DataFrame([one["tiles"][0] for one in ranked[:GALLERY_SIZE]], columns=["split", "id"])
     rows = first.merge(tiles, on=["split", "id"], how="left")
-    words = []
-    for one in ranked[:SHOWN]:
+    captions = []
+    for one in ranked[:GALLERY_SIZE]:
         labels = sorted({tile["label"] for tile in one["tiles"]} - {-1})
         of_label = f", label{'s' if len(labels) > 1 else ''} {' and '.join(map(str, labels))}" if labels else ""
-        words.append(f"{len(one['tiles'])} ×{of_label}")
+        captions.append(f"{len(one['tiles'])} ×{of_label}")
     return {
         "sets": ranked[:LISTED],
         "count": len(sets),
         "more": max(len(sets) - LISTED, 0),
-        "tiles": tile_gallery("copied", shards, rows, words, "equal pixels under several ids"),
+        "tiles": tile_gallery("duplicate", shards, rows, captions, "identical pixels under several ids"),
     }
 
 
 def size_classes(sizes: list[dict[str, int]]) -> list[dict[str, Any]]:
-    """Return components and tiles by class of size; sizes: components by exact size."""
+    """Return the numbers of components and of their tiles by size class; sizes: number of components by exact size."""
     rows = []
     for low, high in SIZES:
-        inside = [one for one in sizes if low <= one["tiles"] and (high is None or one["tiles"] <= high)]
-        count = sum(one["components"] for one in inside)
+        members = [one for one in sizes if low <= one["tiles"] and (high is None or one["tiles"] <= high)]
+        count = sum(one["components"] for one in members)
         if count:
             name = f"{low}" if low == high else f"{low} to {high}" if high else f"{low} or more"
-            rows.append({"size": name, "components": count, "tiles": sum(x["tiles"] * x["components"] for x in inside)})
+            total = sum(one["tiles"] * one["components"] for one in members)
+            rows.append({"size": name, "components": count, "tiles": total})
     return rows
 
 
 def area_chart(pairs: pd.DataFrame) -> Markup:
-    """Return the histogram of the share of a tile that two tiles have in common, in per cent."""
+    """Return the histogram of the overlap of two tiles, in per cent of the area of a tile."""
     shares = 100 * pairs["area"].to_numpy() / SIDE**2
     edges = np.linspace(0, 100, 21)
-    # A tile's side has 6 grid steps, so shares are n/36; half of one keeps them off the edges.
+    # The side of a tile is 6 grid steps, so shares are multiples of 1/36. Half a step keeps them away from bin edges.
     counts = np.histogram(shares - 100 / 72, edges)[0]
     return histogram(
-        "Shared area of a pair",
+        "Overlap of pairs",
         edges.tolist(),
-        ("pairs", counts.tolist(), TRAIN),
-        "share of a tile, per cent",
+        Bars("pairs", counts.tolist(), TRAIN),
+        "overlap, per cent of the tile area",
         f"{len(pairs):,} pairs, median {np.median(shares):.0f} per cent.",
         unit="pairs",
     )
 
 
-def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[Markup], list[str]]:
-    """Return pictures of the largest components and sentences on those that cannot be drawn.
+def tile_counts(rows: pd.DataFrame) -> str:
+    """Return the number of tiles by split and the number with tumour, as text; rows: split and label of the tiles."""
+    positives, known = int((rows["label"] == 1).sum()), int((rows["label"] >= 0).sum())
+    names = {"train": "training", "test": "test"}
+    counts = [f"{count:,} {names[split]}" for split in SPLITS if (count := int((rows["split"] == split).sum()))]
+    text = f"{' + '.join(counts)} tiles"
+    return text + (f", {positives:,} of {known:,} labelled tiles with tumour" if known else "")
 
-    tiles: id, split, shard, row, label of the tiles with pixels, ids unique; pairs: confirmed overlaps.
+
+def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[Markup], list[str]]:
+    """Return mosaics of the largest components, and a note on each that cannot be drawn.
+
+    tiles: id, split, shard, row and label of the tiles with pixels, ids unique; pairs: confirmed overlaps.
     """
     links, kept = positions(tiles["id"], pairs)
     component = components(len(tiles), links)
     sizes = np.bincount(component)
     order = np.argsort(-sizes, kind="stable")
-    pictures, notes = [], []
+    figures, notes = [], []
     for number in order[: MOSAICS * 2]:
-        if len(pictures) == MOSAICS or sizes[number] < 2:
+        if len(figures) == MOSAICS or sizes[number] < 2:
             break
         members = np.flatnonzero(component == number)
         own = component[links[:, 0]] == number
         rows = tiles.iloc[members]
-        offsets = kept.loc[own, ["dy", "dx"]].to_numpy(np.int64)
-        places = layout_component(len(members), np.searchsorted(members, links[own]), offsets)
-        named = f"{len(members):,} tiles with {rows['id'].min()}"
-        if places is None:
-            notes.append(f"{named}: offsets contradict each other, so equal pixels are not everywhere the same place.")
+        pair_offsets = kept.loc[own, ["dy", "dx"]].to_numpy(np.int64)
+        offsets = layout_component(len(members), np.searchsorted(members, links[own]), pair_offsets)
+        name = f"region of {len(members):,} tiles with tile {rows['id'].min()}"
+        if offsets is None:
+            notes.append(f"{name}: the offsets of its pairs contradict each other, so some identical pixels do not "
+                         "come from the same position of a slide.")  # fmt: skip
             continue
-        scale = mosaics.scale_for(places)
+        height, width = mosaics.extent(offsets)
+        scale = mosaics.scale_for(offsets)
         if scale is None:
-            notes.append(f"{named}: {' × '.join(f'{side:,}' for side in mosaics.extent(places))} pixels, too large.")
+            notes.append(f"{name}: {width:,} × {height:,} pixels are too large.")
             continue
         images = [shards[row.split][row.shard].images[row.row] for row in rows.itertuples()]
-        canvas = mosaics.compose(images, places, scale)
-        height, width = mosaics.extent(places)
-        positives, known = int((rows["label"] == 1).sum()), int((rows["label"] >= 0).sum())
-        parts = [f"{count:,} {split}" for split in SPLITS if (count := int((rows["split"] == split).sum()))]
-        caption = f"{' + '.join(parts)} tiles, {positives:,} of {known:,} with tumour" if known else parts[0] + " tiles"
-        caption += f"; {width:,} × {height:,} pixels" + (f", shown at 1/{scale}" if scale > 1 else "")
-        text = f"Tissue put together from {caption}, among them tile {rows['id'].min()}"
+        canvas = mosaics.compose(images, offsets, scale)
+        caption = f"{tile_counts(rows)}; {width:,} × {height:,} pixels" + (f", shown at 1/{scale}" if scale > 1 else "")
+        alternative_text = f"Mosaic of {caption}, including tile {rows['id'].min()}"
         labels = rows["label"].to_numpy()
-        pictures.append(mosaics.figure(canvas, places, labels, scale, caption, text))
-    return pictures, notes
+        figures.append(mosaics.figure(canvas, offsets, labels, scale, caption, alternative_text))
+    return figures, notes
 
 
-def neighbour_chart(found: dict[str, Any]) -> Markup:
-    """Return the share of tumour by number of overlapping neighbours."""
-    rows = [row for row in found["rows"] if row["tiles"]]
+def neighbour_chart(neighbours: dict[str, Any]) -> Markup:
+    """Return the chart of the tumour proportion by number of overlapping tiles; neighbours: from leaks.json."""
+    rows = [row for row in neighbours["rows"] if row["tiles"]]
     shares = [100 * row["positives"] / row["tiles"] for row in rows]
+    last = neighbours["at_least"]
     return line_chart(
-        "Share with tumour by number of neighbours",
+        "Tumour tiles by number of overlapping tiles",
         [Line("training tiles", [row["neighbours"] for row in rows], shares, POSITIVE, marks=True)],
-        Axis(f"overlapping tiles ({found['at_least']}: that many or more)", 0, found["at_least"], whole=True),
+        Axis(f"overlapping tiles ({last}: {last} or more)", 0, last, integer=True),
         Axis("with tumour, per cent", 0, 100),
         "; ".join(f"{row['neighbours']}: {share:.0f} per cent" for row, share in zip(rows, shares, strict=True)),
     )
 
 
 def colour_charts(tiles: pd.DataFrame) -> list[Markup]:
-    """Return the distribution of each measurement over train and test, as shares, so that sizes do not matter."""
+    """Return a chart per measurement of its distribution in both splits, in per cent of the tiles of the split."""
     charts = []
-    for column in DRAWN:
+    for column in CHARTED:
         values = {split: tiles.loc[tiles["split"] == split, column].to_numpy(np.float64) for split in SPLITS}
-        # A few extreme tiles must not squeeze all others into one bin.
+        # Quantiles, because a few extreme values would put all others into one bin.
         low, high = np.quantile(np.concatenate(list(values.values())), [0.002, 0.998])
         edges = np.linspace(low, max(high, low + 1), BINS + 1)
         middles = ((edges[1:] + edges[:-1]) / 2).tolist()
         lines = []
-        for split, tone in zip(SPLITS, (TRAIN, TEST), strict=True):
+        for split, colour in zip(SPLITS, (TRAIN, TEST), strict=True):
             counts = np.histogram(np.clip(values[split], edges[0], edges[-1]), edges)[0]
-            lines.append(Line(split, middles, (100 * counts / max(len(values[split]), 1)).tolist(), tone))
+            lines.append(Line(split, middles, (100 * counts / max(len(values[split]), 1)).tolist(), colour))
         top = max(max(line.y) for line in lines)
         medians = ", ".join(f"{split} {np.median(values[split]):.1f}" for split in SPLITS if len(values[split]))
         unit = "variance of the Laplacian" if column == "sharpness" else "grey levels"
         charts.append(
             line_chart(
-                NAMES[column], lines, Axis(unit, edges[0], edges[-1]), Axis("tiles, per cent", 0, 1.08 * top),
+                MEASUREMENTS[column], lines, Axis(unit, edges[0], edges[-1]), Axis("tiles, per cent", 0, 1.08 * top),
                 f"Medians: {medians}.",
             )
         )  # fmt: skip
     return charts
 
 
-def faint(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int]) -> list[dict[str, Any]]:
-    """Return one entry per remark: name, meaning, counts by split, ids and pictures."""
-    remark = quality_flags(tiles)
+def flag_sections(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int]) -> list[dict[str, Any]]:
+    """Return one entry per quality flag: name, meaning, counts by split, ids and a gallery of some tiles.
+
+    left_out: number of training tiles excluded because of each flag.
+    """
+    flags = quality_flags(tiles)
     entries = []
     for name, meaning in QUALITY_FLAGS.items():
-        rows = tiles[(remark == name) & (tiles["row"] >= 0)].sort_values(["sharpness", "id"])
-        seen = evenly(rows, 2 * SHOWN)
+        rows = tiles[(flags == name) & (tiles["row"] >= 0)].sort_values(["sharpness", "id"])
+        shown = evenly_spaced(rows, 2 * GALLERY_SIZE)
         known = rows[rows["label"] >= 0]
         entries.append(
             {
@@ -225,83 +240,93 @@ def faint(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int]) -> list
                 "counts": {split: int((rows["split"] == split).sum()) for split in SPLITS},
                 "positives": int((known["label"] == 1).sum()),
                 "left_out": left_out.get(name, 0),
-                "ids": [f"{row.split}/{row.id}" for row in rows.sort_values(["split", "id"]).head(IDS).itertuples()],
-                "more": max(len(rows) - IDS, 0),
-                "tiles": tile_gallery(f"remark-{name}", shards, seen, captions(seen), f"{name} tile"),
+                "ids": [
+                    f"{row.split}/{row.id}" for row in rows.sort_values(["split", "id"]).head(LISTED_IDS).itertuples()
+                ],
+                "more": max(len(rows) - LISTED_IDS, 0),
+                "tiles": tile_gallery(f"flag-{name}", shards, shown, split_captions(shown), f"{name} tile"),
             }
         )
     return entries
 
 
-def warnings(audit: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """Return what a reader has to know first, in plain sentences."""
-    said = []
+def warnings(audit: dict[str, Any], leaks: dict[str, Any]) -> list[str]:
+    """Return what a reader must know first, one sentence or two each; audit, leaks: the summaries of these stages."""
+    found = []
     faulty = {split: sum(counts[split] for counts in audit["faults"].values()) for split in SPLITS}
     if any(faulty.values()):
-        said.append(f"Faulty and left out: {faulty['train']:,} training and {faulty['test']:,} test tiles.")
-    if found["duplicates"]["conflicts"]:
-        said.append(f"Equal pixels under two labels: {found['duplicates']['conflicts']:,} sets of tiles.")
-    both = found["duplicates"]["in_both_splits"]
-    if both:
-        said.append(f"Pictures that are both in the training and in the test set: {both:,}.")
-    crossing = found["overlaps"]["crossing_tiles"]
-    if crossing["test"]:
-        share = 100 * found["overlaps"]["crossing_share"]["test"]
-        said.append(
-            f"Test tiles that share tissue with a training tile: {crossing['test']:,} ({share:.1f} %). The splits have "
-            "slides in common, and a score on these test tiles is too good."
+        found.append(
+            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles."
         )
-    if found["leak"]["ours"]:
-        said.append("The folds leak: tiles that share pixels stand in different folds. This must not be; do not train.")
-    return said
+    if leaks["duplicates"]["conflicts"]:
+        found.append(f"Sets of tiles with identical pixels but different labels: {leaks['duplicates']['conflicts']:,}.")
+    both = leaks["duplicates"]["in_both_splits"]
+    if both:
+        found.append(f"Images that are in both the training and the test set: {both:,}.")
+    crossing = leaks["overlaps"]["crossing_tiles"]
+    if crossing["test"]:
+        share = 100 * leaks["overlaps"]["crossing_share"]["test"]
+        found.append(
+            f"Test tiles that share tissue with a training tile: {crossing['test']:,} ({share:.1f} %). Some slides are "
+            "in both sets, and the AUC on these test tiles may overestimate the AUC on new slides."
+        )
+    if leaks["leak"]["ours"]:
+        found.append(
+            "The folds leak: tiles that share pixels are in different folds. Bug: do not train on these folds."
+        )
+    return found
 
 
-def audit_page(found: Found, output: Path, *, dataset: dict[str, Any], code: dict[str, dict[str, str]]) -> None:
+def audit_page(
+    inputs: AuditPageInputs, output: Path, *, dataset: dict[str, Any], code: dict[str, dict[str, str]]
+) -> None:
     """Write the page; dataset: name and source; code: {stage: `provenance.code_version`}."""
-    audit, leaks = read_json(found.audit), read_json(found.leaks)
-    shards = {"train": open_shards(found.train_shards, "train"), "test": open_shards(found.test_shards, "test")}
-    tiles = tables.read(found.tiles, tables.TILES)
-    pairs = tables.read(found.overlaps, tables.OVERLAPS)
+    audit, leaks = read_json(inputs.audit), read_json(inputs.leaks)
+    shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
+    tiles = tables.read(inputs.tiles, tables.TILES)
+    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
     pairs = pairs[pairs["confirmed"] & (pairs["id_a"] != pairs["id_b"])]
     packed = tiles[tiles["row"] >= 0].sort_values(["split", "id"], ascending=[False, True])
-    pictures, notes = draw_mosaics(shards, packed.drop_duplicates("id"), pairs)
+    mosaic_figures, mosaic_notes = draw_mosaics(shards, packed.drop_duplicates("id"), pairs)
     single = leaks["adversarial"]["single"]
     page = render(
-        found.template,
-        found.layout,
+        inputs.template,
+        inputs.layout,
         name=dataset["name"],
         source=SOURCES[dataset["source"]],
         provenance=provenance(code),
         warnings=warnings(audit, leaks),
         audit=audit,
         leaks=leaks,
-        faults=faults(shards, tiles, audit["faults"]),
-        copies=copies(shards, tiles, leaks["duplicates"]["sets"]),
+        faults=fault_sections(shards, tiles, audit["faults"]),
+        duplicates=duplicates_section(shards, tiles, leaks["duplicates"]["sets"]),
         sizes=size_classes(leaks["overlaps"]["component_sizes"]),
         area_chart=area_chart(pairs) if len(pairs) else None,
-        mosaics=pictures,
-        mosaic_notes=notes,
+        mosaics=mosaic_figures,
+        mosaic_notes=mosaic_notes,
         neighbour_chart=neighbour_chart(leaks["neighbours"]),
         colour_charts=colour_charts(tiles[tiles["kept"]]),
-        single=sorted(((NAMES[key], area) for key, area in single.items()), key=lambda row: -abs(row[1] - 0.5)),
-        faint=faint(shards, tiles, audit["left_out"]),
+        single=sorted(((MEASUREMENTS[key], auc) for key, auc in single.items()), key=lambda row: -abs(row[1] - 0.5)),
+        flags=flag_sections(shards, tiles, audit["left_out"]),
     )
-    with atomic_write(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    logging.info("%s: %.1f MB", output, output.stat().st_size / 1e6)
+    write_page(output, page)
 
 
 if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    inputs = snakemake.input
-    single = ("template", "layout", "audit", "tiles", "overlaps", "leaks")
-    several = ("train_shards", "test_shards")
+    files = snakemake.input
     audit_page(
-        Found(
-            **{name: Path(inputs[name]) for name in single},
-            **{name: [Path(path) for path in inputs[name]] for name in several},
+        AuditPageInputs(
+            template=Path(files.template),
+            layout=Path(files.layout),
+            audit=Path(files.audit),
+            tiles=Path(files.tiles),
+            overlaps=Path(files.overlaps),
+            leaks=Path(files.leaks),
+            train_shards=[Path(path) for path in files.train_shards],
+            test_shards=[Path(path) for path in files.test_shards],
         ),
         Path(snakemake.output[0]),
         code=snakemake.params.code,

@@ -1,20 +1,22 @@
 """Blend the probabilities of all models of the submission, out-of-fold and on the test tiles.
 
-Three methods, of which `submission.method` chooses; the out-of-fold AUC of all three is written, so that they can be
-compared:
+The setting `submission.method` selects one of three methods. The out-of-fold AUC of all three is written, so that they
+can be compared.
 
-- `mean` of the probabilities of the models, and on the test tiles of the networks of all folds.
-- `rank_mean`: mean of ranks, for models whose probabilities are spread differently, since the AUC knows ranks alone. A
-  rank has a meaning among the predictions of one network only: out-of-fold it is taken within each fold, each of which
-  was predicted by a network of its own; on the test tiles within each network, before folds and models are averaged.
-  Out-of-fold this takes all folds for equally rich in tumour, which the folds are made to be. The results are ranks
-  scaled to 0..1 and no probabilities.
-- `weights`: weighted mean of the probabilities. The weights are not negative, sum to 1 and make the out-of-fold labels
-  as likely as possible. Weights that rated the tiles that they were fitted on would make the AUC too good, so each
-  fold is blended with weights fitted on the other folds; those for the test tiles are fitted on all.
+- `mean`: mean of the probabilities of the models, and on the test tiles also of the folds.
+- `rank_mean`: mean of the ranks, for models whose probabilities have different distributions; the AUC depends on ranks
+  only. Ranks are comparable only among predictions of the same trained network. Out-of-fold, they are computed within
+  each fold, because each fold is predicted by a different network; this assumes similar proportions of tumour in all
+  folds, which stratification provides. On the test tiles, they are computed for each network before averaging over
+  folds and models. The results are ranks scaled to 0..1, not probabilities.
+- `weights`: weighted mean of the probabilities. The blend weights are non-negative, sum to 1 and maximise the
+  likelihood of the labels given the out-of-fold probabilities. If they were fitted to the tiles that are evaluated, the
+  AUC would be optimistically biased, so each fold is blended with weights fitted to the other folds. The weights for
+  the test tiles are fitted to all folds.
 """
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +25,25 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from histo import tables
-from histo.evaluation import evaluation
+from histo.evaluation import evaluate_oof
 from histo.files import write_json
 from histo.logits import logit
 from histo.metrics import auc
+from histo.model_files import by_model
 from histo.predictions import join_folds, stack_networks
 
 log = logging.getLogger(__name__)
 
-FLOOR = 1e-15  # of a label's likelihood, so that one tile that a model is wrongly certain of has a logarithm
+FLOOR = 1e-15  # of the likelihood of a label, so that its logarithm is finite for a certain but wrong prediction
 
 
 def scaled_ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of values [..., N] in (0, 1): (rank - 1/2) / N, equal values share the mean of their ranks."""
+    """Return the ranks of values [..., N], scaled to (0, 1) as (rank - 1/2) / N; tied values have their mean rank."""
     return (rankdata(values, axis=-1) - 0.5) / values.shape[-1]
 
 
 def rank_mean(probabilities: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Return the mean over models of ranks within each fold, [N]; probabilities [N, models], folds int [N]."""
+    """Return the mean over models of the ranks within each fold, [N]; probabilities: [N, models]; folds: int [N]."""
     mean = np.empty(len(probabilities))
     for fold in np.unique(folds):
         mean[folds == fold] = scaled_ranks(probabilities[folds == fold].T).mean(axis=0)
@@ -48,14 +51,15 @@ def rank_mean(probabilities: np.ndarray, folds: np.ndarray) -> np.ndarray:
 
 
 def weighted_mean(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean over models, [N], of probabilities [N, models]; weights [models] or [N, models], of sum 1."""
-    return np.minimum((probabilities * weights).sum(axis=1), 1)  # a rounding may lead past 1
+    """Return the weighted mean over models, [N]; probabilities: [N, models]; weights: same or [models], with sum 1."""
+    return np.minimum((probabilities * weights).sum(axis=1), 1)  # rounding may exceed 1
 
 
 def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the weights [models], >= 0 with sum 1, whose mean of probabilities makes the labels most likely.
+    """Return the blend weights [models], >= 0 with sum 1, that maximise the likelihood of the labels.
 
-    probabilities [N, models], labels 0/1 [N]. The logarithm of the likelihood is concave in the weights: one maximum.
+    probabilities: [N, models]; labels: 0 or 1, [N]. The log-likelihood is concave in the weights, so a local
+    maximum is global.
     """
     models = probabilities.shape[1]
     if models == 1:
@@ -63,21 +67,21 @@ def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     likelihood = np.maximum(np.where(labels[:, None] == 1, probabilities, 1 - probabilities), FLOOR)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        blended = np.maximum(likelihood @ weights, FLOOR)  # a step of the search may leave the bounds by a rounding
+        blended = np.maximum(likelihood @ weights, FLOOR)  # the optimizer may leave the bounds by a rounding error
         return -np.log(blended).mean(), -(likelihood / blended[:, None]).mean(axis=0)
 
-    found = minimize(
+    result = minimize(
         loss, np.full(models, 1 / models), jac=True, method="SLSQP", bounds=[(0, 1)] * models,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}, options={"ftol": 1e-12},
     )  # fmt: skip
-    if not found.success:
-        log.warning("The weights of the models may not be the best: %s.", found.message)
-    weights = np.clip(found.x, 0, None)
+    if not result.success:
+        log.warning("The fit of the blend weights did not converge, they may not be optimal: %s.", result.message)
+    weights = np.clip(result.x, 0, None)
     return weights / weights.sum()
 
 
 def nested_weights(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> dict[int, np.ndarray]:
-    """Return for each fold the weights [models] that the tiles of the other folds give; see `fit_weights`."""
+    """Return for each fold the blend weights [models] fitted to the other folds; see `fit_weights`."""
     return {int(k): fit_weights(probabilities[folds != k], labels[folds != k]) for k in np.unique(folds)}
 
 
@@ -87,18 +91,18 @@ def ensemble(
     folds: Path,
     oof_out: Path,
     test_out: Path,
-    figures: Path,
+    summary: Path,
     *,
     method: str,
 ) -> None:
-    """Write blended out-of-fold and test probabilities (`tables.PROBABILITIES`; fold -1 on the test tiles) and figures.
+    """Write blended out-of-fold and test probabilities (`tables.PROBABILITIES`; fold -1 for test tiles) and a summary.
 
-    oof, test: predictions of each model, one file per fold. The figures are those of `metrics.report`, with `models`,
-    `method`, `methods` (out-of-fold AUC of each), `weights` (fitted on all folds, by model) and `weights_by_fold`
-    (fitted on the others, a list in the order of the folds).
+    oof, test: predictions of each model, one file per fold. The summary has the metrics of `evaluate_oof` and `models`,
+    `method`, `methods` (out-of-fold AUC of each method), `weights` (blend weights by model, fitted to all folds) and
+    `weights_by_fold` (fitted to the other folds, a list in the order of the folds).
     """
-    deal = tables.read(folds, tables.FOLDS)
-    parts = [join_folds(paths, deal) for paths in oof.values()]
+    folds_table = tables.read(folds, tables.FOLDS)
+    parts = [join_folds(paths, folds_table) for paths in oof.values()]
     labels, fold = parts[0]["label"].to_numpy(), parts[0]["fold"].to_numpy()
     probabilities = np.stack([part["probability"].to_numpy() for part in parts], axis=1)
     weights = fit_weights(probabilities, labels)
@@ -114,10 +118,10 @@ def ensemble(
     chosen = parts[0].assign(probability=blended[method], logit=logit(blended[method]))
     tables.write(chosen, oof_out, tables.PROBABILITIES)
     write_json(
-        figures,
+        summary,
         {"model": "ensemble", "models": list(oof), "method": method, "methods": scores}
-        | evaluation(labels, blended[method], fold)
-        | {"weights": named(oof, weights), "weights_by_fold": [named(oof, row) for row in by_fold.values()]},
+        | evaluate_oof(labels, blended[method], fold)
+        | {"weights": weight_of(oof, weights), "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()]},
     )
 
     ids, networks = stack_networks([path for paths in test.values() for path in paths])
@@ -129,7 +133,7 @@ def ensemble(
     table = {"id": ids, "fold": -1, "logit": logit(tiles), "probability": tiles}
     tables.write(pd.DataFrame(table), test_out, tables.PROBABILITIES)
     log.info(
-        "%s: out-of-fold AUC %s; weights %s; submitted: %s.",
+        "%s: out-of-fold AUC %s; blend weights %s; selected method: %s.",
         " + ".join(oof),
         ", ".join(f"{name} {score:.4f}" for name, score in scores.items()),
         ", ".join(f"{weight:.4f}" for weight in weights),
@@ -137,8 +141,8 @@ def ensemble(
     )
 
 
-def named(models: dict[str, list[Path]], weights: np.ndarray) -> dict[str, float]:
-    """Return {model: weight}."""
+def weight_of(models: Iterable[str], weights: np.ndarray) -> dict[str, float]:
+    """Return {model: blend weight}."""
     return dict(zip(models, weights.tolist(), strict=True))
 
 
@@ -149,18 +153,12 @@ if __name__ == "__main__":
     settings = snakemake.params.settings
     models = settings["models"]
     inputs = snakemake.input
-    count = len(inputs.oof) // len(models)
-
-    def by_model(paths: list[str]) -> dict[str, list[Path]]:
-        """Split a flat list, models in order and the folds of each in order."""
-        return {model: [Path(p) for p in paths[i * count : (i + 1) * count]] for i, model in enumerate(models)}
-
     ensemble(
-        by_model(inputs.oof),
-        by_model(inputs.test),
+        by_model(inputs.oof, models),
+        by_model(inputs.test, models),
         Path(inputs.folds),
         Path(snakemake.output.oof),
         Path(snakemake.output.test),
-        Path(snakemake.output.figures),
+        Path(snakemake.output.summary),
         method=settings["method"],
     )

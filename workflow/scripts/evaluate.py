@@ -1,4 +1,4 @@
-"""Evaluate one model on its out-of-fold probabilities: each tile as the network that never saw it predicts it."""
+"""Evaluate one model on its out-of-fold predictions: each tile is predicted by the model trained without its fold."""
 
 import logging
 from pathlib import Path
@@ -6,19 +6,19 @@ from pathlib import Path
 import pandas as pd
 
 from histo import tables
-from histo.evaluation import evaluation
+from histo.evaluation import evaluate_oof
 from histo.files import write_json
 from histo.metrics import auc
 from histo.predictions import join_folds
 
 
-def augmentation(frame: pd.DataFrame, tta: str) -> dict[str, float | None]:
-    """Return the out-of-fold AUC with each kind of test-time augmentation up to the chosen one: {none, flips, all}.
+def auc_by_augmentation(frame: pd.DataFrame, tta: str) -> dict[str, float | None]:
+    """Return the out-of-fold AUC with each test-time augmentation up to `tta`: {none, flips, all}.
 
-    None for what was not computed; frame: `tables.PREDICTIONS` and label.
+    A value is None if its predictions were not computed. frame: `tables.PREDICTIONS` and label.
     """
     scores = {"none": frame["logit_none"], "flips": frame["logit_flips"], "all": None}
-    # A model may take no notice of the setting; then there are no flips, and what it has is the tile as it is.
+    # Some models ignore the setting. They have no logits of flips, and their probability is that of the original tile.
     scores[tta if scores["flips"].notna().all() else "none"] = frame["probability"]
     labels = frame["label"].to_numpy()
     known = {name: values for name, values in scores.items() if values is not None and values.notna().all()}
@@ -26,20 +26,20 @@ def augmentation(frame: pd.DataFrame, tta: str) -> dict[str, float | None]:
 
 
 def evaluate(predictions: list[Path], folds: Path, output: Path, *, model: str, tta: str) -> None:
-    """Write the figures of `metrics.report` and `augmentation` as JSON.
+    """Write the metrics of `evaluate_oof` and, under "tta", those of `auc_by_augmentation` as JSON.
 
-    tta: with which `predictions` were made. InputError unless each training tile is predicted once.
+    tta: the test-time augmentation of `predictions`. Raises InputError unless each training tile is predicted once.
     """
     frame = join_folds(predictions, tables.read(folds, tables.FOLDS))
-    figures = evaluation(frame["label"].to_numpy(), frame["probability"].to_numpy(), frame["fold"].to_numpy())
-    write_json(output, {"model": model} | figures | {"tta": augmentation(frame, tta)})
+    metrics = evaluate_oof(frame["label"].to_numpy(), frame["probability"].to_numpy(), frame["fold"].to_numpy())
+    write_json(output, {"model": model} | metrics | {"tta": auc_by_augmentation(frame, tta)})
     logging.info(
-        "%s: out-of-fold AUC %.4f (%.4f to %.4f); by fold %s",
+        "%s: out-of-fold AUC %.4f (95 %% confidence interval %.4f to %.4f); by fold %s.",
         model,
-        figures["auc"],
-        figures["auc_low"],
-        figures["auc_high"],
-        ", ".join(f"{row['auc']:.4f}" for row in figures["folds"]),
+        metrics["auc"],
+        metrics["auc_low"],
+        metrics["auc_high"],
+        ", ".join(f"{row['auc']:.4f}" for row in metrics["folds"]),
     )
 
 

@@ -40,7 +40,7 @@ def leaking_share(fold: npt.NDArray[np.integer], links: Links) -> float:
 
 
 def leakage(fold: npt.NDArray[np.integer], links: Links) -> dict[str, Any]:
-    """Return the leakage between these folds, and between random folds of equal number."""
+    """Return the leakage of these folds, and of the same number of random folds of equal size."""
     count = len(np.unique(fold))
     equal_folds = np.arange(len(fold)) % count
     shares = [leaking_share(np.random.default_rng(seed).permutation(equal_folds), links) for seed in range(SEEDS)]

@@ -18,7 +18,7 @@ import pandas as pd
 
 from histo import tables
 from histo.files import write_json
-from histo.tiles.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SHAPE, SIDE
+from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SHAPE, SIDE
 from histo.tiles.shards import Shard, open_shards
 
 MAX_TILES = BLOCKS_PER_TILE  # tiles on the grid that can contain the same block

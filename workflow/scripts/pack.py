@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from histo import tables
 from histo.errors import InputError
+from histo.geometry import TILE_BYTES
 from histo.tiles.decoding import Decoder
-from histo.tiles.geometry import TILE_BYTES
 from histo.tiles.shards import write_shard
 
 BATCH = 512  # tiles written at a time, 14 MB

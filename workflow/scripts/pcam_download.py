@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from histo.hashes import file_md5
-from histo.remote.http import ask
-from histo.remote.partial_download import RemoteFile, fetch, prove_md5
+from histo.remote.http import get
+from histo.remote.partial_download import RemoteFile, fetch, verify_digest
 
 SPACE_FACTOR = 2.5  # disk space per byte of the file: unpacked file, shards and tables, which exist at the same time
 
@@ -25,18 +25,19 @@ def pcam_download(output: Path, *, address: str, md5: str, results: Path) -> Non
     """
     url, md5 = f"{address.rstrip('/')}/{output.name}", md5.lower()
     origin = RemoteFile(
-        connect=lambda: ask(url, "pcam_download.address"),
+        connect=lambda: get(url, "pcam_download.address"),
         host=str(urlsplit(url).hostname),
         page=address,
         noun="file",
         kind="gzip file",
-        begins=b"\x1f\x8b",
-        seems_whole=lambda path: file_md5(path) == md5,
-        later=SPACE_FACTOR,
+        magic=b"\x1f\x8b",
+        looks_complete=lambda path: file_md5(path) == md5,
+        expansion=SPACE_FACTOR,
         digest=f"MD5 {md5}",
     )
     log.info("%s", url)
-    fetch(output, origin, results, lambda part: prove_md5(part, md5, "pcam_download.md5"))
+    advice = "If this fails again, pcam_download.address offers another file, or pcam_download.md5 is wrong."
+    fetch(output, origin, results, lambda part: verify_digest(part, "MD5", md5, "pcam_download.md5", advice))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import pandas as pd
 from histo import tables
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.tiles.geometry import TILE_BYTES
+from histo.geometry import TILE_BYTES
 from histo.tiles.pcam import LEADERBOARD, open_tiles, read_labels, read_slices
 
 PREFIX = 33  # digits of the SHA-1 in the id of a copy; a hyphen and up to 6 digits follow

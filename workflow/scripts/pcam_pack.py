@@ -16,7 +16,7 @@ import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
-from histo.tiles.geometry import SIDE, TILE_BYTES
+from histo.geometry import SIDE, TILE_BYTES
 from histo.tiles.measurements import ValidationRows
 from histo.tiles.pcam import open_tiles, read_slices
 from histo.tiles.shards import write_shard

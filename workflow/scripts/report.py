@@ -1,12 +1,11 @@
-"""Write the report: one HTML file with everything inside, which opens offline and needs no script.
+"""Write the report: one self-contained HTML file that opens offline and needs no scripts.
 
-What was run, on which tiles, how training went, what the out-of-fold probabilities are worth, which tiles are most
-wrong, what goes to Kaggle and how long it took. The settings of the run are written beside it. Nothing is computed anew
-that another stage has computed; the page's layout is the template's matter.
+It shows the settings, the tiles, the learning curves, the out-of-fold results, the largest errors, the submission and
+the run times. The settings of the run are written beside it. The report takes all metrics from the files of other
+stages; the layout of the page is in its template.
 """
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,34 @@ import yaml
 from histo import tables
 from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
-from histo.overrides import complete
-from histo.pages.charts import histogram
-from histo.pages.gallery import tile_gallery
-from histo.pages.layout import SOURCES, evenly, provenance, render
-from histo.pages.report_results import CLASSES, Shards, gains_table, results_section, training_section
+from histo.model_files import by_model
+from histo.overrides import resolve_search
+from histo.pages.charts import Bars, histogram
+from histo.pages.gallery import Shards, tile_gallery
+from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
+from histo.pages.report_results import CLASSES, METHODS, VIEWS, gains_table, results_section, training_section
 from histo.tiles.shards import open_shards
 
 LISTED = 50  # faulty tiles in the list
 REASONS = {
-    "slide": "share a slide of the table of slides, or tissue with a tile of it",
-    "overlap": "share tissue with another tile",
-    "content": "have the same pixels as another tile",
-    "alone": "have nothing in common with another tile",
+    "slide": "same slide in the table of slides, or tissue shared with a tile of that slide",
+    "overlap": "tissue shared with another tile",
+    "content": "pixels identical to those of another tile",
+    "alone": "no known relation to another tile",
 }
-NONE = "–"  # in a table
+MISSING = "–"  # in a table
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
-          "stain", "weights", "search_trial", "search_best", "train", "predict", "features", "classical",
+          "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
           "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Results:
-    """The files that the report reads; histories and trainings: of each model, in the order of the folds.
+class ReportInputs:
+    """The files that the report reads; histories and trainings: of each model, one per fold.
 
-    A model without trainings (`training.json`: parameters, device, precision) is shown without these three.
+    trainings: `training.json` of the networks; classical models have none, and the report then omits number of
+    parameters, device and precision.
     """
 
     template: Path
@@ -53,7 +54,7 @@ class Results:
     overlaps: Path
     groups: Path
     folds: Path
-    fold_figures: Path
+    folds_summary: Path
     train_shards: list[Path]
     test_shards: list[Path]
     histories: dict[str, list[Path]]
@@ -64,11 +65,11 @@ class Results:
     submission: Path
 
 
-def read_times(folder: Path) -> list[dict[str, Any]]:
-    """Return one row per stage from Snakemake's benchmark files: jobs, sum and longest in seconds, memory in MB.
+def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
+    """Return one row per stage from Snakemake's benchmark files: number of jobs, total and longest time, peak memory.
 
-    Stages come in the order of the workflow. Empty when the folder is missing; memory is None when no job lasted long
-    enough to be measured.
+    Times are in seconds, memory is in MB and None if no job ran long enough to be measured. Stages are in the order of
+    the workflow. The result is empty if the folder does not exist.
     """
     rows = []
     for path in sorted(folder.rglob("*.tsv")) if folder.is_dir() else []:
@@ -76,137 +77,175 @@ def read_times(folder: Path) -> list[dict[str, Any]]:
         table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         rows += [(stage, seconds, memory) for seconds, memory in table[["s", "max_rss"]].to_numpy(float)]
     result = []
-    for stage, part in pd.DataFrame(rows, columns=["stage", "seconds", "memory"]).groupby("stage"):
-        memory = part["memory"].max()
-        row = {"stage": stage, "jobs": len(part), "seconds": part["seconds"].sum(), "longest": part["seconds"].max()}
+    for stage, jobs in pd.DataFrame(rows, columns=["stage", "seconds", "memory"]).groupby("stage"):
+        memory = jobs["memory"].max()
+        row = {"stage": stage, "jobs": len(jobs), "seconds": jobs["seconds"].sum(), "longest": jobs["seconds"].max()}
         result.append(row | {"memory": None if np.isnan(memory) else memory})
     return sorted(result, key=lambda row: STAGES.index(row["stage"]) if row["stage"] in STAGES else len(STAGES))
 
 
 def settings_table(models: dict[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Return (setting, its value in each model), without what is off in all models; mappings become one line.
+    """Return (setting, its value in each model) without settings that are off in all models.
 
-    A setting that a model does not have at all is NONE there.
+    A mapping becomes one line of text. A setting that a model does not have is MISSING there.
     """
 
-    def words(value: Any) -> str:
+    def as_text(value: Any) -> str:
         if isinstance(value, dict):
-            shown = [words(v) if k == "name" else f"{k} {words(v)}" for k, v in value.items() if v]
+            shown = [as_text(v) if k == "name" else f"{k} {as_text(v)}" for k, v in value.items() if v]
             return ", ".join(shown) or "off"
         return (
             {True: "on", False: "off", None: "off"}[value] if value is None or isinstance(value, bool) else str(value)
         )
 
     keys = dict.fromkeys(key for settings in models.values() for key in settings)
-    rows = [(key, [settings.get(key, NONE) for settings in models.values()]) for key in keys]
-    return [(key, [words(value) for value in values]) for key, values in rows if any(v and v != NONE for v in values)]
+    rows = [(key, [settings.get(key, MISSING) for settings in models.values()]) for key in keys]
+    return [
+        (key, [as_text(value) for value in values]) for key, values in rows if any(v and v != MISSING for v in values)
+    ]
 
 
-def data_section(results: Results, shards: Shards, audit: dict, tiles: pd.DataFrame, deal: pd.DataFrame) -> dict:
-    """Return counts, faults, groups, folds, overlaps and galleries of tiles."""
+def data_section(
+    inputs: ReportInputs, shards: Shards, audit: dict[str, Any], tiles: pd.DataFrame, folds_table: pd.DataFrame
+) -> dict[str, Any]:
+    """Return counts, faults, groups, folds, overlaps and galleries of tiles.
+
+    audit: the summary of the stage `audit`; tiles: `tables.TILES`; folds_table: `tables.FOLDS`.
+    """
     faulty = tiles[tiles["fault"] != ""]
-    shown = evenly(faulty[faulty["row"] >= 0].sort_values(["fault", "id"]))
-    kept = deal.assign(split="train").sort_values("id")
+    faulty_shown = evenly_spaced(faulty[faulty["row"] >= 0].sort_values(["fault", "id"]))
+    kept = folds_table.assign(split="train").sort_values("id")
     samples = {}
     for label, name in CLASSES.items():
-        rows = evenly(kept[kept["label"] == label])
+        rows = evenly_spaced(kept[kept["label"] == label])
         captions = [f"fold {fold}" for fold in rows["fold"]]
         samples[name] = tile_gallery(f"label-{label}", shards, rows, captions, f"label {label}, {name}")
 
-    groups = tables.read(results.groups, tables.GROUPS)
+    groups = tables.read(inputs.groups, tables.GROUPS)
     by_reason = groups.groupby("reason").agg(tiles=("id", "size"), groups=("group", "nunique"))
-    pairs = tables.read(results.overlaps, tables.OVERLAPS)
+    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
     pairs = pairs[pairs["confirmed"]]
-    # An id may stand in both splits; a training tile counts as such.
+    # An id may occur in both splits; it then counts as a training tile.
     train = set(tiles.loc[tiles["split"] == "train", "id"])
-    sides = pairs["id_a"].isin(train).astype(int) + pairs["id_b"].isin(train)
+    train_tiles = pairs["id_a"].isin(train).astype(int) + pairs["id_b"].isin(train)  # of each pair: 0, 1 or 2
     return {
         "audit": audit,
         "faults": [(code, FAULTS.get(code, code), counts) for code, counts in audit["faults"].items()],
         "faulty": list(faulty.head(LISTED)[["split", "id", "fault", "detail"]].itertuples(index=False)),
         "faulty_more": max(len(faulty) - LISTED, 0),
-        "faulty_tiles": tile_gallery("faulty", shards, shown, shown["fault"].tolist(), "faulty tile"),
+        "faulty_tiles": tile_gallery("faulty", shards, faulty_shown, faulty_shown["fault"].tolist(), "faulty tile"),
         "samples": samples,
         "reasons": [(name, text, by_reason.loc[name]) for name, text in REASONS.items() if name in by_reason.index],
         "groups": {"count": groups["group"].nunique(), "largest": int(groups["group"].value_counts().max())},
-        "folds": read_json(results.fold_figures)["folds"],
+        "folds": read_json(inputs.folds_summary)["folds"],
         "overlaps": {
-            "train": int((sides == 2).sum()),
-            "between": int((sides == 1).sum()),
-            "test": int((sides == 0).sum()),
+            "train": int((train_tiles == 2).sum()),
+            "between": int((train_tiles == 1).sum()),
+            "test": int((train_tiles == 0).sum()),
             "tiles": len(set(pairs["id_a"]) | set(pairs["id_b"])),
         },
     }
 
 
-def warnings(config: dict, models: dict[str, dict], data: dict, final: dict, submission: dict) -> list[str]:
-    """Return what a reader has to know before trusting the figures, in plain sentences."""
+def warnings(
+    config: dict[str, Any],
+    models: dict[str, dict[str, Any]],
+    data: dict[str, Any],
+    ensemble: dict[str, Any],
+    submission: dict[str, Any],
+) -> list[str]:
+    """Return what a reader must know before using the results, one sentence or two each.
+
+    data: from `data_section`; ensemble, submission: the summaries of these stages.
+    """
     audit, found = data["audit"], []
-    left = {split: audit["tiles"][split] - audit["kept"][split] for split in ("train", "test")}
-    left["train"] -= sum(audit["left_out"].values())
-    if any(left.values()):
-        found.append(f"Left out because of a fault: {left['train']:,} training and {left['test']:,} test tiles.")
+    faulty = {split: audit["tiles"][split] - audit["kept"][split] for split in ("train", "test")}
+    faulty["train"] -= sum(audit["left_out"].values())
+    if any(faulty.values()):
+        found.append(
+            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles."
+        )
     if any(audit["left_out"].values()):
-        listed = ", ".join(f"{count:,} {remark}" for remark, count in audit["left_out"].items())
-        found.append(f"Training tiles left out as `audit.leave_out` says: {listed}.")
+        listed = ", ".join(f"{count:,} {flag}" for flag, count in audit["left_out"].items())
+        found.append(f"Training tiles excluded by the setting `audit.leave_out`: {listed}.")
     if submission["filled"]:
         found.append(
-            f"Test tiles without a prediction: {len(submission['filled']):,}. The submission gives them the share of "
-            f"positives, {submission['filled_value']:.4f}."
+            f"Test tiles without a prediction: {len(submission['filled']):,}. In the submission they have the "
+            f"proportion of positive training tiles, {submission['filled_value']:.4f}."
         )
     unknown = sum(int(row["tiles"]) for name, _, row in data["reasons"] if name != "slide")
     if not config["folds"]["slides"]:
         found.append(
-            "The folds know no slides: only tiles that share pixels are kept together. Tiles of one slide in training "
-            "and validation make the out-of-fold AUC too good; expect less on new slides."
+            "No table of slides is given (`folds.slides`), so only tiles that share pixels are kept in one fold. "
+            "Training and validation may contain other tiles of the same slide, and the out-of-fold AUC may "
+            "overestimate the AUC on new slides."
         )
     elif unknown:
         found.append(
-            f"The slide of {unknown:,} of {audit['kept']['train']:,} training tiles is unknown. Where tiles of one "
-            "slide fell into different folds, the out-of-fold AUC is too good."
+            f"The slide of {unknown:,} of {audit['kept']['train']:,} training tiles is unknown. If tiles of one slide "
+            "are in different folds, the out-of-fold AUC may overestimate the AUC on new slides."
         )
     if audit["in_both_splits"]:
-        found.append(f"Pictures that are both in the training and in the test set: {audit['in_both_splits']:,}.")
+        found.append(f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
     if data["overlaps"]["between"]:
         found.append(
-            f"Pairs of a training and a test tile that share tissue: {data['overlaps']['between']:,}. The splits have "
-            "slides in common, and a score on the test tiles is too good."
+            f"Pairs of a training and a test tile that share tissue: {data['overlaps']['between']:,}. Some slides are "
+            "in both sets, and the AUC on the test tiles may overestimate the AUC on new slides."
         )
     best = [name for name, settings in models.items() if settings.get("checkpoint") == "best"]
     if best:
-        found.append(f"{', '.join(best)}: the epoch was chosen by validation AUC, which makes the AUC too good.")
+        found.append(
+            f"{', '.join(best)}: the epoch was chosen by validation AUC, so the out-of-fold AUC is optimistically "
+            "biased."
+        )
     searched = [name for name, settings in models.items() if "search" in settings]
     if searched:
         found.append(
-            f"{', '.join(searched)}: a search chose the settings by validation AUC on folds that are rated here, which "
-            "makes the AUC somewhat too good."
+            f"{', '.join(searched)}: a search chose the settings by validation AUC on folds that are evaluated here, "
+            "so the out-of-fold AUC is optimistically biased."
         )
     if not config["validate"]["id_is_sha1"]:
-        found.append("The pixels were not compared with the ids of the tiles (validate.id_is_sha1 is off).")
-    if "truth" in submission and submission["truth"]["auc"] < final["auc_low"]:
+        found.append("The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).")
+    if "truth" in submission and submission["truth"]["auc"] < ensemble["auc_low"]:
         found.append(
-            f"The score on the hidden labels, {submission['truth']['auc']:.4f}, lies below the interval of the "
-            "out-of-fold AUC: new slides are harder than the folds suggest."
+            f"The AUC on the held-out test labels, {submission['truth']['auc']:.4f}, is below the 95 % confidence "
+            "interval of the out-of-fold AUC. The out-of-fold AUC may be too optimistic, or the test tiles may be "
+            "harder."
         )
     return found
 
 
-def read_sent(paths: list[Path], digest: str) -> list[dict]:
-    """Join what `submit` and `scores` wrote: one row per submission to Kaggle, newest first.
+def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
+    """Return one row per submission to Kaggle, the newest first, from the files of the stages `submit` and `scores`.
 
-    paths: their JSON files, as far as there are any; digest: SHA-256 of the submission at hand, whose rows are marked.
+    paths: those of the files that exist; digest: SHA-256 of the current submission.csv, whose rows are marked.
     """
-    rows: dict[int, dict] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for path in paths:
         value = read_json(path)
         for row in value.get("submissions", [value]):
-            own = row["sha256"] is not None and digest.startswith(row["sha256"])
-            rows[row["reference"]] = row | {"time": row.get("time") or row.get("sent"), "own": own}
+            current = row["sha256"] is not None and digest.startswith(row["sha256"])
+            rows[row["reference"]] = row | {"time": row.get("time") or row.get("sent"), "current": current}
     return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
 
 
+def add_training_details(
+    evaluations: list[dict[str, Any]], trainings: dict[str, list[Path]], sections: list[dict[str, Any]]
+) -> None:
+    """Add to each evaluation the number of parameters, the hardware and the training time of its model.
+
+    trainings: see `ReportInputs`; sections: from `training_section`. What is not known is None, or empty (hardware).
+    """
+    seconds = {section["model"]: section["seconds"] for section in sections}
+    for row in evaluations:
+        runs = [read_json(path) for path in trainings.get(row["model"], [])]
+        row["parameters"] = runs[0]["parameters"] if runs else None
+        row["hardware"] = sorted({f"{run['device']}, {run['precision']}" for run in runs})
+        row["seconds"] = seconds.get(row["model"])
+
+
 def report(
-    results: Results,
+    inputs: ReportInputs,
     output: Path,
     config_output: Path,
     *,
@@ -218,101 +257,88 @@ def report(
 ) -> None:
     """Write the report and, as YAML, the settings of the run.
 
-    config: the whole configuration; models: resolved settings of the models of the submission; code: {stage:
-    `provenance.code_version`}; benchmarks: folder of Snakemake's benchmark files, may be missing.
+    config: the complete configuration; models: resolved settings of the networks of the submission; code: {stage:
+    `provenance.code_version`}; benchmarks: folder of Snakemake's benchmark files, may be missing; sent: see
+    `kaggle_submissions`.
     """
-    audit, final, submission = (read_json(path) for path in (results.audit, results.ensemble, results.submission))
-    rated = [read_json(path) for path in results.evaluations]
-    for row in rated:
-        trainings = [read_json(path) for path in results.trainings.get(row["model"], [])]
-        row["parameters"] = trainings[0]["parameters"] if trainings else None
-        row["computed"] = sorted({f"{one['device']}, {one['precision']}" for one in trainings})
-    histories = {model: [pd.read_csv(path) for path in paths] for model, paths in results.histories.items()}
-    training = training_section(histories)
-    seconds = {curves["model"]: curves["seconds"] for curves in training}
-    for row in rated:
-        row["seconds"] = seconds.get(row["model"])
-    # A single model is the ensemble, except for its ranks.
-    several = len(rated) > 1 or final["method"] == "rank_mean"
-    shown = [*rated, final | {"parameters": None, "computed": [], "seconds": None}] if several else rated
-
-    shards = {"train": open_shards(results.train_shards, "train"), "test": open_shards(results.test_shards, "test")}
-    tiles = tables.read(
-        results.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"]
+    audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
+    training = training_section(
+        {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}
     )
-    deal = tables.read(results.folds, tables.FOLDS)
-    data = data_section(results, shards, audit, tiles, deal)
+    evaluations = [read_json(path) for path in inputs.evaluations]
+    add_training_details(evaluations, inputs.trainings, training)
+    # With a single model the ensemble equals the model, unless its probabilities become ranks.
+    distinct = len(evaluations) > 1 or ensemble["method"] == "rank_mean"
+    shown = (
+        [*evaluations, ensemble | {"parameters": None, "hardware": [], "seconds": None}] if distinct else evaluations
+    )
+
+    shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
+    tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])
+    folds_table = tables.read(inputs.folds, tables.FOLDS)
+    data = data_section(inputs, shards, audit, tiles, folds_table)
     distribution = submission["histogram"]
-    text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
+    config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
     page = render(
-        results.template,
-        results.layout,
+        inputs.template,
+        inputs.layout,
         name=config["dataset"]["name"],
         source=SOURCES[config["dataset"]["source"]],
         config=config,
-        config_text=text,
+        config_text=config_text,
         models=models | config["classical"],
         settings=settings_table(models | config["classical"]),
+        views=VIEWS,
+        methods=METHODS,
         provenance=provenance(code),
-        warnings=warnings(config, models, data, final, submission),
+        warnings=warnings(config, models, data, ensemble, submission),
         data=data,
         training=training,
-        rated=shown,
-        final=final,
-        results=results_section(shards, deal, tables.read(results.oof, tables.PROBABILITIES), shown, final),
-        gains=gains_table(rated, final, config),
+        evaluations=shown,
+        ensemble=ensemble,
+        results=results_section(shards, folds_table, tables.read(inputs.oof, tables.PROBABILITIES), shown, ensemble),
+        gains=gains_table(evaluations, ensemble, config),
         submission=submission,
         submission_chart=histogram(
-            "Probabilities of the test tiles",
+            "Predictions for the test tiles",
             distribution["edges"],
-            ("test tiles", distribution["tiles"], 2),
-            "probability of tumour",
-            f"{submission['rows']:,} rows from {submission['min']:.4f} to {submission['max']:.4f}.",
+            Bars("test tiles", distribution["tiles"], 2),
+            "predicted probability of tumour",
+            f"{submission['rows']:,} rows, from {submission['min']:.4f} to {submission['max']:.4f}.",
         ),
-        sent=read_sent(sent, submission["sha256"]),
-        times=read_times(benchmarks),
+        sent=kaggle_submissions(sent, submission["sha256"]),
+        times=read_benchmarks(benchmarks),
     )
-    with atomic_write(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_page(output, page)
     with atomic_write(config_output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    logging.info("%s: %.1f MB", output, output.stat().st_size / 1e6)
+        temporary.write_text(config_text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    inputs = snakemake.input
-    bests = list(inputs.bests)
-    models = {name: complete(own, bests) for name, own in snakemake.params.models.items()}
-
-    def by_model(paths: list[str]) -> dict[str, list[Path]]:
-        """Split a flat list, models in order and the folds of each in order."""
-        count = len(paths) // max(len(models), 1)
-        return {model: [Path(p) for p in paths[i * count : (i + 1) * count]] for i, model in enumerate(models)}
-
-    single = (
-        "template",
-        "layout",
-        "audit",
-        "tiles",
-        "overlaps",
-        "groups",
-        "folds",
-        "fold_figures",
-        "ensemble",
-        "oof",
-        "submission",
-    )
-    several = ("train_shards", "test_shards", "evaluations")
+    files = snakemake.input
+    models = {name: resolve_search(own, list(files.bests)) for name, own in snakemake.params.models.items()}
     report(
-        Results(
-            **{name: Path(inputs[name]) for name in single},
-            **{name: [Path(path) for path in inputs[name]] for name in several},
-            histories=by_model(inputs.histories),
-            trainings=by_model(inputs.trainings),
+        ReportInputs(
+            template=Path(files.template),
+            layout=Path(files.layout),
+            audit=Path(files.audit),
+            tiles=Path(files.tiles),
+            overlaps=Path(files.overlaps),
+            groups=Path(files.groups),
+            folds=Path(files.folds),
+            folds_summary=Path(files.folds_summary),
+            train_shards=[Path(path) for path in files.train_shards],
+            test_shards=[Path(path) for path in files.test_shards],
+            histories=by_model(files.histories, list(models)),
+            trainings=by_model(files.trainings, list(models)),
+            evaluations=[Path(path) for path in files.evaluations],
+            ensemble=Path(files.ensemble),
+            oof=Path(files.oof),
+            submission=Path(files.submission),
         ),
         Path(snakemake.output.report),
         Path(snakemake.output.config),

@@ -1,8 +1,8 @@
-"""Collect the trials of a search: the settings of the best one, and what all of them say.
+"""Collect the trials of a search: write the settings of the best trial, a table and a page of all trials.
 
-Makes `best.yaml` (complete settings of a model, which the rule train reads and which can be copied under `models`),
-`trials.csv` (a row for each trial) and `trials.html` (how the score went, and how it depends on each setting; opens
-offline and needs no script).
+`best.yaml` holds complete settings of a model, which the rule train reads and which can be copied under `models`.
+`trials.csv` has one row per trial. `trials.html` shows the score by trial and by setting; it is self-contained, opens
+offline and needs no scripts.
 """
 
 import csv
@@ -18,39 +18,39 @@ from markupsafe import Markup
 
 from histo.errors import InputError
 from histo.files import atomic_write, read_json
-from histo.overrides import place
-from histo.pages.charts import Axis, Dots, Line, LogAxis, NamedAxis, scatter_chart
-from histo.pages.layout import SOURCES, provenance, render
+from histo.overrides import with_values
+from histo.pages.charts import Axis, CategoricalAxis, Dots, Line, LogAxis, scatter_chart
+from histo.pages.layout import SOURCES, provenance, render, write_page
 
-FIGURES = ["trial", "score", "loss", "epochs", "seconds", "failed"]
-MARKED = 8  # values of a stepped range that are marked one by one
-NAME_LENGTH = 14  # of a value below its axis
+RESULTS = ["trial", "score", "loss", "epochs", "seconds", "failed"]  # columns of trials.csv before the settings
+MAX_CATEGORIES = 8  # values of a range with steps that get a category each; with more, the axis is numeric
+NAME_LENGTH = 14  # characters of a category below its axis
 
 Trial = dict[str, Any]
 
 
 def best_of(trials: list[Trial]) -> Trial:
-    """Return the trial with the highest score, the first of them; InputError when all failed."""
+    """Return the first of the trials with the highest score. Raises InputError if all trials failed."""
     scored = [trial for trial in trials if trial["score"] is not None]
     if not scored:
         raise InputError(
-            f"All {len(trials)} trials failed, the first one so: {trials[0]['failed']} Narrow the space of the search, "
-            "the learning rate above all."
+            f"All {len(trials)} trials of the search failed. Error of the first one: {trials[0]['failed']} Narrow the "
+            "search space, first of all the range of the learning rate."
         )
     return max(scored, key=lambda trial: trial["score"])
 
 
-def text(value: Any) -> str:
-    """Return a drawn value as a person would write it."""
+def as_text(value: Any) -> str:
+    """Return a sampled value as short text."""
     if isinstance(value, list):
-        return "-".join(text(one) for one in value)
+        return "-".join(as_text(one) for one in value)
     if isinstance(value, bool) or value is None:
         return {True: "on", False: "off", None: "none"}[value]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def score_axis(trials: list[Trial]) -> tuple[Axis, float]:
-    """Return the axis of the scores, and the place below them at which failed trials are marked."""
+    """Return the axis of the scores, and the height below them at which failed trials are drawn."""
     scores = [trial["score"] for trial in trials if trial["score"] is not None]
     axis = Axis.around("validation AUC", scores, 1.0)
     if len(scores) == len(trials):
@@ -59,21 +59,21 @@ def score_axis(trials: list[Trial]) -> tuple[Axis, float]:
     return Axis(axis.label, axis.low - room, axis.high), axis.low - room / 2
 
 
-def groups(trials: list[Trial], best: Trial, where: dict[int, float], failed_at: float) -> list[Dots]:
-    """Return the points of a chart: trials, failed trials, and a ring around the best; where: x of each trial."""
+def trial_dots(trials: list[Trial], best: Trial, x: dict[int, float], failed_y: float) -> list[Dots]:
+    """Return the points of a chart: trials, failed trials, and a ring around the best; x: position of each trial."""
     scored = [trial for trial in trials if trial["score"] is not None]
-    failed = [where[trial["trial"]] for trial in trials if trial["score"] is None]
+    failed = [x[trial["trial"]] for trial in trials if trial["score"] is None]
     return [
-        Dots("trial", [where[trial["trial"]] for trial in scored], [trial["score"] for trial in scored], 0),
-        Dots("failed", failed, [failed_at] * len(failed), 1, "cross"),
-        Dots("best", [where[best["trial"]]], [best["score"]], 2, "ring"),
+        Dots("trial", [x[trial["trial"]] for trial in scored], [trial["score"] for trial in scored], 0),
+        Dots("failed", failed, [failed_y] * len(failed), 1, "cross"),
+        Dots("best", [x[best["trial"]]], [best["score"]], 2, "ring"),
     ]
 
 
-def course_chart(trials: list[Trial], best: Trial) -> Markup:
-    """Return the score of each trial in order, with the best so far as a line."""
-    y, failed_at = score_axis(trials)
-    dots = groups(trials, best, {trial["trial"]: trial["trial"] for trial in trials}, failed_at)
+def history_chart(trials: list[Trial], best: Trial) -> Markup:
+    """Return the chart of the score by trial number, with a line of the best score so far."""
+    y, failed_y = score_axis(trials)
+    dots = trial_dots(trials, best, {trial["trial"]: trial["trial"] for trial in trials}, failed_y)
     line_x, line_y, top = [], [], -math.inf
     for trial in trials:
         if trial["score"] is not None and trial["score"] > top:
@@ -82,81 +82,81 @@ def course_chart(trials: list[Trial], best: Trial) -> Markup:
             top = trial["score"]
     last = trials[-1]["trial"]
     line = Line("best so far", [*line_x, last], [*line_y, top], 2)
-    axis = Axis("trial", 0.5, last + 0.5, whole=True)
-    said = f"Best: trial {best['trial']} with {best['score']:.4f}; {len(dots[1].x)} of {len(trials)} failed."
-    return scatter_chart("Score of each trial", dots, axis, y, said, line)
+    axis = Axis("trial", 0.5, last + 0.5, integer=True)
+    description = f"Best: trial {best['trial']} with {best['score']:.4f}; {len(dots[1].x)} of {len(trials)} failed."
+    return scatter_chart("Validation AUC of each trial", dots, axis, y, description, line)
 
 
 def setting_chart(name: str, part: dict[str, Any], trials: list[Trial], best: Trial) -> Markup:
-    """Return the scores over the drawn values of one setting; part: what it was drawn from."""
-    y, failed_at = score_axis(trials)
-    drawn = {trial["trial"]: trial["draws"][name] for trial in trials}
-    few = _few_values(part)
-    if few:
-        x: Axis = NamedAxis.of(name, [text(value)[:NAME_LENGTH] for value in few])
-        where = _apart({number: few.index(value) for number, value in drawn.items()})
+    """Return the chart of the score by the sampled value of one setting; part: the setting's range or choices."""
+    y, failed_y = score_axis(trials)
+    sampled = {trial["trial"]: trial["draws"][name] for trial in trials}
+    categories = _categories(part)
+    if categories:
+        axis: Axis = CategoricalAxis.of(name, [as_text(value)[:NAME_LENGTH] for value in categories])
+        x = _spread({trial: categories.index(value) for trial, value in sampled.items()})
     elif part["log"]:
-        air = (part["high"] / part["low"]) ** 0.04
-        x, where = LogAxis(name, part["low"] / air, part["high"] * air), drawn
+        margin = (part["high"] / part["low"]) ** 0.04
+        axis, x = LogAxis(name, part["low"] / margin, part["high"] * margin), sampled
     else:
-        air = 0.04 * (part["high"] - part["low"])
-        x, where = Axis(name, part["low"] - air, part["high"] + air), drawn
-    said = f"Best score at {text(best['draws'][name])}."
-    return scatter_chart(name, groups(trials, best, where, failed_at), x, y, said)
+        margin = 0.04 * (part["high"] - part["low"])
+        axis, x = Axis(name, part["low"] - margin, part["high"] + margin), sampled
+    description = f"Best score at {as_text(best['draws'][name])}."
+    return scatter_chart(name, trial_dots(trials, best, x, failed_y), axis, y, description)
 
 
-def _few_values(part: dict[str, Any]) -> list[Any]:
-    """Return the values that a setting can have where they are few, else none."""
+def _categories(part: dict[str, Any]) -> list[Any]:
+    """Return the possible values of a setting if it has choices or few steps, else an empty list."""
     if "choices" in part:
         return part["choices"]
     count = round((part["high"] - part["low"]) / part["step"]) + 1 if part["step"] else math.inf
-    if count > MARKED:
+    if count > MAX_CATEGORIES:
         return []
-    values = [part["low"] + place * part["step"] for place in range(int(count))]
+    values = [part["low"] + k * part["step"] for k in range(int(count))]
     return values if part["whole"] else [float(f"{value:.12g}") for value in values]
 
 
-def _apart(places: dict[int, int]) -> dict[int, float]:
-    """Spread the trials of one value around its place, in the order of the trials."""
-    counts = Counter(places.values())
+def _spread(positions: dict[int, int]) -> dict[int, float]:
+    """Spread the trials of each category around its position, in the order of the trials, so that all are visible."""
+    counts = Counter(positions.values())
     seen: dict[int, int] = {}
     spread = {}
-    for number, at in places.items():
-        rank = seen[at] = seen.get(at, 0) + 1
-        spread[number] = at + 0.4 * (rank - (counts[at] + 1) / 2) / counts[at]
+    for trial, position in positions.items():
+        rank = seen[position] = seen.get(position, 0) + 1
+        spread[trial] = position + 0.4 * (rank - (counts[position] + 1) / 2) / counts[position]
     return spread
 
 
 def warnings(trials: list[Trial], folds: list[int]) -> list[str]:
-    """Return what a reader has to know first, in plain sentences."""
+    """Return what a reader must know first, one sentence or two each; folds: those that validate."""
     failed = [str(trial["trial"]) for trial in trials if trial["score"] is None]
-    said = [f"Failed trials, whose training diverged: {', '.join(failed)}."] if failed else []
+    found = [f"Failed trials, in which training diverged: {', '.join(failed)}."] if failed else []
     plural = "s" if len(folds) > 1 else ""
-    said.append(
-        f"The best score is the highest of many on fold{plural} {', '.join(map(str, folds))} and so too good. Judge "
-        "the model that takes the settings by its out-of-fold AUC, above all by its folds that took no part in the "
-        "search."
+    found.append(
+        f"The best score is the highest of many trials on fold{plural} {', '.join(map(str, folds))}, so it is "
+        "optimistically biased. Evaluate a model with these settings by its out-of-fold AUC, mainly on the folds that "
+        "the search did not use."
     )
-    return said
+    return found
 
 
 def write_table(path: Path, trials: list[Trial], names: list[str]) -> None:
-    """Write a row for each trial: figures, then what was drawn; lists as JSON."""
+    """Write one row per trial: its results, then its sampled values; lists are written as JSON."""
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*FIGURES, *names])
+        writer.writerow([*RESULTS, *names])
         for trial in trials:
-            drawn = [trial["draws"][name] for name in names]
-            drawn = [json.dumps(value) if isinstance(value, list) else value for value in drawn]
-            writer.writerow([*(trial[key] for key in FIGURES), *drawn])
+            sampled = [trial["draws"][name] for name in names]
+            sampled = [json.dumps(value) if isinstance(value, list) else value for value in sampled]
+            writer.writerow([*(trial[key] for key in RESULTS), *sampled])
 
 
 def write_settings(path: Path, trial: Trial, settings: dict[str, Any], search: str) -> None:
-    """Write the settings of a trial, whose draws change the complete settings `settings` of a model."""
-    # Without the number of trials: a search that goes on without a better one must not train its model again.
+    """Write the settings of a trial: the complete settings `settings` of a model with the values that it sampled."""
+    # Without the number of trials: more trials without a better one must not change the file and retrain its model.
     head = f"# Settings of trial {trial['trial']} of the search {search}, validation AUC {trial['score']:.4f}.\n"
     with atomic_write(path) as temporary:
-        temporary.write_text(head + yaml.safe_dump(place(settings, trial["draws"]), sort_keys=False))
+        temporary.write_text(head + yaml.safe_dump(with_values(settings, trial["draws"]), sort_keys=False))
 
 
 def search_best(
@@ -172,10 +172,10 @@ def search_best(
     dataset: dict[str, str],
     code: dict[str, dict[str, str]],
 ) -> None:
-    """Write the best settings, the table and the page; InputError when all trials failed.
+    """Write the best settings, the table and the page. Raises InputError if all trials failed.
 
-    trial_files: what `search_trial` wrote, in the order of the trials; settings: see there; dataset: name and source;
-    code: {stage: `provenance.code_version`}.
+    trial_files: from `search_trial`, in the order of the trials; settings: see there; dataset: name and source; code:
+    {stage: `provenance.code_version`}.
     """
     trials = [read_json(path) for path in trial_files]
     space = settings["space"]
@@ -197,24 +197,25 @@ def search_best(
         best=best,
         failed=sum(trial["score"] is None for trial in trials),
         seconds=sum(trial["seconds"] for trial in trials),
-        course=course_chart(trials, best),
+        history=history_chart(trials, best),
         charts=[setting_chart(name, part, trials, best) for name, part in space.items()],
         names=list(space),
         ranges={name: range_text(part) for name, part in space.items()},
-        rows=[trial | {"texts": [text(trial["draws"][name]) for name in space]} for trial in ranked],
-        best_text=best_output.read_text(),
+        rows=[trial | {"values": [as_text(trial["draws"][name]) for name in space]} for trial in ranked],
+        best_yaml=best_output.read_text(),
     )
-    with atomic_write(page_output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    logging.info("%s: trial %d of %d, AUC %.4f.", search, best["trial"], len(trials), best["score"])
+    write_page(page_output, page)
+    logging.info(
+        "Best trial of the search %s: %d of %d, validation AUC %.4f.", search, best["trial"], len(trials), best["score"]
+    )
 
 
 def range_text(part: dict[str, Any]) -> str:
-    """Say what a setting was drawn from."""
+    """Return the range or the choices of a setting as text."""
     if "choices" in part:
-        return " · ".join(text(choice) for choice in part["choices"])
-    words = f"{text(part['low'])} to {text(part['high'])}"
-    return words + (", logarithmic" if part["log"] else "") + (f", steps of {part['step']:g}" if part["step"] else "")
+        return " · ".join(as_text(choice) for choice in part["choices"])
+    limits = f"{as_text(part['low'])} to {as_text(part['high'])}"
+    return limits + (", logarithmic" if part["log"] else "") + (f", steps of {part['step']:g}" if part["step"] else "")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pandas as pd
 from histo.config.train import TrainSettings
 from histo.errors import DivergedError
 from histo.files import read_json, write_json
-from histo.overrides import place
+from histo.overrides import with_values
 from histo.training.loop import train
 from histo.training.trial_sampling import sample
 
@@ -60,7 +60,7 @@ def search_trial(
         earlier=[read_json(path) for path in earlier],
     )  # fmt: skip
     log.info("Trial %d: %s.", trial, ", ".join(f"{name} {value}" for name, value in sampled.items()))
-    train_settings = TrainSettings(**place(settings["base"], sampled))
+    train_settings = TrainSettings(**with_values(settings["base"], sampled))
     results, failed = [], None
     for fold in settings["folds"]:
         resume = output.with_name(f"{output.stem}.fold-{fold}.resume.pt")

@@ -29,9 +29,9 @@ import pyarrow.parquet as pq
 
 from histo.errors import InputError
 from histo.files import atomic_write, write_json
+from histo.geometry import BLOCK, BLOCKS_PER_SIDE, CENTRE, SIDE
 from histo.synthetic.slides import REGION, Painter, Region
 from histo.synthetic.tiff import tiff
-from histo.tiles.geometry import BLOCK, BLOCKS_PER_SIDE, CENTRE, SIDE
 
 log = logging.getLogger(__name__)
 

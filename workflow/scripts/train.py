@@ -8,14 +8,14 @@ training is the expensive stage. The training run is in histo/training/loop.py.
 from pathlib import Path
 
 from histo.config.train import TrainSettings
-from histo.overrides import complete
+from histo.overrides import resolve_search
 from histo.training.loop import train
 
 if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    settings = complete(snakemake.params.settings, list(snakemake.input.bests))
+    settings = resolve_search(snakemake.params.settings, list(snakemake.input.bests))
     train(
         list(snakemake.input.shards),
         snakemake.input.folds,

@@ -1,1 +1,1 @@
-"""What two or more stages share: tiles, shards, tables, networks, metrics, provenance."""
+"""Code that two or more stages share, in rooms. The modules directly here are the base: any room may import them."""

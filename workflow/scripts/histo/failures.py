@@ -1,5 +1,6 @@
 """What failed jobs wrote as errors, found through Snakemake's own log."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,18 @@ _JOB = re.compile(r"\s+jobid: (\d+)")
 _LOG = re.compile(r"\s+log: (.+) \(check log file\(s\) for error details\)")
 _FINISHED = re.compile(r"Finished jobid: (\d+) ")
 TAIL = 5  # lines shown of a log without an error
+
+
+def show_errors_last(local: bool) -> None:
+    """Make the jobs that this process starts write their errors to their logs alone if they are local.
+
+    Local jobs share Snakemake's standard error, on which the errors are printed at the end. The standard error of a
+    job on a cluster is a file of its own, which gets the error too.
+    """
+    if local:
+        os.environ["HISTO_ERRORS"] = "log"
+    else:
+        os.environ.pop("HISTO_ERRORS", None)
 
 
 def failures(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How good probabilities are."""
+"""The area under the ROC curve and its confidence interval."""
 
 import numpy as np
 from scipy.stats import norm, rankdata
@@ -6,16 +6,21 @@ from sklearn.metrics import roc_auc_score
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve; labels 0/1 [N], scores [N]. ValueError when only one class is there."""
+    """Return the area under the ROC curve; labels: 0 or 1, [N]; scores: [N].
+
+    Raises ValueError if the labels do not hold both classes.
+    """
     if len(np.unique(labels)) != 2:
-        raise ValueError("the AUC needs labels of both classes")
+        raise ValueError(f"The AUC needs labels of both classes, found {np.unique(labels).tolist()}.")
     return float(roc_auc_score(labels, scores))
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the AUC on the logit scale with DeLong's variance (Sun & Xu, IEEE Signal Proc. Lett. 21(11), 2014).
+    """Return the confidence interval of the AUC; labels: 0 or 1, [N]; scores: [N].
 
-    It treats tiles as independent; tiles of one slide are not, so the true uncertainty is wider.
+    Computed on the logit scale with DeLong's variance (Sun & Xu, IEEE Signal Processing Letters 21(11), 2014). It
+    treats tiles as independent. Tiles of one slide are correlated, so it underestimates the uncertainty. The interval
+    has zero width if the AUC is 0 or 1 or a class has fewer than two tiles.
     """
     positive, negative = scores[labels == 1], scores[labels == 0]
     m, n = len(positive), len(negative)

@@ -1,6 +1,6 @@
-"""Settings of a model: how they are changed, and how a model takes those that a search found best.
+"""Settings that override other settings: of a model those of `train`, of a trial those of its search.
 
-Apart from histo/config/checks.py, which checks them, because a job must not run again when a check is edited.
+Not in histo/config, since jobs compute with it: what a model takes from a search is known only after the trials.
 """
 
 import copy
@@ -13,7 +13,7 @@ from histo.errors import InputError
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `changes` in their places, mappings merged key by key."""
+    """Return `base` overridden by `changes`; mappings are merged key by key, lists are replaced."""
     merged = copy.deepcopy(base)
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
@@ -24,27 +24,28 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings `base` of a model, changed by `own`; another network takes none of the options."""
+    """Return the settings `base` of a model, overridden by `own`; another network takes none of the network options."""
     if own.get("network", {}).get("name", base["network"]["name"]) != base["network"]["name"]:
         base = {**base, "network": {}}
     return merge(base, own)
 
 
-def place(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Return `settings` with single values in their places, which dotted names say: `network.dropout`.
+def with_values(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return `settings` with single values replaced; their names are dotted: `network.dropout`.
 
-    A number in a name is a place in a list, counted from 0: `network.filters.2`. InputError where there is none.
+    A number in a name is an index into a list: `network.filters.2`. Raises InputError for an index out of range and for
+    a name below a setting that holds no others.
     """
-    placed = copy.deepcopy(settings)
+    result = copy.deepcopy(settings)
     for name, value in values.items():
         *outer, last = name.split(".")
-        part: Any = placed
+        part: Any = result
         for depth, key in enumerate(outer):
             _holder(part, name, outer[:depth])
             part = part[_position(part, key, name)] if isinstance(part, list) else part.setdefault(key, {})
         _holder(part, name, outer)
         part[_position(part, last, name) if isinstance(part, list) else last] = copy.deepcopy(value)
-    return placed
+    return result
 
 
 def _holder(part: Any, name: str, outer: list[str]) -> None:
@@ -54,12 +55,12 @@ def _holder(part: Any, name: str, outer: list[str]) -> None:
 
 def _position(values: list[Any], key: str, name: str) -> int:
     if not key.isdecimal() or int(key) >= len(values):
-        raise InputError(f"{name}: expected a place in the list {values}, from 0 to {len(values) - 1}, found {key!r}.")
+        raise InputError(f"{name}: expected an index into {values}, from 0 to {len(values) - 1}, found {key!r}.")
     return int(key)
 
 
-def complete(settings: dict[str, Any], bests: list[str]) -> dict[str, Any]:
-    """Return complete settings of a model, where it names a search those of its best trial, changed by its own.
+def resolve_search(settings: dict[str, Any], bests: list[str]) -> dict[str, Any]:
+    """Return all settings of a model: if it names a search, those of the best trial, overridden by its own.
 
     bests: paths `<search>/best.yaml`, among them that of the search.
     """

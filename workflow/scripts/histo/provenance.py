@@ -26,11 +26,11 @@ from types import CodeType
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("histo", "config")  # room whose modules are not fingerprinted
+LEFT_OUT = ("histo/config/",)  # folders whose modules have no fingerprint
 
-# Errors whose text ends on the screen and in the log. DivergedError and DamagedEntry are none of them: their texts get
-# into results.
-USER_ERRORS = {"InputError", "Unreachable", "TooManyRequests"}
+# Errors whose text only the user reads. DivergedError is not among them, since its text becomes a result of a search;
+# nor is any error that other code catches for its text, such as DamagedEntry and ValueError.
+USER_ERRORS = {"InputError", "RetryableError", "TooManyRequests"}
 LOGGERS = {"log", "logging"}
 LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical"}
 
@@ -40,33 +40,33 @@ def code_version(script: str) -> dict[str, str]:
 
     A dict of plain strings, sorted by file, so that Snakemake can compare it and a dry run can name what changed.
     """
-    todo = [SCRIPTS / f"{script}.py"]
-    found: dict[Path, str] = {}
+    todo = [f"{script}.py"]
+    found: dict[str, str] = {}
     while todo:
-        path = todo.pop()
-        if path not in found and path.relative_to(SCRIPTS).parts[:2] != LEFT_OUT:
-            imports, found[path] = _module(path)
+        file = todo.pop()
+        if file not in found and not file.startswith(LEFT_OUT):
+            imports, found[file] = _module(file)
             todo.extend(imports)
-    return {str(path.relative_to(SCRIPTS)): found[path] for path in sorted(found)}
+    return dict(sorted(found.items()))
 
 
 @cache
-def _module(path: Path) -> tuple[frozenset[Path], str]:
-    """Return the files that the module at `path` imports itself, and its fingerprint."""
-    source = path.read_bytes()
-    tree = ast.parse(source, filename=str(path))
+def _module(file: str) -> tuple[frozenset[str], str]:
+    """Return the files that a module imports itself, and its fingerprint."""
+    path = SCRIPTS / file
+    tree = ast.parse(path.read_bytes(), filename=str(path))
     names = _reduce(tree)
-    return frozenset(file for name in names for file in _files(name)), _digest(tree)
+    return frozenset(other for name in names for other in _files(name)), _digest(tree)
 
 
 @cache
-def _files(name: str) -> frozenset[Path]:
+def _files(name: str) -> frozenset[str]:
     """Return the files that importing the dotted name runs: its module, if it is one of this project, and packages."""
-    module = SCRIPTS.joinpath(*name.split("."))
-    files = [module.with_suffix(".py"), module / "__init__.py"]
+    parts = name.split(".")
     # Importing a.b.c runs the packages a and a.b too.
-    files += [SCRIPTS / package / "__init__.py" for package in module.relative_to(SCRIPTS).parents if package.name]
-    return frozenset(file for file in files if file.is_file())
+    packages = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    files = [f"{packages[-1]}.py", *(f"{package}/__init__.py" for package in packages)]
+    return frozenset(file for file in files if (SCRIPTS / file).is_file())
 
 
 def _reduce(tree: ast.Module) -> set[str]:
@@ -86,7 +86,7 @@ def _reduce(tree: ast.Module) -> set[str]:
                     # A docstring, or a string that stands alone for another reason.
                     value[:] = [item for item in value if not _is_text(item)] or [ast.Pass(**_POSITION)]
                 todo += [item for item in value if isinstance(item, ast.AST)]
-            elif isinstance(value, ast.AST):
+            elif isinstance(value, ast.AST) and field != "ctx":  # load or store: a third of all nodes, none with a part
                 todo.append(value)
     return names
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.tiles.geometry import BLOCKS_PER_TILE
+from histo.geometry import BLOCKS_PER_TILE
 
 # Grey levels (0 to 255) over the tile; sharpness is the variance of the Laplacian of the green channel.
 COLOUR = ("brightness", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness")

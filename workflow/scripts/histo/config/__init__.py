@@ -1,1 +1,4 @@
-"""Settings: one file per section with types, ranges, defaults and descriptions. Nothing here computes a result."""
+"""Settings: one file per section, with types, ranges, defaults and descriptions; and the checks between sections.
+
+Imported by the rules, by `training` and by the scripts that train. It computes no result, so it has no fingerprint.
+"""

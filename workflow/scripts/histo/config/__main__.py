@@ -14,6 +14,7 @@ from histo.config.train import TrainSettings
 ROOT = Path(__file__).resolve().parents[4]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
 README = ROOT / "config" / "README.md"
+Row = tuple[str, str, str, str]  # setting, default, allowed values, description
 BLOCK = re.compile(r"(?<=<!-- settings: begin -->\n).*?(?=<!-- settings: end -->)", re.DOTALL)
 
 
@@ -53,7 +54,7 @@ def tables() -> str:
     return "\n" + "\n".join(parts)
 
 
-def _rows(name: str, schema: Schema, root: Schema) -> list[tuple[str, str, str, str]]:
+def _rows(name: str, schema: Schema, root: Schema) -> list[Row]:
     """Return the rows of a setting, or of all settings below it."""
     schema = resolved(schema, root)
     inner = next(iter(schema.get("patternProperties", {}).values()), None)
@@ -65,12 +66,29 @@ def _rows(name: str, schema: Schema, root: Schema) -> list[tuple[str, str, str, 
             return _rows(f"{name}.<name>", below, root)
         return [(f"{name}.<name>", "", "settings of `train`", "Settings that differ from `train`, or `search`")]
     if members:
-        return list(dict.fromkeys(row for one in members for row in _rows(name, one, root)))
+        return _union_rows(name, schema, [_rows(name, one, root) for one in members])
     if "properties" in schema:
         return [row for key, part in schema["properties"].items() for row in _rows(f"{name}.{key}", part, root)]
     default = f"`{json.dumps(schema['default'], ensure_ascii=False)}`" if "default" in schema else ""
     values = allowed(schema, root).replace("|", "\\|")
     return [(name, default, values, f"{schema.get('description', '')}")]
+
+
+def _union_rows(name: str, schema: Schema, members: list[list[Row]]) -> list[Row]:
+    """Return the rows of a setting that is one of several kinds: one row for the choice, then those of each kind."""
+    if "discriminator" not in schema:
+        return [row for rows in members for row in rows]
+    choice = f"{name}.{schema['discriminator']['propertyName']}"
+    kinds = [next(row for row in rows if row[0] == choice) for rows in members]
+    labels = [text if " or " in values else f"`{values.strip(chr(39))}`" for _, _, values, text in kinds]
+    default = next((default for _, default, _, _ in kinds if default), "")
+    text = "; ".join(f"{values.replace(' or ', ', ')}: {text}" for _, _, values, text in kinds)
+    found = [(choice, default, " or ".join(values for _, _, values, _ in kinds), text)]
+    for label, rows in zip(labels, members, strict=True):
+        for key, default, values, description in rows:
+            shared = all(any(other[0] == key for other in rows) for rows in members)
+            found.append((key, default, values, description if shared else f"{description} ({label})"))
+    return list(dict.fromkeys(row for k, row in enumerate(found) if k == 0 or row[0] != choice))
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ def allowed(schema: Schema, root: Schema) -> str:
     """Say which values a JSON schema allows; root: holds its definitions."""
     schema = resolved(schema, root)
     if "enum" in schema or "const" in schema:
-        return " or ".join(repr(value) for value in schema.get("enum", [schema.get("const")]))
+        values = [repr(value) for value in schema.get("enum", [schema.get("const")])]
+        return " or ".join(values if len(values) <= MOST_SHOWN else [*values[:3], f"one of {len(values) - 3} others"])
     if "anyOf" in schema:
         return " or ".join(allowed(part, root) for part in schema["anyOf"])
     text = TYPES.get(schema.get("type", ""), "a mapping")

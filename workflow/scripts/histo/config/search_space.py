@@ -9,7 +9,7 @@ from histo.config.mistakes import explain
 from histo.config.search import Range, Search
 from histo.config.train import TrainSettings
 from histo.errors import InputError
-from histo.overrides import place
+from histo.overrides import with_values
 
 Settings = dict[str, Any]
 
@@ -78,7 +78,7 @@ def _one(base: Settings, name: str, value: Any) -> tuple[Settings | None, list[s
     if name == "search":
         return None, ["space.search: no such setting of a trial."]
     try:
-        settings, mistakes = typed(place(base, {name: value}), "space")
+        settings, mistakes = typed(with_values(base, {name: value}), "space")
         return settings, [line.replace("space: ", f"space.{name}: ", 1) for line in mistakes]
     except InputError as error:
         return None, [f"space.{error}"]
@@ -95,7 +95,7 @@ def _pairs(search: Search, base: Settings) -> list[str]:
     lines = []
     for one, other in combinations(search.space, 2):
         for values in product(search.space[one].probes, search.space[other].probes):
-            _, found = typed(place(base, dict(zip((one, other), values, strict=True))), "")
+            _, found = typed(with_values(base, dict(zip((one, other), values, strict=True))), "")
             if found:
                 lines.append(f"space: {one} {values[0]} with {other} {values[1]}: {found[0]}")
                 break

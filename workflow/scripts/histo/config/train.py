@@ -61,7 +61,7 @@ class TrainSettings(Section):
     weight_decay: Share = Field(0.05, description="Weight decay; adamw exempts biases and normalisation layers")
     schedule: Literal["one_cycle", "cosine", "constant"] = Field(
         "one_cycle",
-        description="one_cycle: 1/25 of the peak up to it, down to 1/10,000; cosine: linear warmup, cosine to 0; constant",
+        description="one_cycle: from 1/25 of the peak up, then down to 1/10,000; cosine: linear warmup, then to 0",
     )
     warmup: float = Field(0.25, ge=0, lt=1, description="Share of the steps in which the learning rate rises")
     gradient_clip: float = Field(1, ge=0, le=1000, description="Largest norm of the gradient; 0: off")

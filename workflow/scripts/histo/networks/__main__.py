@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from histo.geometry import CENTRE, SIDE
 from histo.networks.network import BODIES, build, count
-from histo.tiles.geometry import CENTRE, SIDE
 
 CONFIG = Path(__file__).resolve().parents[4] / "config" / "config.yaml"
 TORCHVISION_EXAMPLES = ("densenet121", "resnet34")  # the networks of torchvision that config/published.yaml trains

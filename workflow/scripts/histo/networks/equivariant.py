@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histo.geometry import CENTRE
 from histo.networks.dihedral import dihedral
-from histo.tiles.geometry import CENTRE
 
 ORDER = 8  # of the group D4
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histo.errors import InputError
+from histo.geometry import CENTRE, SIDE
 from histo.networks import published, torchvision
 from histo.networks.equivariant import p4m_residual
 from histo.networks.names import TORCHVISION
-from histo.tiles.geometry import CENTRE, SIDE
 
 # Mean and standard deviation per channel, in 0..1. Those of the PatchCamelyon training tiles are placeholders: training
 # replaces them by those of its own tiles or of ImageNet (setting `normalisation`).

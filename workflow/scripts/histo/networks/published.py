@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from histo.errors import InputError
-from histo.tiles.geometry import CENTRE
+from histo.geometry import CENTRE
 
 
 def _initialise_as_keras(body: nn.Module) -> nn.Module:

@@ -1,1 +1,4 @@
-"""HTML pages: layout, charts as SVG, galleries of tiles, mosaics of overlapping tiles. For the scripts that write a page."""
+"""HTML pages: layout, charts as SVG, galleries of tiles and mosaics of overlapping tiles.
+
+Imported only by the scripts that write a page.
+"""

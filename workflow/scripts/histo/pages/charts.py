@@ -1,9 +1,10 @@
-"""Pictures of the pages: charts as inline SVG, tiles as one PNG per gallery inside the page.
+"""Charts as inline SVG: lines, histograms, intervals and scatter plots.
 
-A chart names roles, not colours: `STYLE`, which a page puts into its style sheet, gives the colours for light, dark
-and print. The hues are those of Okabe & Ito (Color Universal Design, 2008), which colour-blind readers tell apart;
-label 0 is blue and label 1 orange on every page. All functions return markup in which texts from outside are escaped.
-The page defines --ink (text), --quiet (lesser text) and --rule (thin lines).
+A chart names colours by number. `STYLE`, which a page includes in its style sheet, defines them for the light theme,
+the dark theme and print, and styles charts and galleries. The hues follow Okabe & Ito (Color Universal Design, 2008)
+and stay distinct for readers with colour vision deficiency. Label 0 is blue and label 1 is orange on every page. All
+functions return markup in which texts from outside are escaped. The page defines the CSS variables --ink (text),
+--quiet (secondary text) and --rule (thin lines).
 """
 
 import math
@@ -12,17 +13,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 480, 300  # of a chart, in its own units; a page scales it
+WIDTH, HEIGHT = 480, 300  # of a chart, in units of its viewBox; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 60, 14, 12, 46  # margins around the plotting area
-TONES = 6  # colours; lines beyond them are dashed
-NEGATIVE, POSITIVE = 0, 1  # tones of the labels
+COLOURS = 6  # number of colours; further lines reuse them, dashed
+NEGATIVE, POSITIVE = 0, 1  # colours of the labels
 
 STYLE = """
-:root { --tone-0: #0072b2; --tone-1: #d55e00; --tone-2: #00805c;
-  --tone-3: #b0508a; --tone-4: #3f9bd1; --tone-5: #9a7400; }
+:root { --colour-0: #0072b2; --colour-1: #d55e00; --colour-2: #00805c;
+  --colour-3: #b0508a; --colour-4: #3f9bd1; --colour-5: #9a7400; }
 @media screen and (prefers-color-scheme: dark) {
-  :root { --tone-0: #56b4e9; --tone-1: #f08a35; --tone-2: #2fc497;
-    --tone-3: #e59bc7; --tone-4: #a3d5f5; --tone-5: #e8cf4f; }
+  :root { --colour-0: #56b4e9; --colour-1: #f08a35; --colour-2: #2fc497;
+    --colour-3: #e59bc7; --colour-4: #a3d5f5; --colour-5: #e8cf4f; }
 }
 .chart { margin: 0; break-inside: avoid; }
 .chart figcaption { font-weight: 600; margin-bottom: .25rem; }
@@ -51,71 +52,147 @@ STYLE = """
 @media print { .tiles { grid-template-columns: repeat(8, 1fr); break-inside: avoid; } }
 .tile figcaption b { color: var(--ink); font-variant-numeric: tabular-nums; }
 """ + "".join(
-    f".stroke-{k} {{ stroke: var(--tone-{k}); }} .fill-{k} {{ fill: var(--tone-{k}); }}\n" for k in range(TONES)
+    f".stroke-{k} {{ stroke: var(--colour-{k}); }} .fill-{k} {{ fill: var(--colour-{k}); }}\n" for k in range(COLOURS)
 )
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its label, its range, and whether only whole numbers are marked."""
+    """A linear axis: its label, its range, and whether it has ticks at integers only."""
 
     label: str
     low: float
     high: float
-    whole: bool = False
+    integer: bool = False
 
     def ticks(self, count: int = 5) -> list[float]:
-        """Return about `count` round numbers inside the range."""
+        """Return about `count` round numbers within the range."""
         rough = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= 0.7 * rough)
-        step = max(1, round(step)) if self.whole else step
+        step = max(1, round(step)) if self.integer else step
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(k * step, 10) for k in range(first, last + 1)]
 
     def marks(self) -> list[tuple[float, str]]:
-        """Return the ticks with their texts, all with the same number of decimals."""
+        """Return the ticks with their labels, all with the same number of decimals."""
         ticks = self.ticks()
         decimals = max(len(f"{tick:.10f}".rstrip("0").partition(".")[2]) for tick in ticks) if ticks else 0
-        # Counts that hang below an axis are counts all the same.
-        return [(tick, f"{abs(tick) if self.whole else tick:,.{decimals}f}") for tick in ticks]
+        # Counts drawn below the zero line are shown as positive numbers.
+        return [(tick, f"{abs(tick) if self.integer else tick:,.{decimals}f}") for tick in ticks]
 
-    def share(self, value: float) -> float:
-        """Return where a value lies, from 0 at the low end to 1 at the high one."""
+    def fraction(self, value: float) -> float:
+        """Return the position of a value along the axis, 0 at the low end and 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
     @classmethod
     def around(cls, label: str, values: Sequence[float], limit: float = math.inf) -> "Axis":
-        """Return an axis that holds all values with some air, and nothing above `limit`."""
+        """Return an axis that covers all values with a margin at both ends and does not exceed `limit`."""
         low, high = min(values), max(values)
-        air = 0.08 * (high - low) or 0.05 * (abs(high) or 1)
-        return cls(label, low - air, min(high + air, limit) if high < limit else limit)
+        margin = 0.08 * (high - low) or 0.05 * (abs(high) or 1)
+        return cls(label, low - margin, min(high + margin, limit) if high < limit else limit)
 
     @classmethod
     def counted(cls, label: str, last: int) -> "Axis":
-        """Return an axis of the whole numbers from 1 to `last`."""
-        return cls(label, 1, last, whole=True) if last > 1 else cls(label, 0.5, 1.5, whole=True)
+        """Return an axis of the integers from 1 to `last`."""
+        return cls(label, 1, last, integer=True) if last > 1 else cls(label, 0.5, 1.5, integer=True)
+
+
+@dataclass(frozen=True)
+class LogAxis(Axis):
+    """A logarithmic axis; its range is above 0."""
+
+    def ticks(self, count: int = 5) -> list[float]:
+        """Return powers of ten in the range; if fewer than three, also their multiples by 2 and 5.
+
+        A range with fewer than two of these gets the ticks of a linear axis.
+        """
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for factors in ((1,), (1, 2, 5)):
+            ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+            ticks = [tick for tick in ticks if self.low <= tick <= self.high]
+            if len(ticks) >= 3:
+                break
+        return ticks if len(ticks) >= 2 else super().ticks(count)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Return the ticks with their labels."""
+        return [(tick, f"{tick:g}") for tick in self.ticks()]
+
+    def fraction(self, value: float) -> float:
+        """Return the position of a value along the axis, 0 at the low end and 1 at the high end."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+
+@dataclass(frozen=True)
+class CategoricalAxis(Axis):
+    """An axis of categories; category k is at position k."""
+
+    categories: Sequence[str] = ()
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Return the positions with the names of the categories."""
+        return [(float(position), name) for position, name in enumerate(self.categories)]
+
+    @classmethod
+    def of(cls, label: str, categories: Sequence[str]) -> "CategoricalAxis":
+        """Return an axis of these categories, with half a unit of margin at both ends."""
+        return cls(label, -0.5, len(categories) - 0.5, categories=categories)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A named line; tone: which colour, from 0 on; marks: with a dot at each point."""
+    """A named line. colour: index from 0; marks: whether to draw a dot at each point."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    tone: int
+    colour: int
     marks: bool = False
 
     @property
     def style(self) -> str:
-        """Classes of the stroke."""
-        return f"line stroke-{self.tone % TONES}{' dashed' if self.tone >= TONES else ''}"
+        """CSS classes of the stroke."""
+        return f"line stroke-{self.colour % COLOURS}{' dashed' if self.colour >= COLOURS else ''}"
+
+    @property
+    def legend_mark(self) -> str:
+        """SVG of the line in a legend."""
+        return f'<line class="{self.style}" x1="0" y1="5" x2="22" y2="5"/>'
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Named points of a scatter plot. colour: index from 0; shape: dot, ring or cross."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int
+    shape: str = "dot"
+
+    def mark(self, x: float, y: float) -> str:
+        """Return the SVG of one point, in units of the viewBox."""
+        if self.shape == "cross":
+            arms = f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"
+            return f'<path class="line stroke-{self.colour}" d="{arms}"/>'
+        if self.shape == "ring":
+            return f'<circle class="line stroke-{self.colour}" cx="{x}" cy="{y}" r="7"/>'
+        return f'<circle class="fill-{self.colour}" cx="{x}" cy="{y}" r="4" fill-opacity=".8"/>'
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Named counts of a histogram, one fewer than its bin edges. colour: index from 0."""
+
+    name: str
+    counts: Sequence[int]
+    colour: int
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its interval, and single values beside it."""
+    """A named value with its confidence interval; points: the values of the single folds."""
 
     name: str
     value: float
@@ -125,23 +202,23 @@ class Interval:
 
 
 class Canvas:
-    """Plotting area with axes, to which marks are added in data units."""
+    """Plotting area with two axes; marks are added in data units."""
 
     def __init__(self, x: Axis, y: Axis, height: int = HEIGHT) -> None:
         self.x_axis, self.y_axis, self.height = x, y, height
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:
-        return round(LEFT + self.x_axis.share(value) * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + self.x_axis.fraction(value) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: float) -> float:
-        return round(self.height - BOTTOM - self.y_axis.share(value) * (self.height - BOTTOM - TOP), 1)
+        return round(self.height - BOTTOM - self.y_axis.fraction(value) * (self.height - BOTTOM - TOP), 1)
 
     def add(self, markup: str) -> None:
         self.parts.append(markup)
 
-    def text(self, x: float, y: float, text: object, anchor: str = "middle", more: str = "") -> None:
-        self.add(f'<text x="{x}" y="{y}" text-anchor="{anchor}" {more}>{escape(text)}</text>')
+    def text(self, x: float, y: float, text: object, anchor: str = "middle", attributes: str = "") -> None:
+        self.add(f'<text x="{x}" y="{y}" text-anchor="{anchor}" {attributes}>{escape(text)}</text>')
 
     def segment(self, style: str, x1: float, y1: float, x2: float, y2: float) -> None:
         self.add(f'<line class="{style}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
@@ -151,9 +228,9 @@ class Canvas:
         self.add(f'<polyline class="{line.style}" points="{" ".join(points)}"/>')
         if line.marks or len(points) == 1:
             for x, y in zip(line.x, line.y, strict=True):
-                self.add(f'<circle class="fill-{line.tone % TONES}" cx="{self.x(x)}" cy="{self.y(y)}" r="3"/>')
+                self.add(f'<circle class="fill-{line.colour % COLOURS}" cx="{self.x(x)}" cy="{self.y(y)}" r="3"/>')
 
-    def x_axis_marks(self) -> None:
+    def draw_x_axis(self) -> None:
         bottom = self.height - BOTTOM
         for tick, text in self.x_axis.marks():
             self.segment("axis", self.x(tick), bottom, self.x(tick), bottom + 4)
@@ -161,14 +238,15 @@ class Canvas:
         self.segment("axis", LEFT, bottom, WIDTH - RIGHT, bottom)
         self.text((LEFT + WIDTH - RIGHT) / 2, self.height - 6, self.x_axis.label)
 
-    def y_axis_marks(self) -> None:
+    def draw_y_axis(self) -> None:
         for tick, text in self.y_axis.marks():
             self.segment("grid", LEFT, self.y(tick), WIDTH - RIGHT, self.y(tick))
             self.text(LEFT - 7, self.y(tick) + 4, text, "end")
         middle = (TOP + self.height - BOTTOM) / 2
-        self.text(12, middle, self.y_axis.label, more=f'transform="rotate(-90 12 {middle})"')
+        self.text(12, middle, self.y_axis.label, attributes=f'transform="rotate(-90 12 {middle})"')
 
     def figure(self, title: str, description: str, legend: str = "") -> Markup:
+        """Return the chart as a <figure>; title and description together are its alternative text."""
         return Markup(
             f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{legend}'
             f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(f"{title}. {description}")}">'
@@ -177,7 +255,7 @@ class Canvas:
 
 
 def legend_list(entries: list[tuple[str, str]]) -> str:
-    """entries: name and the mark's SVG, in a box of 22 × 10."""
+    """Return the legend; entries: name and SVG of the mark, in a box of 22 × 10 units."""
     items = (
         f'<li><svg viewBox="0 0 22 10" aria-hidden="true">{mark}</svg>{escape(name)}</li>' for name, mark in entries
     )
@@ -185,57 +263,57 @@ def legend_list(entries: list[tuple[str, str]]) -> str:
 
 
 def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, description: str, diagonal: bool = False) -> Markup:
-    """Return a chart of lines; diagonal: with the line of equal values, as a guide."""
+    """Return a line chart. diagonal: whether to draw the diagonal of the plotting area as a reference line."""
     canvas = Canvas(x, y)
-    canvas.y_axis_marks()
+    canvas.draw_y_axis()
     if diagonal:
         canvas.segment("guide", canvas.x(x.low), canvas.y(y.low), canvas.x(x.high), canvas.y(y.high))
     for line in lines:
         canvas.path(line)
-    canvas.x_axis_marks()
-    marks = [(line.name, f'<line class="{line.style}" x1="0" y1="5" x2="22" y2="5"/>') for line in lines]
-    return canvas.figure(title, description, legend_list(marks))
+    canvas.draw_x_axis()
+    return canvas.figure(title, description, legend_list([(line.name, line.legend_mark) for line in lines]))
 
 
 def histogram(
     title: str,
     edges: Sequence[float],
-    above: tuple[str, Sequence[int], int],
+    above: Bars,
     x_label: str,
     description: str,
-    below: tuple[str, Sequence[int], int] | None = None,
+    below: Bars | None = None,
     guide: float | None = None,
     unit: str = "tiles",
 ) -> Markup:
-    """Return a histogram of tiles (or another `unit`); above, below: name, counts (one less than edges) and tone.
+    """Return a histogram; edges: of the bins; unit: what is counted.
 
-    `below` hangs from the same axis, so that two classes never hide each other. guide: where to draw a vertical line.
+    The bars of `below` point downwards from the zero line, so that two classes do not hide each other. guide: x of a
+    vertical reference line.
     """
-    high = 1.06 * max(*above[1], 1)
-    low = -1.06 * max(*below[1], 1) if below else 0
-    canvas = Canvas(Axis(x_label, edges[0], edges[-1]), Axis(unit, low, high, whole=True))
-    canvas.y_axis_marks()
+    high = 1.06 * max(*above.counts, 1)
+    low = -1.06 * max(*below.counts, 1) if below else 0
+    canvas = Canvas(Axis(x_label, edges[0], edges[-1]), Axis(unit, low, high, integer=True))
+    canvas.draw_y_axis()
     zero = canvas.y(0)
     series = [above] if below is None else [above, below]
-    for sign, (_, counts, tone) in zip((1, -1), series, strict=False):
-        for left, right, count in zip(edges, edges[1:], counts, strict=False):
+    for sign, bars in zip((1, -1), series, strict=False):
+        for left, right, count in zip(edges, edges[1:], bars.counts, strict=False):
             if count:
                 start, end = sorted((zero, canvas.y(sign * count)))
                 x, width = canvas.x(left) + 0.5, max(canvas.x(right) - canvas.x(left) - 1, 0.5)
                 canvas.add(
-                    f'<rect class="fill-{tone}" x="{x:.1f}" y="{start}" width="{width:.1f}" '
+                    f'<rect class="fill-{bars.colour}" x="{x:.1f}" y="{start}" width="{width:.1f}" '
                     f'height="{max(end - start, 0.8):.1f}"/>'
                 )
     canvas.segment("axis", LEFT, zero, WIDTH - RIGHT, zero)
     if guide is not None:
         canvas.segment("guide", canvas.x(guide), TOP, canvas.x(guide), canvas.height - BOTTOM)
-    canvas.x_axis_marks()
-    marks = [(name, f'<rect class="fill-{tone}" x="6" width="10" height="10" rx="2"/>') for name, _, tone in series]
+    canvas.draw_x_axis()
+    marks = [(bars.name, f'<rect class="fill-{bars.colour}" x="6" width="10" height="10" rx="2"/>') for bars in series]
     return canvas.figure(title, description, legend_list(marks) if below else "")
 
 
 def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: str) -> Markup:
-    """Return one row per entry: value as a dot, interval as a bar, single values as ticks."""
+    """Return a chart with one row per entry: value as a dot, 95 % confidence interval as a bar, folds as ticks."""
     row_height = 46
     canvas = Canvas(x, Axis("", 0, 1), height=TOP + BOTTOM + row_height * len(rows))
     bottom = canvas.height - BOTTOM
@@ -251,88 +329,29 @@ def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: s
         canvas.add(f'<line class="stroke-0" stroke-width="3" x1="{canvas.x(row.low)}" y1="{y}" '
                    f'x2="{canvas.x(row.high)}" y2="{y}"/>')  # fmt: skip
         canvas.add(f'<circle class="fill-0" cx="{canvas.x(row.value)}" cy="{y}" r="5"/>')
-    canvas.x_axis_marks()
+    canvas.draw_x_axis()
     marks = [
-        ("all folds, 95 % interval", '<line class="stroke-0" stroke-width="3" x1="0" y1="5" x2="22" y2="5"/>'
+        ("all folds, 95 % confidence interval", '<line class="stroke-0" stroke-width="3" x1="0" y1="5" x2="22" y2="5"/>'
          '<circle class="fill-0" cx="11" cy="5" r="4.5"/>'),
-        ("single folds", '<line class="stroke-1" stroke-width="2" x1="11" y1="0" x2="11" y2="10"/>'),
+        ("each fold", '<line class="stroke-1" stroke-width="2" x1="11" y1="0" x2="11" y2="10"/>'),
     ]  # fmt: skip
     return canvas.figure(title, description, legend_list(marks))
-
-
-@dataclass(frozen=True)
-class LogAxis(Axis):
-    """An axis whose equal distances are equal factors; its range is above 0."""
-
-    def ticks(self, count: int = 5) -> list[float]:
-        """Return powers of ten, with 2 and 5 times these where there are fewer than three of them; of a range that
-        holds hardly any of these either, those of a plain axis."""
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for factors in ((1,), (1, 2, 5)):
-            ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
-            ticks = [tick for tick in ticks if self.low <= tick <= self.high]
-            if len(ticks) >= 3:
-                break
-        return ticks if len(ticks) >= 2 else super().ticks(count)
-
-    def marks(self) -> list[tuple[float, str]]:
-        """Return the ticks with their texts."""
-        return [(tick, f"{tick:g}") for tick in self.ticks()]
-
-    def share(self, value: float) -> float:
-        """Return where a value lies, from 0 at the low end to 1 at the high one."""
-        return math.log(value / self.low) / math.log(self.high / self.low)
-
-
-@dataclass(frozen=True)
-class NamedAxis(Axis):
-    """An axis of names, the k-th of which is at k."""
-
-    names: Sequence[str] = ()
-
-    def marks(self) -> list[tuple[float, str]]:
-        """Return the places with their names."""
-        return [(float(place), name) for place, name in enumerate(self.names)]
-
-    @classmethod
-    def of(cls, label: str, names: Sequence[str]) -> "NamedAxis":
-        """Return an axis of these names, with air at both ends."""
-        return cls(label, -0.5, len(names) - 0.5, names=names)
-
-
-@dataclass(frozen=True)
-class Dots:
-    """Named points; tone: which colour, from 0 on; shape: dot, ring or cross."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    tone: int
-    shape: str = "dot"
-
-    def mark(self, x: float, y: float) -> str:
-        """Return the SVG of one point, in units of the chart."""
-        if self.shape == "cross":
-            arms = f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"
-            return f'<path class="line stroke-{self.tone}" d="{arms}"/>'
-        if self.shape == "ring":
-            return f'<circle class="line stroke-{self.tone}" cx="{x}" cy="{y}" r="7"/>'
-        return f'<circle class="fill-{self.tone}" cx="{x}" cy="{y}" r="4" fill-opacity=".8"/>'
 
 
 def scatter_chart(
     title: str, dots: Sequence[Dots], x: Axis, y: Axis, description: str, line: Line | None = None
 ) -> Markup:
-    """Return a chart of points, later ones above earlier ones and all above the line."""
+    """Return a scatter plot; later groups of points cover earlier ones, and all cover the line."""
     canvas = Canvas(x, y)
-    canvas.y_axis_marks()
+    canvas.draw_y_axis()
     if line is not None:
         canvas.path(line)
     for group in dots:
         for one_x, one_y in zip(group.x, group.y, strict=True):
             canvas.add(group.mark(canvas.x(one_x), canvas.y(one_y)))
-    canvas.x_axis_marks()
-    marks = [] if line is None else [(line.name, f'<line class="{line.style}" x1="0" y1="5" x2="22" y2="5"/>')]
-    # A ring is higher than the legend's boxes.
-    marks = [(g.name, f'<g transform="translate(11 5) scale(.65)">{g.mark(0, 0)}</g>') for g in dots if g.x] + marks
+    canvas.draw_x_axis()
+    # Scaled, because a ring is higher than the box of the legend.
+    marks = [(g.name, f'<g transform="translate(11 5) scale(.65)">{g.mark(0, 0)}</g>') for g in dots if g.x]
+    if line is not None:
+        marks.append((line.name, line.legend_mark))
     return canvas.figure(title, description, legend_list(marks))

@@ -1,4 +1,4 @@
-"""Tiles on a page: one PNG per gallery inside the page, the central square drawn on each tile."""
+"""Galleries of tiles: one PNG per gallery, embedded in the page, with the central square outlined on each tile."""
 
 import base64
 import io
@@ -9,15 +9,17 @@ import pandas as pd
 from markupsafe import Markup, escape
 from PIL import Image
 
-from histo.tiles.geometry import CENTRE, SIDE
+from histo.geometry import CENTRE, SIDE
 from histo.tiles.shards import Shard
 
-GUTTER = 2  # pixels around each tile of a sprite, so that scaling does not mix neighbours
+Shards = dict[str, dict[int, Shard]]  # split → shard number → shard
+
+GUTTER = 2  # pixels around each tile of a sprite sheet, so that scaling does not mix neighbouring tiles
 SLOT = SIDE + 2 * GUTTER
 
 
 def sprite(images: np.ndarray) -> bytes:
-    """Return tiles, uint8 [N, 96, 96, 3], side by side as one PNG, each with a gutter that repeats its edge."""
+    """Return tiles, uint8 [N, 96, 96, 3], side by side as one PNG, each with a gutter that repeats its edge pixels."""
     slots = np.pad(images, ((0, 0), (GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(list(slots), axis=1)).save(buffer, "PNG", optimize=True)
@@ -25,9 +27,9 @@ def sprite(images: np.ndarray) -> bytes:
 
 
 def centre_frame() -> str:
-    """Return the outline around the central 32 × 32 pixels, in pixels of the tile.
+    """Return the outline of the central 32 × 32 pixels as SVG, in pixels of the tile.
 
-    A white line lies on the pixels just outside the square and a dark one around it; neither covers the square.
+    A white line runs along the pixels just outside the square and a dark line around it; neither covers the square.
     """
     frame = ""
     for style, away in (("outer", 1.5), ("inner", 0.5)):
@@ -36,10 +38,11 @@ def centre_frame() -> str:
     return frame
 
 
-def gallery(name: str, images: np.ndarray, captions: Sequence[Markup], texts: Sequence[str]) -> Markup:
-    """Return tiles, uint8 [N, 96, 96, 3], with the central square drawn.
+def gallery(name: str, images: np.ndarray, captions: Sequence[str], alternative_texts: Sequence[str]) -> Markup:
+    """Return a gallery of tiles, uint8 [N, 96, 96, 3], with the central square outlined; empty for no tiles.
 
-    name: unique on the page, letters, digits and hyphens; captions: under each tile; texts: for who does not see it.
+    name: unique on the page; letters, digits and hyphens. captions: shown below each tile. alternative_texts: for
+    screen readers, one per tile.
     """
     if not len(images):
         return Markup("")
@@ -49,7 +52,7 @@ def gallery(name: str, images: np.ndarray, captions: Sequence[Markup], texts: Se
         f'<figure class="tile"><svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(text)}">'
         f'<use href="#{name}" x="{-k * SLOT - GUTTER}" y="{-GUTTER}"/>{frame}</svg>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for k, (caption, text) in enumerate(zip(captions, texts, strict=True))
+        for k, (caption, text) in enumerate(zip(captions, alternative_texts, strict=True))
     )
     return Markup(
         f'<div class="tiles"><svg class="sprite" aria-hidden="true"><image id="{name}" width="{SLOT * len(images)}" '
@@ -57,17 +60,19 @@ def gallery(name: str, images: np.ndarray, captions: Sequence[Markup], texts: Se
     )
 
 
-def tile_gallery(
-    name: str, shards: dict[str, dict[int, Shard]], rows: pd.DataFrame, captions: Sequence[str], text: str
-) -> Markup:
-    """Return the gallery of `rows` (id, split, shard, row), read from the shards of their split.
+def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequence[str], description: str) -> Markup:
+    """Return the gallery of the tiles `rows` (columns id, split, shard, row), read from the shards.
 
-    captions: above the short id; text: what all of them show, in words.
+    captions: one per tile, shown above the first digits of its id. description: start of all alternative texts, what
+    the tiles have in common.
     """
-    images = [shards[row.split][row.shard].images[row.row] for row in rows.itertuples()]
-    under = [
+    locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
+    images = [shards[split][shard].images[row] for split, shard, row in locations]
+    captions_with_id = [
         Markup('<b>{}</b><br><span title="{}">{}…</span>').format(caption, tile, tile[:8])
         for caption, tile in zip(captions, rows["id"], strict=True)
     ]
-    texts = [f"{text}, {caption}: tile {tile}" for caption, tile in zip(captions, rows["id"], strict=True)]
-    return gallery(name, np.array(images), under, texts)
+    alternative_texts = [
+        f"{description}, {caption}: tile {tile}" for caption, tile in zip(captions, rows["id"], strict=True)
+    ]
+    return gallery(name, np.array(images), captions_with_id, alternative_texts)

@@ -1,11 +1,12 @@
-"""What the pages share: how they are rendered, how numbers read, and which code and versions made them.
+"""Parts that all pages share: rendering, number formats, and the code and package versions behind a page.
 
-A page is one HTML file with everything inside, which opens offline and needs no script. Its template fills the blocks
-of the layout, whose values are `name`, `source`, `provenance` and `warnings`.
+A page is one self-contained HTML file, readable offline and without scripts. Its template extends the layout
+`page.html.j2`, which takes the values `name`, `source`, `provenance` and `warnings`.
 """
 
 import hashlib
 import json
+import logging
 import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,16 +19,17 @@ import pandas as pd
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from histo.files import atomic_write
 from histo.formatting import compact, duration, percent
 from histo.pages import charts
 
-SHOWN = 8  # tiles in a gallery
+GALLERY_SIZE = 8  # tiles in a gallery
 SOURCES = {
     "kaggle": "Tiles of the Kaggle competition",
-    "archive": "Tiles of a given archive",
-    "folder": "Tiles of a given folder",
+    "archive": "Tiles from a local archive",
+    "folder": "Tiles from a local folder",
     "pcam": "Tiles of PatchCamelyon",
-    "synthetic": "Made tiles",
+    "synthetic": "Synthetic tiles",
 }
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "h5py", "snakemake")
 
@@ -41,27 +43,30 @@ FILTERS: dict[str, Callable[..., str]] = {
 }
 
 
-def evenly(rows: pd.DataFrame, count: int = SHOWN) -> pd.DataFrame:
-    """Return at most `count` rows, spread over the table."""
+def evenly_spaced(rows: pd.DataFrame, count: int = GALLERY_SIZE) -> pd.DataFrame:
+    """Return at most `count` rows at even distances in the table."""
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
 
 
-def provenance(code: dict[str, dict[str, str]]) -> dict:
-    """Return date, versions and fingerprints; code: of each stage, its files and their fingerprints."""
+def provenance(code: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Return date, package versions and code fingerprints; code: of each stage, its files and their fingerprints."""
     files = {file: digest for stage in code.values() for file, digest in stage.items()}
-    found = {"Python": platform.python_version()}
+    versions = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue  # the environment of the jobs has no Snakemake
-    whole_code = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:12]
+    fingerprint = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:12]
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"date": now, "versions": found, "code": whole_code, "files": sorted(files.items())}
+    return {"date": now, "versions": versions, "code": fingerprint, "files": sorted(files.items())}
 
 
 def render(template: Path, layout: Path, **values: Any) -> str:
-    """Return the page. Texts among the values are escaped; a value that the template misses is an error."""
+    """Return the page as HTML.
+
+    Texts among the values are escaped. Raises jinja2.UndefinedError if the template uses a value that is not given.
+    """
     environment = Environment(
         loader=DictLoader({layout.name: layout.read_text()}),
         autoescape=True,
@@ -71,3 +76,10 @@ def render(template: Path, layout: Path, **values: Any) -> str:
     )
     environment.filters |= FILTERS
     return environment.from_string(template.read_text()).render(figure_style=Markup(charts.STYLE), **values)
+
+
+def write_page(output: Path, page: str) -> None:
+    """Write the HTML of a page and log its size."""
+    with atomic_write(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    logging.info("Wrote %s (%.1f MB).", output, output.stat().st_size / 1e6)

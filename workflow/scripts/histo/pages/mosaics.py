@@ -1,7 +1,7 @@
-"""Pictures of tissue put together again from tiles that overlap.
+"""Mosaics: regions of a slide stitched from overlapping tiles.
 
-Tiles lie on a grid of 16 pixels, so a picture can be made smaller by averaging squares of up to 16 × 16 pixels tile by
-tile, and tiles that fit in full size fit in the small one too.
+Tiles lie on a grid of 16 pixels. A mosaic can therefore be reduced tile by tile, by averaging squares of up to 16 × 16
+pixels, and overlapping tiles still agree in the reduced image.
 """
 
 import base64
@@ -12,65 +12,67 @@ import numpy as np
 from markupsafe import Markup, escape
 from PIL import Image
 
-from histo.tiles.geometry import CENTRE, SIDE
+from histo.geometry import CENTRE, SIDE
 
-LARGEST = 1200  # pixels of a picture's longer side
-SCALES = (1, 2, 4, 8, 16)  # divisors of the grid
+LARGEST = 1200  # pixels of the longer side of a mosaic
+SCALES = (1, 2, 4, 8, 16)  # reduction factors, divisors of the grid
 QUALITY = 90  # of WebP
-AIR = 4  # pixels of the tile around the picture, for the outlines
+MARGIN = 4  # pixels of the slide around the mosaic, room for the outlines
 
 
-def extent(places: np.ndarray) -> tuple[int, int]:
-    """Return height and width, in pixels, of tiles at `places`, int [N, 2] as (y, x) from 0."""
-    height, width = (places.max(0) + SIDE).tolist()
+def extent(offsets: np.ndarray) -> tuple[int, int]:
+    """Return height and width, in pixels, of tiles at `offsets`, int [N, 2] as (y, x) from 0."""
+    height, width = (offsets.max(0) + SIDE).tolist()
     return height, width
 
 
-def scale_for(places: np.ndarray) -> int | None:
-    """Return by how much a picture of tiles at `places` must be made smaller; None when no scale suffices."""
-    return next((scale for scale in SCALES if max(extent(places)) <= LARGEST * scale), None)
+def scale_for(offsets: np.ndarray) -> int | None:
+    """Return the smallest reduction factor at which the mosaic of tiles at `offsets` fits; None if none does."""
+    return next((scale for scale in SCALES if max(extent(offsets)) <= LARGEST * scale), None)
 
 
-def compose(images: Sequence[np.ndarray], places: np.ndarray, scale: int = 1) -> np.ndarray:
-    """Return the tiles, each uint8 [96, 96, 3], in their places: uint8 [H, W, 4], transparent where none lies.
+def compose(images: Sequence[np.ndarray], offsets: np.ndarray, scale: int = 1) -> np.ndarray:
+    """Stitch tiles, each uint8 [96, 96, 3], into a mosaic, uint8 [H, W, 4], transparent where there is no tile.
 
-    places: int [N, 2] as (y, x), multiples of 16 pixels; scale: one of `SCALES`.
+    offsets: int [N, 2] as (y, x), multiples of 16 pixels; scale: reduction factor, one of `SCALES`.
     """
-    height, width = (side // scale for side in extent(places))
+    height, width = (side // scale for side in extent(offsets))
     canvas = np.zeros((height, width, 4), np.uint8)
     side = SIDE // scale
-    for image, (y, x) in zip(images, (places // scale).tolist(), strict=True):
+    for image, (y, x) in zip(images, (offsets // scale).tolist(), strict=True):
         small = image.reshape(side, scale, side, scale, 3).mean((1, 3)).round().astype(np.uint8)
         canvas[y : y + side, x : x + side, :3] = small
         canvas[y : y + side, x : x + side, 3] = 255
     return canvas
 
 
-def figure(canvas: np.ndarray, places: np.ndarray, labels: np.ndarray, scale: int, caption: str, text: str) -> Markup:
-    """Return the picture with each tile's outline and the central square of tiles with a known label.
+def figure(
+    canvas: np.ndarray, offsets: np.ndarray, labels: np.ndarray, scale: int, caption: str, alternative_text: str
+) -> Markup:
+    """Return the mosaic as a <figure> with the outlines of all tiles and the central squares of labelled tiles.
 
-    canvas: of `compose`; labels: int [N], 1, 0 or -1 (unknown); caption: under it; text: for who does not see it.
+    canvas: from `compose`; labels: int [N], 1, 0 or -1 (unknown).
     """
     buffer = io.BytesIO()
     Image.fromarray(canvas).save(buffer, "WEBP", quality=QUALITY, method=4)
     data = base64.b64encode(buffer.getvalue()).decode()
-    height, width = extent(places)
+    height, width = extent(offsets)
     start = (SIDE - CENTRE) // 2
-    outlines = "".join(f"M{x} {y}h{SIDE}v{SIDE}h-{SIDE}z" for y, x in places.tolist())
+    outlines = "".join(f"M{x} {y}h{SIDE}v{SIDE}h-{SIDE}z" for y, x in offsets.tolist())
     centres = ""
     for label in (0, 1):
         squares = "".join(
-            f"M{x + start} {y + start}h{CENTRE}v{CENTRE}h-{CENTRE}z" for y, x in places[labels == label].tolist()
+            f"M{x + start} {y + start}h{CENTRE}v{CENTRE}h-{CENTRE}z" for y, x in offsets[labels == label].tolist()
         )
         centres += f'<path class="under" d="{squares}"/><path class="stroke-{label}" d="{squares}"/>' if squares else ""
-    box = f"{-AIR} {-AIR} {width + 2 * AIR} {height + 2 * AIR}"
-    # Small pictures are shown at up to twice their size, so that cells can be seen.
-    shown = min((width + 2 * AIR) * 2 // scale, LARGEST)
-    # Where tiles are a few pixels each, outlines must be thinner than usual.
+    box = f"{-MARGIN} {-MARGIN} {width + 2 * MARGIN} {height + 2 * MARGIN}"
+    # Small mosaics are shown at up to twice their size, so that cells are visible.
+    shown = min((width + 2 * MARGIN) * 2 // scale, LARGEST)
+    # In a strongly reduced mosaic a tile has few pixels, and its outline is drawn thinner.
     kind = "mosaic small" if scale > 2 else "mosaic"
     return Markup(
         f'<figure class="{kind}" style="max-width: {shown}px"><svg viewBox="{box}" role="img" '
-        f'aria-label="{escape(text)}"><image width="{width}" height="{height}" '
+        f'aria-label="{escape(alternative_text)}"><image width="{width}" height="{height}" '
         f'href="data:image/webp;base64,{data}"/><g><path class="under" d="{outlines}"/>'
         f'<path class="outline" d="{outlines}"/>{centres}</g></svg><figcaption>{escape(caption)}</figcaption></figure>'
     )

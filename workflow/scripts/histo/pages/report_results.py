@@ -1,25 +1,30 @@
-"""The parts of the report about what models are worth: learning curves, ROC, calibration, most wrong tiles, and what
-averaging gains."""
+"""Report sections on model performance: learning curves, ROC and calibration, largest errors, gain from averaging."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Interval, Line, histogram, interval_chart, line_chart
-from histo.pages.gallery import tile_gallery
-from histo.pages.layout import SHOWN
-from histo.tiles.shards import Shard
+from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Bars, Interval, Line, histogram, interval_chart, line_chart
+from histo.pages.gallery import Shards, tile_gallery
+from histo.pages.layout import GALLERY_SIZE
 
-Shards = dict[str, dict[int, Shard]]  # split → number → shard
-
-BINS = 50  # of the distribution of probabilities
+BINS = 50  # of the histogram of probabilities
 CALIBRATION_BINS = 10
-VIEWS = {"none": "one view", "flips": "4 flips", "all": "8 flips and turns"}
-METHODS = {"mean": "ensemble, mean", "rank_mean": "ensemble, mean of ranks", "weights": "ensemble, weighted mean"}
+VIEWS = {"none": "1 view", "flips": "4 views: flips", "all": "8 views: flips and 90° rotations"}
+METHODS = {
+    "mean": "mean of probabilities",
+    "rank_mean": "mean of ranks",
+    "weights": "weighted mean of probabilities",
+}
 CLASSES = {0: "no tumour", 1: "tumour"}
 
 
-def training_section(histories: dict[str, list[pd.DataFrame]]) -> list[dict]:
-    """Return the learning curves of each model: one chart of the loss and one of the validation AUC."""
+def training_section(histories: dict[str, list[pd.DataFrame]]) -> list[dict[str, Any]]:
+    """Return the learning curves of each model: a chart of the training loss and a chart of the validation AUC.
+
+    histories: of each model, one table per fold with the columns epoch, loss, auc and seconds.
+    """
     sections = []
     for model, folds in histories.items():
         epochs = Axis.counted("epoch", max(int(fold["epoch"].max()) for fold in folds))
@@ -29,83 +34,106 @@ def training_section(histories: dict[str, list[pd.DataFrame]]) -> list[dict]:
                 Line(f"fold {k}", fold["epoch"].tolist(), fold[column].tolist(), k) for k, fold in enumerate(folds)
             ]
             axis = Axis.around("AUC" if column == "auc" else column, [y for line in lines for y in line.y], limit)
-            ends = ", ".join(f"{line.name} {line.y[-1]:.4f}" for line in lines)
-            charts.append(line_chart(title, lines, epochs, axis, f"At the last epoch: {ends}."))
+            last_values = ", ".join(f"{line.name} {line.y[-1]:.4f}" for line in lines)
+            charts.append(line_chart(title, lines, epochs, axis, f"At the last epoch: {last_values}."))
         sections.append({"model": model, "charts": charts, "seconds": sum(fold["seconds"].sum() for fold in folds)})
     return sections
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return mean probability and share of positives in bins of equally many tiles; labels, probabilities [N]."""
-    parts = np.array_split(np.argsort(probabilities, kind="stable"), min(CALIBRATION_BINS, len(labels)))
-    return [float(probabilities[part].mean()) for part in parts], [float(labels[part].mean()) for part in parts]
+def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean probability and observed proportion of positives in bins of equally many tiles.
+
+    labels: 0 or 1, [N]; probabilities: float [N].
+    """
+    bins = np.array_split(np.argsort(probabilities, kind="stable"), min(CALIBRATION_BINS, len(labels)))
+    return [float(probabilities[rows].mean()) for rows in bins], [float(labels[rows].mean()) for rows in bins]
 
 
-def most_wrong(shards: Shards, frame: pd.DataFrame) -> list[dict]:
-    """Return the galleries of the tiles whose probability is furthest on the wrong side of 0.5.
+def largest_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the galleries of the false positives and false negatives at threshold 0.5, the largest errors first.
 
-    frame: id, split, shard, row, label, fold, probability of the training tiles.
+    frame: id, split, shard, row, label, fold and probability of the training tiles.
     """
     galleries = []
     for label, title, ascending in ((0, "False positives", False), (1, "False negatives", True)):
         wrong = frame[(frame["label"] == label) & ((frame["probability"] >= 0.5) != (label == 1))]
-        rows = wrong.sort_values(["probability", "id"], ascending=[ascending, True]).head(SHOWN)
+        rows = wrong.sort_values(["probability", "id"], ascending=[ascending, True]).head(GALLERY_SIZE)
         captions = [f"{row.probability:.4f}, fold {row.fold}" for row in rows.itertuples()]
-        name = f"wrong-{label}"
-        text = f"label {label}, {CLASSES[label]}, probability of tumour"
-        tiles = tile_gallery(name, shards, rows, captions, text)
+        description = f"label {label}, {CLASSES[label]}, predicted probability of tumour"
+        tiles = tile_gallery(f"error-{label}", shards, rows, captions, description)
         galleries.append({"title": title, "label": CLASSES[label], "count": len(wrong), "tiles": tiles})
     return galleries
 
 
-def results_section(shards: Shards, deal: pd.DataFrame, oof: pd.DataFrame, rated: list[dict], final: dict) -> dict:
-    """Return the charts of the out-of-fold figures and the most wrong tiles; rated: figures of what the tables show."""
-    frame = deal.assign(split="train").merge(oof[["id", "probability"]], on="id", validate="1:1")
+def results_section(
+    shards: Shards,
+    folds_table: pd.DataFrame,
+    oof: pd.DataFrame,
+    evaluations: list[dict[str, Any]],
+    ensemble: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the charts of the out-of-fold predictions and the galleries of the largest errors.
+
+    folds_table: `tables.FOLDS`; oof: `tables.PROBABILITIES` of what is submitted; evaluations: of all models that are
+    shown, see `evaluation.evaluate_oof`; ensemble: the summary of the stage `ensemble`.
+    """
+    frame = folds_table.assign(split="train").merge(oof[["id", "probability"]], on="id", validate="1:1")
     labels, probabilities = frame["label"].to_numpy(), frame["probability"].to_numpy()
-    unit = {"low": 0.0, "high": 1.0}
     curves = [
         Line(f"{row['model']} ({row['auc']:.4f})", row["roc"]["fpr"], row["roc"]["tpr"], k)
-        for k, row in enumerate(rated)
+        for k, row in enumerate(evaluations)
     ]
     intervals = [
         Interval(row["model"], row["auc"], row["auc_low"], row["auc_high"], [fold["auc"] for fold in row["folds"]])
-        for row in rated
+        for row in evaluations
     ]
-    ends = [end for row in intervals for end in (row.low, row.high, *row.points)]
+    aucs = [value for row in intervals for value in (row.low, row.high, *row.points)]
     edges = np.linspace(0, 1, BINS + 1)
     counts = {label: np.histogram(probabilities[labels == label], edges)[0].tolist() for label in CLASSES}
-    means, shares = calibration(labels, probabilities)
+    means, proportions = calibration_curve(labels, probabilities)
     return {
         "intervals": interval_chart(
-            "AUC", intervals, Axis.around("out-of-fold AUC", ends, 1.0),
-            "; ".join(f"{row.name} {row.value:.4f}, interval {row.low:.4f} to {row.high:.4f}" for row in intervals),
+            "Out-of-fold AUC", intervals, Axis.around("AUC", aucs, 1.0),
+            "; ".join(
+                f"{row.name} {row.value:.4f}, 95 % confidence interval {row.low:.4f} to {row.high:.4f}"
+                for row in intervals
+            ),
         ),
         "roc": line_chart(
-            "ROC curve", curves, Axis("false positive rate", **unit), Axis("true positive rate", **unit),
-            f"Areas: {', '.join(line.name for line in curves)}.", diagonal=True,
+            "ROC curve (AUC)", curves, Axis("false positive rate", 0, 1), Axis("true positive rate", 0, 1),
+            f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True,
         ),
         "distribution": histogram(
-            "Out-of-fold probabilities", edges.tolist(), (CLASSES[1], counts[1], POSITIVE),
-            "probability of tumour", f"Tumour tiles above the axis, others below; {final['confusion'][1][1]:,} of "
-            f"{int((labels == 1).sum()):,} tumour tiles reach 0.5.", (CLASSES[0], counts[0], NEGATIVE), 0.5,
+            "Out-of-fold probabilities", edges.tolist(), Bars(CLASSES[1], counts[1], POSITIVE),
+            "predicted probability of tumour",
+            f"Tumour tiles above the zero line, the others below; {ensemble['confusion'][1][1]:,} of "
+            f"{int((labels == 1).sum()):,} tumour tiles have a probability of at least 0.5.",
+            Bars(CLASSES[0], counts[0], NEGATIVE), 0.5,
         ),
         "calibration": line_chart(
-            "Calibration", [Line("tenths of the training tiles", means, shares, 0, marks=True)],
-            Axis("mean probability", **unit), Axis("share with tumour", **unit),
-            ", ".join(f"{x:.2f}: {y:.2f}" for x, y in zip(means, shares, strict=True)), diagonal=True,
+            "Calibration", [Line(f"{len(means)} bins with equal numbers of tiles", means, proportions, 0, marks=True)],
+            Axis("mean predicted probability", 0, 1), Axis("observed proportion with tumour", 0, 1),
+            ", ".join(f"{x:.2f}: {y:.2f}" for x, y in zip(means, proportions, strict=True)), diagonal=True,
         ),
-        "wrong": most_wrong(shards, frame),
+        "errors": largest_errors(shards, frame),
     }  # fmt: skip
 
 
-def gains_table(rated: list[dict], final: dict, config: dict) -> dict | None:
-    """Return what test-time augmentation and blending gain in out-of-fold AUC; None where there is one figure alone.
+def gains_table(
+    evaluations: list[dict[str, Any]], ensemble: dict[str, Any], config: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the out-of-fold AUC by test-time augmentation and by blending method; None if there is only one value.
 
-    "views": kinds of augmentation that some model has; "rows", models first, then the methods of the ensemble: "name",
-    "auc" (one for each of "views", or None), "weight", "by_fold" (fitted weights; of models alone) and "submitted";
-    "several": whether there is an ensemble. Blended is what `predict.tta` chose.
+    evaluations: of the models; ensemble: the summary of the stage `ensemble`, which blends the probabilities with the
+    augmentation of `predict.tta`.
+
+    The keys of the result: "views", the augmentations that at least one model has; "rows", first the models, then the
+    methods of the ensemble, each with "name", "auc" (one for each of "views", or None), "weight" (fitted blend weight
+    or None), "by_fold" (the blend weights of the folds) and "selected" (for the submission); "several", whether
+    there is an ensemble.
     """
-    views, several = [name for name in VIEWS if any(row["tta"][name] is not None for row in rated)], len(rated) > 1
+    views = [name for name in VIEWS if any(row["tta"][name] is not None for row in evaluations)]
+    several = len(evaluations) > 1
     if not several and len(views) == 1:
         return None
     chosen = config["predict"]["tta"] if config["predict"]["tta"] in views else "none"
@@ -113,14 +141,14 @@ def gains_table(rated: list[dict], final: dict, config: dict) -> dict | None:
         {
             "name": row["model"],
             "auc": [row["tta"][name] for name in views],
-            "weight": final["weights"][row["model"]],
-            "by_fold": [weights[row["model"]] for weights in final["weights_by_fold"]],
-            "submitted": False,
+            "weight": ensemble["weights"][row["model"]],
+            "by_fold": [weights[row["model"]] for weights in ensemble["weights_by_fold"]],
+            "selected": False,
         }
-        for row in rated
+        for row in evaluations
     ]
-    for method, area in final["methods"].items() if several else ():
-        areas = [area if name == chosen else None for name in views]
-        submitted = method == final["method"]
-        rows.append({"name": METHODS[method], "auc": areas, "weight": None, "by_fold": [], "submitted": submitted})
+    for method, value in ensemble["methods"].items() if several else ():
+        aucs = [value if name == chosen else None for name in views]
+        name, selected = f"ensemble, {METHODS[method]}", method == ensemble["method"]
+        rows.append({"name": name, "auc": aucs, "weight": None, "by_fold": [], "selected": selected})
     return {"views": [VIEWS[name] for name in views], "rows": rows, "several": several}

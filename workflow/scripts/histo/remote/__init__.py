@@ -1,1 +1,4 @@
-"""Everything that leaves the machine: Kaggle, credentials, web servers, downloads that resume. For scripts of network stages."""
+"""Network access: Kaggle, credentials, HTTP, and downloads that resume.
+
+Imported only by the scripts of download and submission stages.
+"""

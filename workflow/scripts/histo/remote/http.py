@@ -1,4 +1,4 @@
-"""Asking a web server for a file, with every failure put into words."""
+"""HTTP requests for files; every failure becomes an InputError that says what to do."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -10,13 +10,13 @@ from histo.errors import InputError
 from histo.formatting import duration
 from histo.remote.credentials import scrub
 
-SILENCE = 60  # seconds without a byte after which a connection counts as cut
+TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
 
 
-class Unreachable(InputError):
-    """Kaggle or its storage cannot be reached, or has trouble of its own: the same request may succeed later.
+class RetryableError(InputError):
+    """The server cannot be reached or has a temporary fault: the same request may succeed later.
 
-    `reason` is the message without the advice, for those who try again themselves.
+    `reason` is the message without the advice, for callers that retry themselves.
     """
 
     def __init__(self, reason: str, advice: str = "Run again in a few minutes.") -> None:
@@ -25,15 +25,24 @@ class Unreachable(InputError):
 
 
 class TooManyRequests(InputError):
-    """HTTP 429. `wait`: seconds that Kaggle asks for, None where it does not say."""
+    """HTTP 429. `wait`: seconds that the server asks to wait, None where it does not say."""
 
     def __init__(self, message: str, wait: float | None) -> None:
         super().__init__(message)
         self.wait = wait
 
 
+def connection_error(what: str, error: requests.RequestException, alternative: str = "") -> RetryableError:
+    """The error for a server that does not answer: `what` failed because of `error`."""
+    return RetryableError(
+        f"{what} ({type(error).__name__}: {scrub(str(error))[:200]}).",
+        "Check the network, and https_proxy if the network needs a proxy. Compute nodes often have no internet access: "
+        f"run this step on a machine that has it{alternative}.",
+    )
+
+
 def retry_after(response: requests.Response) -> float | None:
-    """Seconds that the answer asks to wait (header Retry-After: seconds or a date), None where it does not say."""
+    """Seconds that a response asks to wait (header Retry-After: seconds or a date), None where it does not say."""
     value = response.headers.get("Retry-After", "")
     try:
         return max(0.0, float(value))
@@ -46,31 +55,30 @@ def retry_after(response: requests.Response) -> float | None:
     return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
 
 
-def ask(url: str, setting: str) -> requests.Response:
-    """Ask for a file; returns the answer with its body unread. InputError in words for everything else.
+def get(url: str, setting: str) -> requests.Response:
+    """Request the file at `url` and return the response with its body unread.
 
-    setting: the one that holds the address, for the messages.
+    setting: name of the setting that holds the address, for messages. Raises RetryableError where the server cannot be
+    reached or has a fault, TooManyRequests for HTTP 429 and InputError for everything else but HTTP 200.
     """
     host = urlsplit(url).hostname
     headers = {"Accept-Encoding": "identity"}
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=SILENCE)
+        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise Unreachable(
-            f"{host} cannot be reached ({type(error).__name__}: {scrub(str(error))[:200]}).",
-            "Check the network, and https_proxy where one is needed. Computing nodes often have no way out: run this "
-            "step on a machine that has one, or fetch the file elsewhere and put it under its name.",
-        ) from None
+        alternative = ", or download the file elsewhere and save it under its name"
+        raise connection_error(f"{host} cannot be reached", error, alternative) from None
     except (requests.RequestException, ValueError) as error:
-        raise InputError(f"{url}: not an address to fetch from ({error}). Check `{setting}`.") from None
+        reason = scrub(str(error))
+        raise InputError(f"{url}: expected the address of a file ({reason}). Correct `{setting}`.") from None
     code = response.status_code
     if code == 200:
         return response
     response.close()
     if code == 429:
         wait = retry_after(response)
-        when = "some minutes" if wait is None else duration(wait)
-        raise TooManyRequests(f"{host} has had too many requests (HTTP 429). Wait {when}, then run again.", wait)
+        delay = "some minutes" if wait is None else duration(wait)
+        raise TooManyRequests(f"{host} received too many requests (HTTP 429). Wait {delay}, then run again.", wait)
     if code >= 500:
-        raise Unreachable(f"{host} has trouble of its own (HTTP {code}).")
-    raise InputError(f"{url}: {host} answers HTTP {code}. Check `{setting}`: the files may have moved.")
+        raise RetryableError(f"{host} has a server error (HTTP {code}).")
+    raise InputError(f"{url}: {host} answers HTTP {code}. Check `{setting}`: the file may have moved.")

@@ -1,13 +1,15 @@
-"""A Kaggle competition, spoken to through the official client, with every failure put into words.
+"""Access to a Kaggle competition through the official client; every failure becomes an InputError that says what to do.
 
-The only module that imports `kaggle`. What it takes care of, because the client (2.2.4) does not:
+The only module that imports `kaggle`. It works around these properties of the client (2.2.4):
 
-* importing the client signs in, and without credentials prints a help text to standard output: the import is guarded,
-  and what was looked for and found is said in one message;
-* the client sets no time limit on a request, so that a silent server holds it for ever: every request gets one;
-* an access token that Kaggle no longer accepts still shadows a good key: this is said instead of a bare HTTP 401;
-* with `VERBOSE` set it prints its headers, the key among them; urllib3 logs signed addresses: neither happens here;
-* a failed upload is an answer without a reference, not an error.
+* The import signs in, and without credentials it prints a help text and exits. Here, one message lists the sources of
+  credentials and what was found in each.
+* Requests have no timeout, so a silent server blocks the client for ever. Here, every request has one.
+* An access token that Kaggle no longer accepts takes precedence over a valid key, and the client reports only HTTP 401.
+  Here, the message names the token.
+* With `VERBOSE` set, the client prints its headers, which contain the key, and urllib3 logs signed addresses. Here,
+  both are suppressed.
+* A failed upload gives a response without a reference, and no error.
 """
 
 import contextlib
@@ -19,24 +21,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, NoReturn
 
 import requests
 
 from histo.errors import InputError
 from histo.formatting import duration
 from histo.remote import http
-from histo.remote.credentials import TOKENS, Place, how_to_sign_in, places, scrub
-from histo.remote.http import TooManyRequests, Unreachable, retry_after
+from histo.remote.credentials import TOKEN_PAGE, CredentialSource, credential_sources, scrub, sign_in_help
+from histo.remote.http import RetryableError, TooManyRequests, connection_error, retry_after
 
-PAGE = 100  # submissions asked for at a time
-PAGES = 50  # at most, should the server keep answering the same
+PAGE_SIZE = 100  # submissions per request
+MOST_PAGES = 50  # a limit for the case that the server repeats a page
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One line of the competition's list of what this account has sent."""
+    """A submission of this account to the competition, as Kaggle lists it."""
 
     reference: int
     time: str | None  # UTC, ISO 8601
@@ -48,7 +51,9 @@ class Submission:
     error: str
 
 
-class _Scrubbing(logging.Filter):
+class _ScrubFilter(logging.Filter):
+    """Remove credentials from log records."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = scrub(record.getMessage()), ()
         return True
@@ -56,22 +61,28 @@ class _Scrubbing(logging.Filter):
 
 @functools.cache
 def _guard_requests() -> None:
-    """Give every request of the process a time limit, and keep headers and signed addresses out of its output."""
+    """Set a timeout for every request of the process, and keep headers and signed addresses out of its output."""
     for name in ("VERBOSE", "VERBOSE_OUTPUT"):
         os.environ.pop(name, None)
-    logging.getLogger("urllib3.connectionpool").addFilter(_Scrubbing())
+    logging.getLogger("urllib3.connectionpool").addFilter(_ScrubFilter())
     send = requests.adapters.HTTPAdapter.send
 
     @functools.wraps(send)
-    def limited(self, request, stream=False, timeout=None, **settings):
-        return send(self, request, stream=stream, timeout=timeout or http.SILENCE, **settings)
+    def send_with_timeout(
+        self: requests.adapters.HTTPAdapter,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        **options: Any,
+    ) -> requests.Response:
+        return send(self, request, stream=stream, timeout=timeout or http.TIMEOUT, **options)
 
-    requests.adapters.HTTPAdapter.send = limited
+    requests.adapters.HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign,assignment]
 
 
 @contextlib.contextmanager
 def _client_output() -> Iterator[io.StringIO]:
-    """Catch what the client prints; a warning of its own goes on to the log."""
+    """Capture what the client prints, and log its warnings."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -83,106 +94,111 @@ def _client_output() -> Iterator[io.StringIO]:
 
 
 class Competition:
-    """A competition as the signed-in account sees it. Every method raises InputError, `Unreachable` where waiting may
-    help, with what to do; no message holds a secret."""
+    """A competition, accessed with the account whose credentials are found.
+
+    Every method raises InputError with what to do: RetryableError where the same call may succeed later,
+    TooManyRequests for HTTP 429. No message contains a credential.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = "no place"  # where the credentials in use come from
+        self.source = "an unknown source"  # of the credentials in use
         self._api = self._sign_in()
 
     def archive(self) -> requests.Response:
-        """The answer of Kaggle's storage to a request for the whole archive, its body not yet read."""
+        """Request the complete archive; returns the response of Kaggle's storage with its body unread."""
         from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
 
         request = ApiDownloadDataFilesRequest()
         request.competition_name = self.name
-        with self._in_words("asking for the archive"):
-            # Not as a context manager: leaving it would close the session, and the body is read after.
-            kaggle = self._api.build_kaggle_client()
-            response = kaggle.competitions.competition_api_client.download_data_files(request)
+        with self._explain_errors("requesting the archive"):
+            # Not a context manager: its end would close the session before the body is read.
+            client = self._api.build_kaggle_client()
+            response: requests.Response = client.competitions.competition_api_client.download_data_files(request)
         return response
 
     def send(self, file: Path, description: str) -> int:
-        """Upload a submission and return Kaggle's reference of it."""
-        with self._in_words("sending the submission") as printed:
-            answer = self._api.competition_submit(str(file), description, self.name, quiet=True)
-        if not answer.ref:
-            said = " ".join(scrub(printed.getvalue()).split())[-300:]
-            detail = f" ({said})" if said else ""
-            raise Unreachable(
-                f"{file} was not accepted by Kaggle: the answer has no reference and says "
-                f'"{scrub(answer.message or "nothing")}"{detail}. Nothing was submitted.'
+        """Upload a submission; returns its reference at Kaggle."""
+        with self._explain_errors("sending the submission") as printed:
+            response = self._api.competition_submit(str(file), description, self.name, quiet=True)
+        if not response.ref:
+            output = " ".join(scrub(printed.getvalue()).split())[-300:]
+            detail = f" ({output})" if output else ""
+            raise RetryableError(
+                f"Kaggle did not accept {file}: its response has no reference and the message "
+                f'"{scrub(response.message or "")}"{detail}. Nothing was submitted.'
             )
-        return answer.ref
+        return int(response.ref)
 
     def submissions(self) -> list[Submission]:
-        """What this account has sent so far, newest first."""
+        """All submissions of this account, newest first."""
         found: dict[int, Submission] = {}
-        for page in range(1, PAGES + 1):
-            with self._in_words("asking for the list of submissions"):
-                answer = self._api.competition_submissions(self.name, page_number=page, page_size=PAGE) or []
-            new = [_submission(one) for one in answer if one is not None and one.ref not in found]
-            found |= {one.reference: one for one in new}
+        for page in range(1, MOST_PAGES + 1):
+            with self._explain_errors("requesting the list of submissions"):
+                listed = self._api.competition_submissions(self.name, page_number=page, page_size=PAGE_SIZE) or []
+            new = [_submission(item) for item in listed if item is not None and item.ref not in found]
+            found |= {submission.reference: submission for submission in new}
             if not new:
                 break
-        return sorted(found.values(), key=lambda one: (one.time or "", one.reference), reverse=True)
+        return sorted(found.values(), key=lambda item: (item.time or "", item.reference), reverse=True)
 
-    def _sign_in(self):
+    def _sign_in(self) -> Any:
+        """Import the client, which signs in; returns its API object and sets `source`."""
         _guard_requests()
-        before = places()
+        sources = credential_sources()
         try:
             with _client_output():
                 import kaggle
         except (ImportError, OSError) as error:
             raise InputError(
-                f"The kaggle client cannot be loaded ({type(error).__name__}: {scrub(str(error))}). Where the home "
-                "folder cannot be written, set KAGGLE_CONFIG_DIR to one that can; else rebuild the environment."
+                f"The kaggle client cannot be imported ({type(error).__name__}: {scrub(str(error))}). If the home "
+                "folder is not writable, set KAGGLE_CONFIG_DIR to a folder that is; otherwise rebuild the environment."
             ) from None
         api = kaggle.api
-        if not api._authenticated:  # once more, to learn why
-            self.source = next((place.name for place in before if place.found), self.source)
-            with self._in_words("signing in"):
+        if not api._authenticated:  # again, to see the error that the import hides
+            self.source = next((source.name for source in sources if source.found), self.source)
+            with self._explain_errors("signing in"):
                 try:
                     api.authenticate()
                 except SystemExit as end:
-                    if end.code != 1:  # not the client's
+                    if end.code != 1:  # the client's status; any other comes from elsewhere
                         raise
-                    self._no_credentials(before)
+                    self._refuse_credentials(sources)
         method = api.config_values.get(api.CONFIG_NAME_AUTH_METHOD, "")
-        tokens = [place for place in before if place.found and place.is_token]
-        others = [place for place in before if place.found and not place.is_token]
+        tokens = [source for source in sources if source.found and source.is_token]
+        others = [source for source in sources if source.found and not source.is_token]
         if "ACCESS_TOKEN" in method:
             self.source = tokens[0].name
         elif tokens:
             raise InputError(
-                f"Kaggle no longer accepts the token in {tokens[0].name} (expired, revoked or mistyped), but the "
-                f"client would use it all the same instead of {others[0].name if others else 'others'}. Remove it, or "
-                f"replace it by a new one from {TOKENS}."
+                f"Kaggle does not accept the token in {tokens[0].name} (expired, revoked or mistyped), but the client "
+                f"uses it instead of {others[0].name if others else 'other credentials'}. Remove it, or replace it by "
+                f"a new one from {TOKEN_PAGE}."
             )
         elif "OAUTH" in method:
             self.source = str(Path("~/.kaggle/credentials.json").expanduser())
-        elif not api.config_values.get(api.CONFIG_NAME_KEY):  # the client takes an empty variable for a key
-            self._no_credentials(before)
+        elif not api.config_values.get(api.CONFIG_NAME_KEY):  # the client accepts an empty variable as a key
+            self._refuse_credentials(sources)
         else:
             self.source = others[0].name if others else "KAGGLE_USERNAME, KAGGLE_KEY and kaggle.json together"
         log.info("signed in to Kaggle with the credentials of %s", self.source)
         return api
 
     @staticmethod
-    def _no_credentials(found: list[Place]) -> None:
-        looked = "; ".join(f"{place.name}: {place.state}" for place in found)
-        refused = [place.name for place in found if place.found]
+    def _refuse_credentials(sources: list[CredentialSource]) -> NoReturn:
+        """Raise InputError: the credentials are invalid, or there are none."""
+        states = "; ".join(f"{source.name}: {source.state}" for source in sources)
+        refused = [source.name for source in sources if source.found]
         if refused:
             raise InputError(
                 f"Kaggle does not accept the credentials in {refused[0]} (expired, revoked or mistyped). "
-                f"{how_to_sign_in()}"
+                f"{sign_in_help()}"
             ) from None
-        raise InputError(f"No Kaggle credentials found. {how_to_sign_in()} Looked at: {looked}.") from None
+        raise InputError(f"No Kaggle credentials found. {sign_in_help()} Searched: {states}.") from None
 
     @contextlib.contextmanager
-    def _in_words(self, doing: str) -> Iterator[io.StringIO]:
-        """Turn what the client raises while `doing` something into InputError; yields what the client prints."""
+    def _explain_errors(self, doing: str) -> Iterator[io.StringIO]:
+        """Convert exceptions of the client into InputError; yields what the client prints. doing: for the messages."""
         with _client_output() as printed:
             try:
                 yield printed
@@ -191,74 +207,78 @@ class Competition:
             except requests.HTTPError as error:
                 raise self._http_error(error, doing) from None
             except (requests.ConnectionError, requests.Timeout) as error:
-                raise Unreachable(
-                    f"Kaggle cannot be reached while {doing} ({type(error).__name__}: {scrub(str(error))[:200]}).",
-                    "Check the network, and https_proxy where one is needed. Computing nodes often have no way out: "
-                    "run this step on a machine that has one.",
-                ) from None
+                raise connection_error(f"Kaggle cannot be reached while {doing}", error) from None
             except requests.RequestException as error:
-                raise Unreachable(f"Kaggle's answer while {doing} makes no sense: {scrub(str(error))[:200]}.") from None
+                raise RetryableError(
+                    f"Kaggle sent an invalid response while {doing}: {scrub(str(error))[:200]}."
+                ) from None
             except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
                 raise InputError(
                     f"The kaggle client failed while {doing} ({type(error).__name__}: {scrub(str(error))[:200]}). "
-                    "Kaggle may have changed its answers: try a newer version of the package kaggle."
+                    "Kaggle may have changed its API: try a newer version of the package kaggle."
                 ) from None
 
     def _http_error(self, error: requests.HTTPError, doing: str) -> InputError:
+        """The InputError for an HTTP status other than success."""
         response = error.response
         code = response.status_code
-        said = ""
+        message = ""
         with contextlib.suppress(requests.RequestException, ValueError, AttributeError):
-            answer = response.json()
-            code = answer.get("code", code) if code < 400 else code
-            said = scrub(str(answer.get("message", "")))[:300]
-        said = f', "{said}"' if said else ""
-        if response.history and code != 429:  # the storage that Kaggle sent us on to
-            return Unreachable(f"Kaggle's storage answered HTTP {code} while {doing}.")
+            content = response.json()
+            code = content.get("code", code) if code < 400 else code
+            message = scrub(str(content.get("message", "")))[:300]
+        message = f', "{message}"' if message else ""
+        if response.history and code != 429:  # the response of the storage to which Kaggle redirected the request
+            return RetryableError(f"Kaggle's storage answered HTTP {code} while {doing}.")
         page = f"https://www.kaggle.com/competitions/{self.name}"
         if code == 401:
-            return InputError(f"Kaggle refuses the credentials in {self.source} (HTTP 401{said}). {how_to_sign_in()}")
+            return InputError(
+                f"Kaggle does not accept the credentials in {self.source} (HTTP 401{message}). {sign_in_help()}"
+            )
         if code == 403:
             return InputError(
-                f"Kaggle refuses access to the competition {self.name!r} (HTTP 403 while {doing}{said}). Most likely "
-                f"its rules are not accepted yet: open {page}/rules, signed in with the same account, and accept them. "
-                "A wrong name gets the same answer: it is the last part of the competition's address, such as "
-                f"histopathologic-cancer-detection. The credentials in use are those of {self.source}."
+                f"Kaggle refuses access to the competition {self.name!r} (HTTP 403 while {doing}{message}). Most "
+                f"likely you have not accepted its rules: open {page}/rules, signed in with the same account, and "
+                "accept them. A wrong kaggle.competition gives the same status: the name is the last part of the "
+                "competition's address, such as histopathologic-cancer-detection. The credentials in use are those in "
+                f"{self.source}."
             )
         if code == 404:
             return InputError(
-                f"Kaggle knows no competition {self.name!r} (HTTP 404 while {doing}{said}). Its name is the last part "
-                "of its address, such as histopathologic-cancer-detection."
+                f"Kaggle has no competition {self.name!r} (HTTP 404 while {doing}{message}). Correct "
+                "kaggle.competition: the name is the last part of the competition's address, such as "
+                "histopathologic-cancer-detection."
             )
         if code == 429:
             wait = retry_after(response)
-            when = "about 15 minutes, Kaggle does not say" if wait is None else duration(wait)
+            delay = "about 15 minutes (Kaggle does not state how long)" if wait is None else duration(wait)
             until = "" if wait is None else f", until {datetime.now() + timedelta(seconds=wait):%H:%M:%S}"
             return TooManyRequests(
-                f"Kaggle has had too many requests from this account (HTTP 429 while {doing}{said}). Wait {when}"
-                f"{until}, then run again: it goes on from what is already there.",
+                f"Kaggle received too many requests from this account (HTTP 429 while {doing}{message}). Wait {delay}"
+                f"{until}, then run again: it resumes from what is already there.",
                 wait,
             )
         if code >= 500:
-            return Unreachable(f"Kaggle has trouble of its own (HTTP {code} while {doing}{said}).")
-        return InputError(f"Kaggle answered HTTP {code} while {doing} for the competition {self.name!r}{said}.")
+            return RetryableError(f"Kaggle has a server error (HTTP {code} while {doing}{message}).")
+        return InputError(f"Kaggle answered HTTP {code} while {doing} for the competition {self.name!r}{message}.")
 
 
-def _submission(one) -> Submission:
+def _submission(item: Any) -> Submission:
+    """Convert the client's object."""
     return Submission(
-        reference=one.ref,
-        time=one.date.isoformat(timespec="seconds") + "Z" if one.date else None,
-        file=one.file_name or "",
-        description=one.description or "",
-        status=one.status.name.lower(),
-        public=_score(one.public_score),
-        private=_score(one.private_score),
-        error=scrub(one.error_description or ""),
+        reference=item.ref,
+        time=item.date.isoformat(timespec="seconds") + "Z" if item.date else None,
+        file=item.file_name or "",
+        description=item.description or "",
+        status=item.status.name.lower(),
+        public=_score(item.public_score),
+        private=_score(item.private_score),
+        error=scrub(item.error_description or ""),
     )
 
 
 def _score(text: str | None) -> float | None:
-    """Scores come as text, empty where there is none."""
+    """Convert a score, which Kaggle sends as text; None where it is empty or not a number."""
     try:
         return float(text) if text else None
     except ValueError:

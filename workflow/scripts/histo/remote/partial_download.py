@@ -1,10 +1,10 @@
-"""Receiving a large file: resumed after any interruption, and given its name only when it is proven.
+"""Download of a large file: it resumes after any interruption, and gets its final name only when it is verified.
 
-What is received lies in `<file>.download/`, which no rule declares, so that it outlives a failed job: the bytes, and
-the identity (ETag or date, or the digest where that is known beforehand, and size) of the file they are part of. Bytes
-are only ever added to when the server still offers that same file. After success the folder keeps a hard link to the
-file where the file system has such: when Snakemake deletes the file to run the rule again, nothing needs to be
-transferred a second time.
+Data are received in the folder `<file>.download/`. No rule declares it, so it survives a failed job. It holds the bytes
+received so far and the identity of the file to which they belong: its size, and its ETag, modification date or, where
+known beforehand, digest. A download resumes only while the server still offers the same file. After success the folder
+keeps a hard link to the file, on file systems that have hard links: Snakemake deletes the file before it runs the rule
+again, and nothing needs to be downloaded again.
 """
 
 import contextlib
@@ -17,37 +17,40 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import requests
 
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.formatting import duration, size_text
-from histo.hashes import file_md5
+from histo.hashes import file_md5, file_sha256
 from histo.remote import http
-from histo.remote.http import Unreachable
+from histo.remote.http import RetryableError
 
-CHUNK = 1 << 16  # bytes read from the connection at a time; a cut loses less than that
-SYNC = 64 << 20  # bytes after which they are forced to the disk: at most this much is lost when the machine dies
-ATTEMPTS = 5  # connections in a row that bring nothing new before giving up
-PAUSE = 2.0  # seconds before the second connection, doubled with every one that brings nothing
+CHUNK = 1 << 16  # bytes read from the connection at a time; a broken connection loses less than that
+SYNC = 64 << 20  # bytes between two syncs to disk: a crash of the machine loses at most that much
+ATTEMPTS = 5  # connections in a row that may add nothing
+PAUSE = 2.0  # seconds before the second connection; doubled for each connection that adds nothing
 REPORT = 10.0  # seconds between two lines of progress
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DIGESTS = {"MD5": file_md5, "SHA-256": file_sha256}
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """Where a file comes from.
+    """A file to download.
 
-    connect: asks for the whole file, each time anew, since addresses expire; returns the answer with its body unread;
-        Unreachable where the same request may succeed later.
-    host, page: whose storage it is, and what to open in a browser to see whether it can be reached.
-    noun, kind, begins: what the file is in messages ("archive", "zip archive"), and its possible first bytes.
-    seems_whole: whether a file has its end; asked when the storage does not tell the size.
-    later: bytes that the chain will write for each byte of the file.
-    digest: of the file ("MD5 1571f5…"), where it is known beforehand: it then identifies the file instead of the
+    connect: requests the complete file and returns the response with its body unread. It is called for each connection,
+        since signed addresses expire. Raises RetryableError where the same request may succeed later.
+    host, page: the owner of the server, and a page to open in a browser to check whether it can be reached.
+    noun, kind: the file in messages ("archive", "zip archive").
+    magic: the first bytes of such a file, or several alternatives.
+    looks_complete: whether a file is not truncated; used where the server does not state the size.
+    expansion: bytes that later stages write for each byte of the file.
+    digest: algorithm and digest ("MD5 1571f5…") where known beforehand; it then identifies the file instead of the
         server's ETag or date.
     """
 
@@ -56,52 +59,57 @@ class RemoteFile:
     page: str
     noun: str
     kind: str
-    begins: bytes | tuple[bytes, ...]
-    seems_whole: Callable[[Path], bool]
-    later: float
+    magic: bytes | tuple[bytes, ...]
+    looks_complete: Callable[[Path], bool]
+    expansion: float
     digest: str | None = None
 
 
-def fetch(target: Path, origin: RemoteFile, results: Path, prove: Callable[["PartialDownload"], None]) -> None:
-    """Receive a file to `target`, going on from what earlier runs left.
+def fetch(target: Path, origin: RemoteFile, results: Path, verify: Callable[["PartialDownload"], None]) -> None:
+    """Download `origin` to `target`, resuming what earlier runs left.
 
-    results: where the chain will write; its file system must have room too. prove: InputError unless the bytes
-    received are right. InputError says what went wrong, what is kept and what to do; `target` then does not exist, or
-    is what it was before.
+    results: where later stages write; its file system needs space too. verify: raises InputError unless the bytes
+    received are correct. Raises InputError with what went wrong, what is kept and what to do; `target` is then missing
+    or unchanged.
     """
     part = PartialDownload(target.with_name(target.name + ".download"))
-    with stoppable():
+    with interrupt_on_sigterm():
         try:
             part.open()
             transfer(origin, part, results)
-            prove(part)
+            verify(part)
             publish(part, target)
         except KeyboardInterrupt:
             raise InputError(
                 f"Interrupted. {size_text(part.received)} of the {origin.noun} are kept in {part.folder}; the next run "
-                "goes on from there."
+                "resumes from there."
             ) from None
         except OSError as error:
-            trouble = "No room left" if error.errno in FULL else "Cannot read or write"
+            failure = "No space left" if error.errno in NO_SPACE else "Cannot read or write"
             raise InputError(
-                f"{trouble} in {part.folder} ({os.strerror(error.errno or errno.EIO)}) after "
-                f"{size_text(part.received)} of {size_text(part.identity.size)}. Make room, or put the folder "
-                "where it can be written: the next run goes on from what is there."
+                f"{failure} in {part.folder} ({os.strerror(error.errno or errno.EIO)}) after "
+                f"{size_text(part.received)} of {size_text(part.identity.size)}. Free some space, or move the folder "
+                "to a disk that can be written; the next run resumes from what is there."
             ) from None
-    log.info("%s is whole: %s", target, size_text(part.received))
+    log.info("%s is complete: %s", target, size_text(part.received))
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which file the storage offers. Without a validator two files cannot be told apart, and nothing is resumed."""
+    """Size in bytes and validator of the file that a server offers; None where not stated.
+
+    The validator is a digest known beforehand, the ETag or the modification date. Without one, two files cannot be
+    distinguished and no download resumes.
+    """
 
     size: int | None
     validator: str | None
 
     @classmethod
     def of(cls, response: requests.Response, origin: RemoteFile) -> "Identity":
+        """The identity that the headers of a response state."""
         headers = response.headers
-        # A length of compressed content says nothing of the file's.
+        # The length of compressed content is not the size of the file.
         length = None if headers.get("Content-Encoding", "identity") != "identity" else headers.get("Content-Length")
         etag = headers.get("ETag")
         strong = etag if etag and not etag.startswith("W/") else None
@@ -110,7 +118,11 @@ class Identity:
 
 
 class PartialDownload:
-    """What has been received, and of which file; both survive failed runs and a machine's restart."""
+    """The bytes received so far and the identity of their file, kept on disk across runs.
+
+    folder: the folder that holds both. path: the file of the bytes. identity: of the file to which they belong.
+    received: number of bytes that count; the file may be longer after a crash.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -120,7 +132,7 @@ class PartialDownload:
         self.received = 0
 
     def open(self) -> None:
-        """Take up what an earlier run left, as far as it is certain."""
+        """Load what an earlier run left; bytes after the last saved state are cut off."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             state = read_json(self._state)
@@ -129,36 +141,38 @@ class PartialDownload:
         except (InputError, OSError, KeyError, TypeError):
             return
         if received <= present:
-            if received < present:  # beyond this, a crash may have left anything
+            if received < present:  # a crash may leave arbitrary bytes after those that were synced
                 os.truncate(self.path, received)
             self.identity, self.received = identity, received
 
     def is_of(self, identity: Identity) -> bool:
-        """Whether the bytes at hand are certainly the beginning of that file. A size not told contradicts nothing."""
-        sizes = {self.identity.size, identity.size} - {None}
-        same = identity.validator is not None and identity.validator == self.identity.validator and len(sizes) < 2
-        return same and 0 < self.received <= min(sizes, default=self.received)
+        """Whether the bytes are known to be the beginning of the file `identity`; an unknown size fits any size."""
+        if identity.validator is None or identity.validator != self.identity.validator:
+            return False
+        sizes = {size for size in (self.identity.size, identity.size) if size is not None}
+        return len(sizes) < 2 and 0 < self.received <= min(sizes, default=self.received)
 
     def is_complete(self, origin: RemoteFile) -> bool:
-        """Whether nothing is missing: by the size, or by the look of the file's end where the storage told no size."""
+        """Whether all bytes are received: by the size, or by `looks_complete` where the size is unknown."""
         if self.identity.size is None:
-            return self.received > 0 and origin.seems_whole(self.path)
+            return self.received > 0 and origin.looks_complete(self.path)
         return self.received == self.identity.size
 
     def restart(self, identity: Identity) -> None:
-        """Forget the bytes at hand. The file is a new one: the old one may be linked under its final name."""
+        """Discard the bytes and begin the file `identity`."""
+        # A new file, not a truncated one: the final name may be a hard link to the old one.
         self.path.unlink(missing_ok=True)
         self.received = 0
         self.identity = identity
-        self.keep()
+        self.save_state()
 
-    def keep(self) -> None:
-        """Write down how many bytes count."""
+    def save_state(self) -> None:
+        """Write the number of bytes that count, and their file's identity, to disk."""
         state = {"size": self.identity.size, "validator": self.identity.validator, "received": self.received}
         write_json(self._state, state)
 
     def append(self, chunks: Iterator[bytes]) -> None:
-        """Add what comes; however it ends, the bytes written so far count."""
+        """Append chunks; when an exception ends them, the bytes written before still count."""
         synced = self.received
         with open(self.path, "ab", buffering=0) as file:
             try:
@@ -171,19 +185,19 @@ class PartialDownload:
                     if self.received - synced >= SYNC:
                         os.fsync(file.fileno())
                         synced = self.received
-                        self.keep()
+                        self.save_state()
             finally:
                 os.fsync(file.fileno())
-                with contextlib.suppress(OSError):  # on a full disk the state of the last sync stands
-                    self.keep()
+                with contextlib.suppress(OSError):  # on a full disk the state of the last sync remains
+                    self.save_state()
 
 
 def transfer(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
-    """Receive the file into `part`, in as many connections as it takes."""
+    """Receive the file into `part`, with as many connections as necessary."""
     if origin.digest and part.identity.validator == origin.digest and part.is_complete(origin):
-        log.info("nothing to transfer: all %s are here already", size_text(part.received))
+        log.info("nothing to transfer: all %s were received before", size_text(part.received))
         return
-    started, fruitless, reached = part.received, 0, False
+    started, failures, reached = part.received, 0, False
     while True:
         before = part.received
         try:
@@ -192,100 +206,107 @@ def transfer(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
             with contextlib.closing(response):
                 receive(response, origin, part, results)
             break
-        except Unreachable as error:
+        except RetryableError as error:
             if not reached:
                 raise
-            fruitless = 0 if part.received > before else fruitless + 1
-            if fruitless >= ATTEMPTS:
+            failures = 0 if part.received > before else failures + 1
+            if failures >= ATTEMPTS:
                 raise InputError(
-                    f"The transfer stopped at {size_text(part.received)} of {size_text(part.identity.size)} and "
-                    f"{ATTEMPTS} connections in a row brought nothing more. Last: {error.reason} What is there is kept "
-                    f"in {part.folder}; the next run goes on from it."
+                    f"The download stopped at {size_text(part.received)} of {size_text(part.identity.size)}, and "
+                    f"{ATTEMPTS} connections in a row added nothing. Last error: {error.reason} The bytes received are "
+                    f"kept in {part.folder}; run again to resume from them."
                 ) from None
-            pause = min(PAUSE * 2**fruitless, 60.0)
-            log.warning("%s Going on from %s in %s.", error.reason, size_text(part.received), duration(pause))
+            pause = min(PAUSE * 2**failures, 60.0)
+            log.warning("%s Resuming at %s in %s.", error.reason, size_text(part.received), duration(pause))
             time.sleep(pause)
     log.info("received %s, of which %s in this run", size_text(part.received), size_text(part.received - started))
 
 
 def receive(response: requests.Response, origin: RemoteFile, part: PartialDownload, results: Path) -> None:
-    """Add to `part` what one connection brings; Unreachable when that is not all of it."""
+    """Append the bytes of one connection to `part`; RetryableError where the file is still incomplete."""
     identity = Identity.of(response, origin)
     if not part.is_of(identity):
         if part.received:
-            log.warning("the file that %s offers is not the one of which %s lie here, or cannot be told from it: "
-                        "starting from its beginning", origin.host, size_text(part.received))  # fmt: skip
+            log.warning("the file that %s offers is not known to be the one of which %s were received before: starting "
+                        "from its beginning", origin.host, size_text(part.received))  # fmt: skip
         part.restart(identity)
     part.identity = Identity(identity.size or part.identity.size, identity.validator)
     if part.is_complete(origin):
-        log.info("nothing to transfer: all %s are here already", size_text(part.received))
+        log.info("nothing to transfer: all %s were received before", size_text(part.received))
         return
-    require_room(origin, part, results)
+    require_space(origin, part, results)
     if part.received:
         response.close()
-        response = rest_of(response, origin, part)
+        response = request_rest(response, origin, part)
     first = part.received == 0
     try:
-        part.append(checked_start(progress(response, part), response, origin, first))
+        part.append(check_magic(log_progress(response, part), response, origin, first))
     except requests.RequestException as error:
-        raise Unreachable(f"The connection broke ({type(error).__name__}).") from None
+        raise RetryableError(f"The connection broke ({type(error).__name__}).") from None
     finally:
         response.close()
     if not part.is_complete(origin):
-        raise Unreachable(f"The storage ended the transfer before the {origin.noun}'s end.")
+        raise RetryableError(f"The server ended the transfer before the end of the {origin.noun}.")
 
 
-def rest_of(first: requests.Response, origin: RemoteFile, part: PartialDownload) -> requests.Response:
-    """Ask the same address for the bytes not yet here; the storage sends the whole file when it is another by now."""
-    headers = dict(first.request.headers)
-    headers |= {"Range": f"bytes={part.received}-", "Accept-Encoding": "identity"}
-    if not origin.digest:
+def request_rest(first: requests.Response, origin: RemoteFile, part: PartialDownload) -> requests.Response:
+    """Request the missing bytes from the address of `first`; the server sends the complete file if it has changed."""
+    headers = {"Range": f"bytes={part.received}-", "Accept-Encoding": "identity"}
+    if not origin.digest and part.identity.validator:
         headers["If-Range"] = part.identity.validator
+    request = first.request
     try:
-        response = requests.request(first.request.method, first.url, headers=headers, stream=True, timeout=http.SILENCE)
+        response = requests.request(
+            request.method or "GET",
+            first.url,
+            headers={**request.headers, **headers},
+            stream=True,
+            timeout=http.TIMEOUT,
+        )
     except requests.RequestException as error:
-        raise Unreachable(f"The storage cannot be reached ({type(error).__name__}).") from None
-    place, _, size = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        raise RetryableError(f"The server cannot be reached ({type(error).__name__}).") from None
+    offset, _, size = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     same_size = part.identity.size is None or size in ("", "*", str(part.identity.size))
-    fits = place.split("-")[0] == str(part.received) and same_size
+    fits = offset.split("-")[0] == str(part.received) and same_size
     if response.status_code == 206 and fits:
-        log.info("going on from %s of %s", size_text(part.received), size_text(part.identity.size))
+        log.info("resuming at %s of %s", size_text(part.received), size_text(part.identity.size))
         return response
     if response.status_code == 200:
-        log.warning("the storage sends the file from its beginning: %s fetched before are dropped",
+        log.warning("the server sends the file from its beginning: the %s received before are discarded",
                     size_text(part.received))  # fmt: skip
         part.restart(Identity.of(response, origin))
         return response
     response.close()
-    if response.status_code in (206, 416):  # another part than asked for, or none: what is here does not fit
+    if response.status_code in (206, 416):  # another range than requested, or none: the bytes received do not fit
         part.restart(Identity(None, None))
-    raise Unreachable(f"The storage answered HTTP {response.status_code} to a request for the rest.")
+    raise RetryableError(f"The server answered HTTP {response.status_code} to a request for the missing bytes.")
 
 
-def checked_start(
+def check_magic(
     chunks: Iterator[bytes], response: requests.Response, origin: RemoteFile, first: bool
 ) -> Iterator[bytes]:
-    """The same chunks; InputError at once when a file's beginning is not that of its kind."""
+    """Pass on the chunks; InputError where the `first` one does not begin as files of this kind do."""
     for chunk in chunks:
-        if first and not chunk.startswith(origin.begins):
-            kind = response.headers.get("Content-Type", "no type given")
+        if first and not chunk.startswith(origin.magic):
+            content = response.headers.get("Content-Type", "no content type")
             raise InputError(
-                f"{origin.host}'s storage sent no {origin.kind} ({kind}). A proxy or the sign-in page of a network may "
-                f"have answered in its place: open {origin.page} from this machine, then run again."
+                f"Expected a {origin.kind} from {origin.host}, found something else ({content}). A proxy or the "
+                f"sign-in page of a network may have answered instead: open {origin.page} on this machine, then run "
+                "again."
             )
         first = False
         yield chunk
 
 
-def require_room(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
-    """InputError unless the rest of the file fits, and what the chain makes of it."""
+def require_space(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
+    """Raise InputError unless there is disk space for the rest of the file and for the results of later stages."""
     size = part.identity.size
     if size is None:
-        log.info("the storage does not say how large the %s is: free space is not checked", origin.noun)
+        log.info("the server does not state the size of the %s: disk space is not checked", origin.noun)
         return
     needs = [
         (part.folder, size - part.received, f"the {origin.noun}"),
-        (results, int(size * origin.later), "what is made of it"),
+        (results, int(size * origin.expansion), "later results"),
     ]
     total: dict[int, int] = {}
     for folder, needed, _ in needs:
@@ -296,16 +317,16 @@ def require_room(origin: RemoteFile, part: PartialDownload, results: Path) -> No
         free = shutil.disk_usage(folder).free
         if free < total[device]:
             raise InputError(
-                f"Not enough room in {folder.resolve()}: {size_text(total[device])} are needed "
+                f"Not enough disk space in {folder.resolve()}: {size_text(total[device])} are needed "
                 f"({'; '.join(f'{what} {size_text(bytes_)}' for _, bytes_, what in needs)}), {size_text(free)} are "
-                f"free. Make room, or put the folder on a larger disk."
+                "free. Free some space, or move the folder to a larger disk."
             )
 
 
-def progress(response: requests.Response, part: PartialDownload) -> Iterator[bytes]:
-    """The chunks of `response`; every few seconds a line says how far, how fast and how much longer."""
+def log_progress(response: requests.Response, part: PartialDownload) -> Iterator[bytes]:
+    """Yield the chunks of `response`; every REPORT seconds, log the share received, the rate and the time left."""
     size, last, seen = part.identity.size, time.monotonic(), part.received
-    log.info("%s to come", size_text(size - part.received if size is not None else None))
+    log.info("%s to receive", size_text(size - part.received if size is not None else None))
     for chunk in response.iter_content(CHUNK):
         yield chunk
         now = time.monotonic()
@@ -318,7 +339,7 @@ def progress(response: requests.Response, part: PartialDownload) -> Iterator[byt
 
 
 def publish(part: PartialDownload, target: Path) -> None:
-    """Give the proven file its final name."""
+    """Give the verified file its final name."""
     link = part.folder / "archive.link"
     link.unlink(missing_ok=True)
     try:
@@ -331,8 +352,8 @@ def publish(part: PartialDownload, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM interrupts like Ctrl-C, so that what was received is written down."""
+def interrupt_on_sigterm() -> Iterator[None]:
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that the state is saved."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -340,14 +361,23 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def prove_md5(part: PartialDownload, expected: str, setting: str) -> None:
-    """InputError unless what was received has the MD5 that `setting` expects (hexadecimal, lower case)."""
-    found = file_md5(part.path)
-    if found != expected:
-        received = part.received
-        part.restart(Identity(None, None))
-        raise InputError(
-            f"What was received for {part.folder.name.removesuffix('.download')} has the MD5 {found}, the settings "
-            f"({setting}) expect {expected}. Its {size_text(received)} have been removed, since no part of them can be "
-            "trusted; run again to fetch them anew. If that ends here too, the file or the setting is another one."
-        )
+def verify_digest(part: PartialDownload, algorithm: str, expected: str, source: str, advice: str) -> None:
+    """Raise InputError, and delete the bytes received, unless their digest is the expected one.
+
+    algorithm: a key of DIGESTS. expected: the digest or its first digits, lower-case hexadecimal. source: where it is
+    stated. advice: what to do when the download fails again.
+    """
+    found = DIGESTS[algorithm](part.path)
+    if not found.startswith(expected):
+        name = part.folder.name.removesuffix(".download")
+        reject(part, f"{name}: expected a file with the {algorithm} {expected} ({source}), found {found}.", advice)
+
+
+def reject(part: PartialDownload, fault: str, advice: str = "") -> NoReturn:
+    """Delete the bytes received, which `fault` shows to be wrong, and raise InputError. advice: ends the message."""
+    received = part.received
+    part.restart(Identity(None, None))
+    raise InputError(
+        f"{fault} The {size_text(received)} received have been deleted, since none of them can be trusted. Run again "
+        f"to download them again. {advice}".rstrip()
+    )

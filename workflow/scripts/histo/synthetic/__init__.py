@@ -1,1 +1,4 @@
-"""Synthetic tiles for `synthesize` and the tests: simulated H&E slides, and TIFF files in the layout of Kaggle's."""
+"""Synthetic tiles: simulated H&E slides, and TIFF files in the layout of Kaggle's.
+
+Imported only by the script `synthesize` and the tests.
+"""

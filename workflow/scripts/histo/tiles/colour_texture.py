@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo.tiles.geometry import CENTRE, SIDE
+from histo.geometry import CENTRE, SIDE
 from histo.tiles.stain_normalisation import REFERENCE, absorbance, with_third_stain
 
 REGIONS = ("tile", "centre")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
-from histo.tiles.geometry import SHAPE, SIDE, TILE_BYTES
+from histo.geometry import SHAPE, SIDE, TILE_BYTES
 
 _INVERT = bytes(range(255, -1, -1))
 _MAX_LAYOUTS = 1024  # a sample of 4,122 original tiles has 39; a hostile archive may have any number

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from histo import tables
-from histo.tiles.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SIDE
+from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SIDE
 
 BATCH = 32  # tiles measured at a time; their pixels stay in the processor's cache
 WORDS_PER_BLOCK = BLOCK * BLOCK * 3 // 8  # of 64 bits

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histo.errors import InputError
-from histo.tiles.geometry import SHAPE
+from histo.geometry import SHAPE
 
 LEADERBOARD = {"valid": "public", "test": "private"}  # part of the leaderboard that a part of the test split stands for
 GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)  # raised by a damaged gzip file

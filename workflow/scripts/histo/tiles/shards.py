@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.tiles.geometry import SHAPE, TILE_BYTES
+from histo.geometry import SHAPE, TILE_BYTES
 
 FORMAT_VERSION = 1
 SYNC_BYTES = 8 << 20  # bytes written between two syncs
@@ -127,7 +127,7 @@ def write_shard(
 class Shard:
     """A shard, opened for reading.
 
-    Attributes: path; split ("train" or "test"); number; ids_ascii: N bytes strings; labels: int8 [N]; images: uint8
+    Attributes: path; split ("train" or "test"); number; ids_ascii: N byte strings; labels: int8 [N]; images: uint8
     [N, 96, 96, 3], a read-only memory map; offset: of `images` in the file, bytes; sha256: of `images` when written.
 
     Raises InputError when the file is missing, truncated, not a shard or of another format version.

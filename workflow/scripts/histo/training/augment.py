@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from histo.config.train import Augmentation
+from histo.geometry import CENTRE, SIDE
 from histo.networks.dihedral import dihedral
-from histo.tiles.geometry import CENTRE, SIDE
 
-CPU_CHUNK = 16  # tiles per chunk on the CPU: a chunk stays in its cache, which makes it three times as fast
+CPU_CHUNK = 16  # tiles per chunk on the CPU; three times as fast as all tiles at once, because a chunk stays in cache
 DRAWS = 40  # uniform random numbers per tile; a multiple of 4, the number that one step of the generator yields
 
 # Optical density of haematoxylin, eosin and DAB per channel (Ruifrok & Johnston 2001, Anal Quant Cytol Histol 23:291).
@@ -189,32 +189,32 @@ def plan(
     `contrast` and `channel_scale` leave the colour `mean` unchanged; `channel_offset` is in units of `std`.
     """
     u = draw(seed, epoch, start, count)
-    drawn = Plan(side=side)
+    result = Plan(side=side)
     views = (8 * u[:, 0]).astype(np.int64) if settings.flips else None
     if any(getattr(settings, name) for name in GEOMETRY):
-        drawn.theta = _affine(u[:, 1:6], side, settings, views)
+        result.theta = _affine(u[:, 1:6], side, settings, views)
     else:
-        drawn.views = views
+        result.views = views
     if settings.stain:
         factor, offset = 1 + _between(u[:, 6:9], settings.stain), _between(u[:, 9:12], settings.stain)
-        drawn.stain = torch.from_numpy(stain_matrices(factor, offset).astype(np.float32))
+        result.stain = torch.from_numpy(stain_matrices(factor, offset).astype(np.float32))
     if any(getattr(settings, name) for name in COLOURS):
-        drawn.colour = torch.from_numpy(colour_matrices(u[:, 12:22], settings, mean, std).astype(np.float32))
+        result.colour = torch.from_numpy(colour_matrices(u[:, 12:22], settings, mean, std).astype(np.float32))
     has_surroundings = side > CENTRE
     if settings.erase and has_surroundings:
         tile = np.flatnonzero(u[:, 22] < settings.erase)
-        drawn.erase = Rectangles(tile, _beside_centre(u[tile, 23:28], side))
-        drawn.erase_colour = torch.from_numpy(u[tile, 28:31].astype(np.float32))[:, :, None, None]
+        result.erase = Rectangles(tile, _beside_centre(u[tile, 23:28], side))
+        result.erase_colour = torch.from_numpy(u[tile, 28:31].astype(np.float32))[:, :, None, None]
     # A tile takes part in mixup or in cutmix, never in both; its partner is the next tile of the batch.
     if settings.mixup:
         tile = np.flatnonzero(u[:, 31] < settings.mixup)
-        drawn.mixup = Blends(tile, torch.from_numpy(0.5 * u[tile, 32].astype(np.float32)))
+        result.mixup = Blends(tile, torch.from_numpy(0.5 * u[tile, 32].astype(np.float32)))
     if settings.cutmix and has_surroundings:
         tile = np.flatnonzero((u[:, 31] >= settings.mixup) & (u[:, 31] < settings.mixup + settings.cutmix))
         over = u[tile, 33] < 0.5
         box = np.where(over[:, None], _over_centre(u[tile, 34:38], side), _beside_centre(u[tile, 34:39], side))
-        drawn.cutmix, drawn.covers_centre = Rectangles(tile, box), over
-    return drawn
+        result.cutmix, result.covers_centre = Rectangles(tile, box), over
+    return result
 
 
 def _masks(box: np.ndarray, side: int, device: torch.device) -> Tensor:

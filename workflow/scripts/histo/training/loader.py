@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from histo.errors import InputError
-from histo.tiles.geometry import SHAPE, TILE_BYTES
+from histo.geometry import SHAPE, TILE_BYTES
 from histo.tiles.shards import Shard
 from histo.training.stream import stream
 
@@ -90,7 +90,7 @@ def choose_storage(tiles: int, device: torch.device) -> str:
 
 
 def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Iterator[Item]:
-    """Yield `items`, computed in a thread up to `depth` ahead.
+    """Yield `items`, computed in a thread, at most `depth` of them in advance.
 
     An error of `items` is raised in the consumer. Leaving the loop early stops the thread and closes a generator.
     """

@@ -161,9 +161,9 @@ def train(
     """Train a model, validate it after each epoch, write weights, history (CSV) and summary (JSON).
 
     shards: of the training tiles; code: fingerprint, stored with the weights; weights_in: file of pretrained weights,
-    see histo.networks.torchvision.load_weights; stain: method of stain normalisation of the shards, stored with the weights.
-    Raises InputError for unusable input and DivergedError for a loss or logits that are not finite. After SIGTERM it
-    saves its progress and raises SystemExit(143).
+    see histo.networks.torchvision.load_weights; stain: method of stain normalisation of the shards, stored with the
+    weights. Raises InputError for unusable input and DivergedError for a loss or logits that are not finite. After
+    SIGTERM it saves its progress and raises SystemExit(143).
     """
     pretrained = getattr(settings.network, "weights", "none")
     if pretrained != "none" and weights_in is None:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from histo.errors import InputError
-from histo.tiles.geometry import SHAPE, TILE_BYTES
+from histo.geometry import SHAPE, TILE_BYTES
 from histo.tiles.shards import Shard
 
 WINDOW = 512  # tiles per window, 14 MB; two or three windows are in memory

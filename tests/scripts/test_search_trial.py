@@ -1,0 +1,122 @@
+"""A trial of a search: what it samples, how it trains, and what it writes."""
+
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histo.errors import InputError
+from histo.files import read_json, write_json
+from histo.training import loop
+from histo.training.trial_sampling import sample
+from search_trial import search_trial
+from support.search import RATE, WIDTH, trial_result
+from support.training import CODE, make_split, settings, write_folds
+
+SPACE = {"learning_rate": RATE, "network.width": WIDTH}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Folder of folds.parquet and paths of the training shards."""
+    folder = tmp_path_factory.mktemp("data")
+    shards, frame = make_split(folder, "train", (60, 66))
+    write_folds(frame, folder / "folds.parquet")
+    return folder, shards
+
+
+def run_trial(data, output, trial=1, earlier=(), base=None, folds=(0,), space=None, sampler="random"):
+    """Run a trial and return what it wrote; base: changes to the settings of the tiny model."""
+    folder, shards = data
+    search_trial(
+        shards, str(folder / "folds.parquet"), list(earlier), output, trial=trial, code=CODE, threads=1,
+        settings={
+            "base": settings(epochs=2).model_dump() | (base or {}), "space": space or SPACE, "sampler": sampler,
+            "seed": 4, "folds": list(folds),
+        },
+    )  # fmt: skip
+    return read_json(output)
+
+
+def test_a_trial_trains_with_the_settings_that_it_sampled(data, tmp_path):
+    result = run_trial(data, tmp_path / "trial-001.json", folds=(0, 2))
+    assert result["draws"] == sample(SPACE, sampler="random", seed=4, trial=1, earlier=[])
+    folder, shards = data
+    network = settings().network.model_dump() | {"width": result["draws"]["network.width"]}
+    sampled = settings(epochs=2, learning_rate=result["draws"]["learning_rate"], network=network)
+    for row in result["folds"]:
+        out = tmp_path / f"own-{row['fold']}"
+        loop.train(
+            shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json",
+            fold=row["fold"], settings=sampled, code=CODE, threads=1, resume_path=out / "resume.pt",
+        )  # fmt: skip
+        history = pd.read_csv(out / "history.csv")
+        best = history.loc[history["auc"].idxmax()]
+        assert (row["auc"], row["loss"]) == (best["auc"], best["validation_loss"])
+        assert (row["best_epoch"], row["epochs"]) == (best["epoch"], 2)
+    assert result["score"] == pytest.approx(np.mean([row["auc"] for row in result["folds"]]), abs=1e-12)
+    assert (result["trial"], result["epochs"], result["failed"]) == (1, 4, None)
+    assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in result["folds"]))
+    assert result["seconds"] > 0
+    assert [path.name for path in tmp_path.glob("trial*")] == ["trial-001.json"]
+
+
+def test_a_trial_stops_early(data, tmp_path):
+    """With a learning rate of nearly 0, nothing improves after the first one or two epochs."""
+    space = {"learning_rate": {"choices": [1e-12]}}
+    result = run_trial(data, tmp_path / "t.json", base={"epochs": 40, "patience": 2}, space=space)
+    assert result["epochs"] < 12
+
+
+def test_a_diverged_training_is_a_result(data, tmp_path, monkeypatch):
+    # The configuration does not allow a learning rate that always diverges.
+    monkeypatch.setattr("histo.training.engine.learning_rate", lambda step, steps, settings: 1e30)
+    base = {"gradient_clip": 0.0, "epochs": 4}
+    result = run_trial(data, tmp_path / "t.json", base=base, space={"learning_rate": {"choices": [0.5]}})
+    assert (result["score"], result["loss"], result["epochs"]) == (None, None, 0)
+    assert result["failed"].startswith("fold 0: The lo") and "not finite at epoch" in result["failed"]
+    assert result["draws"] == {"learning_rate": 0.5}
+
+
+def test_unusable_input_is_an_error(data, tmp_path):
+    with pytest.raises(InputError, match="fold 9: expected validation tiles of both labels"):
+        run_trial(data, tmp_path / "t.json", folds=(9,))
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_a_killed_trial_resumes(data, tmp_path, monkeypatch):
+    uninterrupted = run_trial(data, tmp_path / "uninterrupted.json", base={"epochs": 3})
+    steps = []
+    step = loop.Engine.train_step
+
+    def counting_step(self, images, labels):
+        steps.append(self.step)
+        if len(steps) == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, images, labels)
+
+    monkeypatch.setattr(loop.Engine, "train_step", counting_step)
+    with pytest.raises(SystemExit):
+        run_trial(data, tmp_path / "trial-001.json", base={"epochs": 3})
+    assert [path.name for path in tmp_path.glob("trial*")] == ["trial-001.fold-0.resume.pt"]
+    resumed = run_trial(data, tmp_path / "trial-001.json", base={"epochs": 3})
+    assert len(steps) == 15  # three epochs of five steps, none of them twice
+    assert [path.name for path in tmp_path.glob("trial*")] == ["trial-001.json"]
+    for result in (uninterrupted, resumed):
+        result.pop("seconds"), result["folds"][0].pop("seconds")
+    assert resumed == uninterrupted
+
+
+def test_tpe_learns_from_earlier_trials(data, tmp_path):
+    """In 16 earlier trials, the lowest learning rates have the best scores; tpe samples a low one."""
+    paths = [tmp_path / f"{k}.json" for k in range(16)]
+    for k, path in enumerate(paths):
+        rate = 0.0005 * 100 ** (k / 15)
+        write_json(path, trial_result(k + 1, 1 - k / 20, learning_rate=rate))
+    result = run_trial(
+        data, tmp_path / "t.json", trial=17, earlier=map(str, paths), sampler="tpe", space={"learning_rate": RATE},
+        base={"epochs": 1},
+    )  # fmt: skip
+    assert result["draws"]["learning_rate"] < 0.003
