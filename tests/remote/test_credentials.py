@@ -26,12 +26,12 @@ def write(path: Path, text: str) -> Path:
 
 
 def source(name: object) -> CredentialSource:
-    [found] = [one for one in credential_sources() if one.name == str(name)]
+    [found] = [candidate for candidate in credential_sources() if candidate.name == str(name)]
     return found
 
 
 def test_order_is_that_of_the_client(home):
-    assert [(one.name, one.found) for one in credential_sources()] == [
+    assert [(item.name, item.found) for item in credential_sources()] == [
         ("KAGGLE_API_TOKEN", False),
         (str(home / ".kaggle" / "access_token"), False),
         (str(home / ".kaggle" / "access_token.txt"), False),

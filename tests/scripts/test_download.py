@@ -109,8 +109,8 @@ FAULTS = [
     Fault(
         "a wrong name",
         Faults(),
-        ["refuses access to the competition 'made-up-tile'", "A wrong kaggle.competition gives the same status"],
-        settings={"competition": "made-up-tile"},
+        ["refuses access to the competition 'synthetic-tile'", "A wrong kaggle.competition gives the same status"],
+        settings={"competition": "synthetic-tile"},
     ),
     # Errors of Kaggle's servers
     Fault("server error", refused(500), ["server error (HTTP 500 while requesting the archive", "Run again in a few"]),
@@ -456,7 +456,7 @@ def test_crc_faults_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("stored", b"0123456789")
-        archive.writestr("packed", b"a" * 5_000_000, zipfile.ZIP_DEFLATED)  # larger than one piece when unpacked
+        archive.writestr("packed", b"a" * 5_000_000, zipfile.ZIP_DEFLATED)  # larger than a chunk when decompressed
         archive.writestr("squeezed", b"x", zipfile.ZIP_BZIP2)
     entries = zipfile.ZipFile(path).infolist()
     with ThreadPoolExecutor(2) as pool:

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-COMPETITION = "made-up-tiles"
+COMPETITION = "synthetic-tiles"
 USER = "tester"
 KEY = "0123456789abcdef0123456789abcdef"
 TOKEN = "KGAT_fedcba9876543210fedcba9876543210"
