@@ -12,6 +12,7 @@ from histo.errors import InputError
 from histo.networks.dihedral import dihedral
 from histo.networks.equivariant import INVERSE_PRODUCT, ORDER, GroupBatchNorm, GroupConv, LiftingConv, transform
 from histo.networks.network import build
+from histo.training.engine import Averaged
 from support.training import images
 
 SETTINGS = {"name": "p4m_residual", "width": 16, "blocks": 1, "hidden": 8, "dropout": 0.0}
@@ -164,6 +165,10 @@ def average(network, other):
             mean.lerp_(current, 0.5)
 
 
+def average_of_the_engine(network, other):
+    Averaged(network, other).update(0.5)
+
+
 def swap_data(network, other):
     for parameter, replacement in zip(network.parameters(), other.parameters(), strict=True):
         parameter.data = replacement.data.clone()
@@ -189,7 +194,7 @@ def to_double_and_back(network, other):
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize(
     "change",
-    [load_other, average, swap_data, optimize, update_statistics, to_double_and_back],
+    [load_other, average, average_of_the_engine, swap_data, optimize, update_statistics, to_double_and_back],
     ids=lambda f: f.__name__,
 )
 def test_kept_kernels_and_statistics_follow_the_weights(change, mode):

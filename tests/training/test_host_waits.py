@@ -21,14 +21,14 @@ NETWORKS = [
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_a_training_step(network, dtype):
     chosen = settings(network=network, ema=0.9, label_smoothing=0.1, focal_gamma=1.0, pos_weight=2.0)
-    state = engine.Engine.__new__(engine.Engine)  # the optimizer and autocast do not support the device `meta`
-    state.network, state.settings, state.step = build(network, 64).to(META).train(), chosen, 5
-    ema = copy.deepcopy(state.network).requires_grad_(False)
+    trained = build(network, 64).to(META).train()
+    averaged = engine.Averaged(copy.deepcopy(trained).requires_grad_(False), trained)
     tiles, labels = torch.empty((4, 3, 96, 96), dtype=dtype, device=META), torch.empty(4, device=META)
+    # Without the optimizer and autocast, which do not support the device `meta`.
     with Operations() as operations:
-        engine.loss(state.network(tiles), labels, chosen).backward()
-        nn.utils.clip_grad_norm_(state.network.parameters(), chosen.gradient_clip)
-        state._update_ema(ema)
+        engine.loss(trained(tiles), labels, chosen).backward()
+        nn.utils.clip_grad_norm_(trained.parameters(), chosen.gradient_clip)
+        averaged.update(0.9)
     assert len(operations.found) > 100
     assert operations.copies() == [] and operations.waits() == set()
 
