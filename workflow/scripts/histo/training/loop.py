@@ -185,7 +185,8 @@ def train(
             train_one_epoch(run, progress)
             validate(run, progress)
             write_history(progress.history, history_out)
-            save(run, progress)
+            if termination.requested or resume.due():
+                save(run, progress)
         write_history(progress.history, history_out)
         write_weights(run, progress, weights_out, code, stain)
         write_summary(run, summary_out, threads)
