@@ -44,6 +44,40 @@ def test_random_numbers_depend_only_on_seed_epoch_and_position():
     assert numbers.min() >= 0 and numbers.max() < 1 and abs(numbers.mean() - 0.5) < 0.03
 
 
+@pytest.mark.parametrize(
+    "strengths", [ALL_AUGMENTATIONS, {"flips": True}, {"erase": 0.05, "mixup": 0.03, "cutmix": 0.03}]
+)
+@pytest.mark.parametrize(("batch_size", "steps"), [(7, 300), (16, 130), (1000, 5), (3000, 2)])
+def test_plans_of_a_block_are_those_of_its_batches(strengths, batch_size, steps, monkeypatch):
+    drawn, plan = [], augment.plan
+    same = {"side": 64, "mean": MEAN, "std": STD, "seed": 4, "epoch": 9}
+    expected = [
+        plan(strengths_of(**strengths), start=step * batch_size, count=batch_size, **same) for step in range(steps)
+    ]
+    monkeypatch.setattr(augment, "plan", lambda *a, **k: drawn.append(k["count"]) or plan(*a, **k))
+    plans = augment.Plans(strengths_of(**strengths), batch_size=batch_size, **same)
+    for step in range(steps):
+        assert_equal(plans.batch(step), expected[step])
+    assert (
+        len(drawn) == -(-steps // max(1, 2048 // batch_size)) and max(drawn) == max(2048 // batch_size, 1) * batch_size
+    )
+    resumed = augment.Plans(strengths_of(**strengths), batch_size=batch_size, **same)
+    assert_equal(resumed.batch(steps - 1), expected[-1])
+
+
+def assert_equal(found, expected):
+    """Compare two plans, or what they consist of, to the bit."""
+    assert type(found) is type(expected)
+    if isinstance(expected, np.ndarray | torch.Tensor):
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert np.array_equal(np.asarray(found), np.asarray(expected))
+    elif isinstance(expected, augment.Plan | augment.Rectangles | augment.Blends):
+        for name, value in vars(expected).items():
+            assert_equal(getattr(found, name), value)
+    else:
+        assert found == expected
+
+
 def test_other_batch_boundaries_give_the_same_tiles():
     # Without mixup and cutmix, which use the next tile of the batch.
     tiles = images(12)

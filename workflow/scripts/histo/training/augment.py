@@ -9,6 +9,7 @@ tile, is computed on the CPU, so together they cost one pass over the pixels. A 
 All changes keep the meaning of the label, which only the central 32 × 32 pixels decide.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from histo.config.train import Augmentation
 from histo.geometry import CENTRE, SIDE
 from histo.networks.dihedral import dihedral
 
+BLOCK = 2048  # tiles whose plans are drawn in one call, at less than half the cost of calls for each batch
 CPU_CHUNK = 16  # tiles per chunk on the CPU; three times as fast as all tiles at once, because a chunk stays in cache
 ALIGNMENT = 16  # float32 values, 64 bytes: alignment of each field that is sent to the device
 DRAWS = 40  # uniform random numbers per tile; a multiple of 4, the number that one step of the generator yields
@@ -70,6 +72,26 @@ class Plan:
     covers_centre: np.ndarray | None = None  # bool [n], for the rectangles of cutmix
     mixup: Blends | None = None
 
+    def part(self, start: int, stop: int) -> "Plan":
+        """The plan of tiles start … stop - 1 of the batch, as a batch of their own."""
+        rows = slice(start, stop)
+        result = Plan(side=self.side)
+        for name in ("views", "theta", "stain", "colour"):
+            value = getattr(self, name)
+            setattr(result, name, None if value is None else value[rows])
+        if self.erase is not None and self.erase_colour is not None:
+            chosen = _chosen(self.erase.tile, rows)
+            result.erase = Rectangles(self.erase.tile[chosen] - start, self.erase.box[chosen])
+            result.erase_colour = self.erase_colour[chosen]
+        if self.mixup is not None:
+            chosen = _chosen(self.mixup.tile, rows)
+            result.mixup = Blends(self.mixup.tile[chosen] - start, self.mixup.weight[chosen])
+        if self.cutmix is not None and self.covers_centre is not None:
+            chosen = _chosen(self.cutmix.tile, rows)
+            result.cutmix = Rectangles(self.cutmix.tile[chosen] - start, self.cutmix.box[chosen])
+            result.covers_centre = self.covers_centre[chosen]
+        return result
+
     def to(self, device: torch.device, count: int) -> "Changes":
         """The changes of the `count` tiles of the batch on `device`, sent by one copy from pinned memory."""
         fields: dict[str, np.ndarray] = {}
@@ -107,6 +129,12 @@ class Changes:
     mixup: Tensor | None = None  # [N], weight of the next tile; -1 for tiles that are not mixed
     cutmix: Tensor | None = None  # [N, 4], boxes; empty for tiles that are not changed
     covers_centre: Tensor | None = None  # [N], 1 where the label of the next tile is taken
+
+
+def _chosen(tile: np.ndarray, rows: slice) -> slice:
+    """The part of `tile`, which ascends, that lies in `rows`."""
+    first, last = np.searchsorted(tile, (rows.start, rows.stop))
+    return slice(int(first), int(last))
 
 
 def _dense(tile: np.ndarray, values: np.ndarray, count: int, fill: float = 0) -> np.ndarray:
@@ -275,6 +303,38 @@ def plan(
         box = np.where(over[:, None], _over_centre(u[tile, 34:38], side), _beside_centre(u[tile, 34:39], side))
         result.cutmix, result.covers_centre = Rectangles(tile, box), over
     return result
+
+
+class Plans:
+    """Plans of the batches of an epoch, drawn for about BLOCK tiles at a time and sliced.
+
+    The blocks begin at fixed steps, so a resumed run computes the same ones.
+    """
+
+    def __init__(
+        self,
+        settings: Augmentation,
+        *,
+        side: int,
+        mean: np.ndarray,
+        std: np.ndarray,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+    ) -> None:
+        """settings to epoch: see `plan`; batch_size: tiles of each batch."""
+        self._draw = functools.partial(plan, settings, side=side, mean=mean, std=std, seed=seed, epoch=epoch)
+        self._batch_size, self._steps = batch_size, max(1, BLOCK // batch_size)
+        self._block, self._plan = -1, Plan(side=side)
+
+    def batch(self, step: int) -> Plan:
+        """The plan of the batch of step `step` (counted from 0) of the epoch."""
+        block, position = divmod(step, self._steps)
+        size = self._batch_size
+        if block != self._block:
+            count = self._steps * size
+            self._block, self._plan = block, self._draw(start=block * count, count=count)
+        return self._plan.part(position * size, (position + 1) * size)
 
 
 def _masks(box: Tensor, side: int) -> Tensor:
