@@ -116,11 +116,13 @@ class Comparison:
         epoch, first = self.epoch, len(self.tiles) // self.batch_size - len(self.order)
         order, self.order = self.order[:steps], self.order[steps:]
 
+        plans = augment.Plans(
+            self.settings.augment, side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
+            batch_size=self.batch_size,
+        )  # fmt: skip
+
         def prepare(index: int, count: int) -> augment.Plan:
-            return augment.plan(
-                self.settings.augment, side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
-                start=(first + index) * self.batch_size, count=count,
-            )  # fmt: skip
+            return plans.batch(first + index)
 
         for images, labels, plan in self.tiles.batches(order, prepare):
             yield augment.apply(plan, images, labels)

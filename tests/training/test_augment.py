@@ -1,5 +1,7 @@
 """Augmentation: each change on tiles with a known result, and random numbers that depend on the position only."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from histo.config.train import Augmentation
 from histo.networks.dihedral import dihedral
 from histo.training import augment
+from support.operations import META, Operations
 from support.training import ALL_AUGMENTATIONS, NO_AUGMENTATION, images
 
 MEAN, STD = np.array([0.70, 0.55, 0.70]), np.array([0.24, 0.28, 0.22])
@@ -39,6 +42,40 @@ def test_random_numbers_depend_only_on_seed_epoch_and_position():
     assert not np.array_equal(numbers, augment.draw(7, 4, 0, 50))
     assert not np.array_equal(numbers, augment.draw(8, 3, 0, 50))
     assert numbers.min() >= 0 and numbers.max() < 1 and abs(numbers.mean() - 0.5) < 0.03
+
+
+@pytest.mark.parametrize(
+    "strengths", [ALL_AUGMENTATIONS, {"flips": True}, {"erase": 0.05, "mixup": 0.03, "cutmix": 0.03}]
+)
+@pytest.mark.parametrize(("batch_size", "steps"), [(7, 300), (16, 130), (1000, 5), (3000, 2)])
+def test_plans_of_a_block_are_those_of_its_batches(strengths, batch_size, steps, monkeypatch):
+    drawn, plan = [], augment.plan
+    same = {"side": 64, "mean": MEAN, "std": STD, "seed": 4, "epoch": 9}
+    expected = [
+        plan(strengths_of(**strengths), start=step * batch_size, count=batch_size, **same) for step in range(steps)
+    ]
+    monkeypatch.setattr(augment, "plan", lambda *a, **k: drawn.append(k["count"]) or plan(*a, **k))
+    plans = augment.Plans(strengths_of(**strengths), batch_size=batch_size, **same)
+    for step in range(steps):
+        assert_equal(plans.batch(step), expected[step])
+    assert (
+        len(drawn) == -(-steps // max(1, 2048 // batch_size)) and max(drawn) == max(2048 // batch_size, 1) * batch_size
+    )
+    resumed = augment.Plans(strengths_of(**strengths), batch_size=batch_size, **same)
+    assert_equal(resumed.batch(steps - 1), expected[-1])
+
+
+def assert_equal(found, expected):
+    """Compare two plans, or what they consist of, to the bit."""
+    assert type(found) is type(expected)
+    if isinstance(expected, np.ndarray | torch.Tensor):
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert np.array_equal(np.asarray(found), np.asarray(expected))
+    elif isinstance(expected, augment.Plan | augment.Rectangles | augment.Blends):
+        for name, value in vars(expected).items():
+            assert_equal(getattr(found, name), value)
+    else:
+        assert found == expected
 
 
 def test_other_batch_boundaries_give_the_same_tiles():
@@ -259,3 +296,66 @@ def test_all_augmentations_together_are_finite_and_of_the_right_size():
         (got, labels), _ = run(images(16), torch.ones(16), side=side, **ALL_AUGMENTATIONS)
         assert got.shape == (16, 3, side, side) and torch.isfinite(got).all()
         assert torch.equal(labels, torch.ones(16))
+
+
+RECORDED_WITH = ("AVX512", "2.14")
+VIEWS_AND_MIXING = {**NO_AUGMENTATION, "flips": True, "erase": 0.5, "mixup": 0.4, "cutmix": 0.4}
+
+
+def torch_version():
+    """Major and minor version of torch."""
+    return ".".join(torch.__version__.split(".")[:2])
+
+
+@pytest.mark.parametrize(
+    ("strengths", "side", "expected"),
+    [
+        (ALL_AUGMENTATIONS, 32, {1: "92423046893014b9", 2: "d27ddf309161b5ed", 3: "ec6ed74a07a45736"}),
+        (ALL_AUGMENTATIONS, 96, {1: "25d4e8e77dc92644", 2: "04e41cb10e969ea0", 3: "fc36494d859b724d"}),
+        ({"flips": True}, 32, {1: "cfb0df1b92e4ae65", 2: "66053b3a50f32a54", 3: "c1914d12a73ce1df"}),
+        ({"flips": True}, 96, {1: "cc6d70e44d688d8b", 2: "9653eb05c271f9ae", 3: "d931f39019a337a8"}),
+        (VIEWS_AND_MIXING, 32, {1: "2018d79808007816", 2: "fc8a1ff3306c370a", 3: "9a392b22da522824"}),
+        (VIEWS_AND_MIXING, 96, {1: "78126add9645c947", 2: "d86d1ab1efe782d7", 3: "55d5b3b9dc4137c9"}),
+    ],
+)
+def test_the_bits_are_those_of_earlier_versions(strengths, side, expected):
+    # Except for flips, the last bits depend on the instructions of the processor and on the version of torch.
+    if set(strengths) != {"flips"} and (torch.backends.cpu.get_cpu_capability(), torch_version()) != RECORDED_WITH:
+        pytest.skip(f"bits recorded with {', '.join(RECORDED_WITH)}")
+    for seed, digest in expected.items():
+        plan = augment.plan(
+            strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=2, start=40, count=40
+        )
+        tiles, labels = augment.apply(plan, torch.from_numpy(images(40, seed)), torch.arange(40) % 2 * 1.0)
+        found = hashlib.sha256(tiles.contiguous().numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
+        assert found == digest
+
+
+@pytest.mark.parametrize("strengths", [ALL_AUGMENTATIONS, VIEWS_AND_MIXING, {"mixup": 0.5}, {"cutmix": 0.5}])
+@pytest.mark.parametrize("side", [64, 96])
+def test_computing_all_rows_as_on_a_gpu_gives_the_same_bits(strengths, side, monkeypatch):
+    tiles, labels = images(40), torch.arange(40) % 2 * 1.0
+    expected, _ = run(tiles, labels, side=side, **strengths)
+    monkeypatch.setattr(augment, "_rows", lambda chosen: torch.arange(len(chosen)))
+    monkeypatch.setattr(augment, "_apply_views", augment._apply_views_without_lists)
+    got, _ = run(tiles, labels, side=side, **strengths)
+    assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
+    assert torch.equal(got[0].signbit(), expected[0].signbit())
+
+
+@pytest.mark.parametrize(
+    "strengths", [ALL_AUGMENTATIONS, VIEWS_AND_MIXING, {"flips": True}, {"flips": True, "hue": 0.1}]
+)
+def test_a_plan_is_one_copy_to_the_device_and_the_host_never_waits(strengths):
+    operations_of_seeds = set()
+    for seed in (1, 2):
+        plan = augment.plan(
+            strengths_of(**strengths), side=64, mean=MEAN, std=STD, seed=seed, epoch=1, start=0, count=40
+        )
+        tiles, labels = torch.empty((40, 96, 96, 3), dtype=torch.uint8, device=META), torch.empty(40, device=META)
+        with Operations() as operations:
+            got, mixed = augment.apply(plan, tiles, labels)
+        assert got.shape == (40, 3, 64, 64) and mixed.shape == (40,) and got.device == mixed.device == META
+        assert operations.copies() == ["_to_copy"] and operations.waits() == set()
+        operations_of_seeds.add(tuple(name for name, _ in operations.found))
+    assert len(operations_of_seeds) == 1  # the same operations whichever tiles are chosen

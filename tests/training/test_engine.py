@@ -122,6 +122,23 @@ def test_gradient_clip_bounds_the_norm(tiles):
         assert norm <= 0.01001 if clip else norm > 0.1
 
 
+def test_the_average_has_the_bits_of_an_update_tensor_by_tensor():
+    torch.manual_seed(1)
+    options = {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0}
+    network, average, expected = (build(options, 64) for _ in range(3))
+    expected.load_state_dict(average.state_dict())
+    averaged = module.Averaged(average, network)
+    for decay in (0.5, 0.999, 0.1):
+        averaged.update(decay)
+        with torch.no_grad():
+            for mean, current in zip(expected.state_dict().values(), network.state_dict().values(), strict=True):
+                mean.lerp_(current, 1 - decay) if mean.is_floating_point() else mean.copy_(current)
+            for parameter in network.parameters():
+                parameter.mul_(1.1)
+    for key, value in average.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[key]), key
+
+
 def test_ema_is_the_moving_average(tiles):
     engine = new(ema=0.9)
     expected = {key: value.double().clone() for key, value in engine.network.state_dict().items()}

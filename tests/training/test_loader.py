@@ -54,6 +54,24 @@ def test_all_storage_modes_give_the_bits_of_the_shards(split, storage, monkeypat
         assert extra == (index, 16)
 
 
+def test_batches_of_different_sizes_and_no_batch(split):
+    shards, frame = split
+    for storage in STORAGES:
+        tiles = TileLoader(shards, frame, CPU, storage)
+        assert list(tiles.batches([])) == []
+        order = [np.array([4, 9, 20]), np.array([7]), np.array([1, 2])]
+        labels = [labels.tolist() for _, labels, _ in tiles.batches(order)]
+        assert labels == [frame["label"].iloc[positions].tolist() for positions in order]
+
+
+def test_order_and_labels_are_copied_to_the_device_once(split, monkeypatch):
+    sent, send = [], TileLoader._sent
+    monkeypatch.setattr(TileLoader, "_sent", lambda self, values: sent.append(len(values)) or send(self, values))
+    tiles = TileLoader(*split, CPU, "device")
+    assert len(list(tiles.batches(epoch_order(len(tiles), 16, 5, 1)))) == 6
+    assert sent == [96, 96]
+
+
 def test_unsorted_rows_are_gathered_in_their_order(split):
     shards, frame = split
     mixed = frame.sample(frac=1, random_state=0)

@@ -11,6 +11,9 @@ as `histo.networks.dihedral.dihedral` does. Kernels of stride 2 have an even siz
 map of even side off its centre, which would break the symmetry.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,22 +44,104 @@ def _inverse_products() -> list[list[int]]:
 INVERSE_PRODUCT = _inverse_products()  # row g, column k: the element g⁻¹ k
 
 
-class LiftingConv(nn.Module):
+class Kept:
+    """Tensors computed from parameters and buffers, kept until one of these changes.
+
+    Only outside of autograd and torch.compile; there they are computed in each call. Copies and pickles of a module
+    hold none.
+    """
+
+    def __init__(self) -> None:
+        self._state: list[tuple[int, Tensor]] = []
+        self._values: tuple[Tensor, ...] = ()
+
+    def __reduce__(self) -> tuple[type["Kept"], tuple[()]]:
+        return Kept, ()
+
+    def clear(self) -> None:
+        """Compute again in the next call."""
+        self._state, self._values = [], ()
+
+    def get(self, sources: tuple[Tensor, ...], compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Return `compute()`, or its last result if `sources` did not change since."""
+        # Tensors created in inference mode have no version, so a change would not be noticed.
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(source.is_inference() for source in sources):
+            self.clear()
+            return compute()
+        if not self._state or not all(
+            version == source._version and held.data_ptr() == source.data_ptr()
+            for (version, held), source in zip(self._state, sources, strict=True)
+        ):
+            self._values = compute()
+            # A reference to the memory ensures that no other tensor gets its address.
+            self._state = [(source._version, source.detach()) for source in sources]
+        return self._values
+
+
+class _Orientations(torch.autograd.Function):
+    """Kernels in all eight orientations: [outputs, n] and permutations [8, n] to [8, outputs, n].
+
+    One gather, whose gradient is a gather by the inverse permutations and a sum over orientations. The gradient of
+    `index_select` would be a scattered addition, whose order, and so whose rounding, a GPU does not fix.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, permutations: Tensor, inverse: Tensor) -> Tensor:
+        """weight: [outputs, n]; permutations, inverse: int64 [8, n], inverse of each other in each row."""
+        ctx.save_for_backward(inverse)
+        gathered = weight.index_select(1, permutations.flatten())
+        return gathered.view(len(weight), *permutations.shape).transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """gradient: [8, outputs, n]. Returns that of the weight, [outputs, n]."""
+        (inverse,) = ctx.saved_tensors
+        index = inverse.unsqueeze(1).expand_as(gradient)
+        return gradient.gather(2, index).sum(0), None, None
+
+
+class _OrientedConv(nn.Module):
+    """Convolution with each kernel in all eight orientations, which are permutations of the kernel's entries.
+
+    The permutations are buffers, on the device of the weights: indexing with a list would copy the list to a GPU and
+    wait for it in every forward pass. They are not part of the state dict. In inference the oriented kernels are kept
+    until the weights change.
+    """
+
+    permutations: Tensor
+    inverse: Tensor
+
+    def __init__(self, weight: Tensor, permutations: Tensor, size: int, stride: int) -> None:
+        """weight: [outputs, channels, size, size], is initialised here; permutations: int64 [8, channels · size²]."""
+        super().__init__()
+        self.stride, self.padding = stride, (size - stride + 1) // 2
+        self.weight = nn.Parameter(weight)
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.register_buffer("permutations", permutations, persistent=False)
+        self.register_buffer("inverse", permutations.argsort(1), persistent=False)
+        self._kept = Kept()
+
+    def kernels(self) -> Tensor:
+        """Kernels [8 · outputs, channels, size, size]: orientation g of output o is kernel g · outputs + o."""
+        flat: Tensor = _Orientations.apply(self.weight.flatten(1), self.permutations, self.inverse)
+        return flat.reshape(ORDER * len(self.weight), *self.weight.shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kernels,) = self._kept.get((self.weight,), lambda: (self.kernels(),))
+        return functional.conv2d(x, kernels, None, self.stride, self.padding)
+
+
+class LiftingConv(_OrientedConv):
     """Convolution of an image with each kernel in all eight orientations: [N, inputs, H, W] to
     [N, 8 · outputs, H / stride, W / stride]."""
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
-        super().__init__()
-        self.stride, self.padding = stride, (size - stride + 1) // 2
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        kernels = torch.cat([transform(self.weight, g) for g in range(ORDER)])
-        return functional.conv2d(x, kernels, None, self.stride, self.padding)
+        entries = torch.arange(inputs * size * size).view(inputs, size, size)
+        permutations = torch.stack([transform(entries, g).flatten() for g in range(ORDER)])
+        super().__init__(torch.empty(outputs, inputs, size, size), permutations, size, stride)
 
 
-class GroupConv(nn.Module):
+class GroupConv(_OrientedConv):
     """Group convolution: [N, 8 · inputs, H, W] to [N, 8 · outputs, H / stride, W / stride].
 
     The kernel of output orientation g is the base kernel transformed by g; its weights for input orientation k are
@@ -65,17 +150,9 @@ class GroupConv(nn.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1) -> None:
-        super().__init__()
-        self.inputs, self.stride, self.padding = inputs, stride, (size - stride + 1) // 2
-        self.weight = nn.Parameter(torch.empty(outputs, ORDER * inputs, size, size))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs, channels, size, _ = self.weight.shape
-        weight = self.weight.reshape(outputs, ORDER, self.inputs, size, size)
-        kernels = torch.cat([transform(weight[:, INVERSE_PRODUCT[g]], g) for g in range(ORDER)])
-        kernels = kernels.reshape(ORDER * outputs, channels, size, size)
-        return functional.conv2d(x, kernels, None, self.stride, self.padding)
+        entries = torch.arange(ORDER * inputs * size * size).view(ORDER, inputs, size, size)
+        permutations = torch.stack([transform(entries[INVERSE_PRODUCT[g]], g).flatten() for g in range(ORDER)])
+        super().__init__(torch.empty(outputs, ORDER * inputs, size, size), permutations, size, stride)
 
 
 class GroupBatchNorm(nn.Module):
@@ -95,15 +172,30 @@ class GroupBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(features))
         self.register_buffer("running_mean", torch.zeros(ORDER * features))
         self.register_buffer("running_var", torch.ones(ORDER * features))
+        self._kept = Kept()
+
+    def train(self, mode: bool = True) -> "GroupBatchNorm":
+        """Set the mode. Batch normalisation changes the running statistics without a new version of the tensors."""
+        self._kept.clear()
+        return super().train(mode)
+
+    def _scaling(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift of each channel, [8 · features]."""
+        return self.weight.repeat(ORDER), self.bias.repeat(ORDER)
+
+    def _pooled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Running mean and variance, pooled over the orientations, scale and shift of each channel, [8 · features]."""
+        means, variances = self.running_mean.view(ORDER, -1), self.running_var.view(ORDER, -1)
+        variance = (variances.mean(0) + means.var(0, correction=0)).repeat(ORDER)
+        return means.mean(0).repeat(ORDER), variance, *self._scaling()
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, variance = self.running_mean, self.running_var
-        if not self.training:
-            means = mean.view(ORDER, -1)
-            variance = (variance.view(ORDER, -1).mean(0) + means.var(0, correction=0)).repeat(ORDER)
-            mean = means.mean(0).repeat(ORDER)
-        scale, shift = self.weight.repeat(ORDER), self.bias.repeat(ORDER)
-        return functional.batch_norm(x, mean, variance, scale, shift, self.training)
+        if self.training:
+            scale, shift = self._scaling()
+            return functional.batch_norm(x, self.running_mean, self.running_var, scale, shift, True)
+        sources = (self.running_mean, self.running_var, self.weight, self.bias)
+        mean, variance, scale, shift = self._kept.get(sources, self._pooled)
+        return functional.batch_norm(x, mean, variance, scale, shift, False)
 
 
 class GroupBlock(nn.Module):

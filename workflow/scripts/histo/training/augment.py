@@ -9,6 +9,7 @@ tile, is computed on the CPU, so together they cost one pass over the pixels. A 
 All changes keep the meaning of the label, which only the central 32 × 32 pixels decide.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -21,7 +22,9 @@ from histo.config.train import Augmentation
 from histo.geometry import CENTRE, SIDE
 from histo.networks.dihedral import dihedral
 
+BLOCK = 2048  # tiles whose plans are drawn in one call, at less than half the cost of calls for each batch
 CPU_CHUNK = 16  # tiles per chunk on the CPU; three times as fast as all tiles at once, because a chunk stays in cache
+ALIGNMENT = 16  # float32 values, 64 bytes: alignment of each field that is sent to the device
 DRAWS = 40  # uniform random numbers per tile; a multiple of 4, the number that one step of the generator yields
 
 # Optical density of haematoxylin, eosin and DAB per channel (Ruifrok & Johnston 2001, Anal Quant Cytol Histol 23:291).
@@ -68,6 +71,91 @@ class Plan:
     cutmix: Rectangles | None = None
     covers_centre: np.ndarray | None = None  # bool [n], for the rectangles of cutmix
     mixup: Blends | None = None
+
+    def part(self, start: int, stop: int) -> "Plan":
+        """The plan of tiles start … stop - 1 of the batch, as a batch of their own."""
+        rows = slice(start, stop)
+        result = Plan(side=self.side)
+        for name in ("views", "theta", "stain", "colour"):
+            value = getattr(self, name)
+            setattr(result, name, None if value is None else value[rows])
+        if self.erase is not None and self.erase_colour is not None:
+            chosen = _chosen(self.erase.tile, rows)
+            result.erase = Rectangles(self.erase.tile[chosen] - start, self.erase.box[chosen])
+            result.erase_colour = self.erase_colour[chosen]
+        if self.mixup is not None:
+            chosen = _chosen(self.mixup.tile, rows)
+            result.mixup = Blends(self.mixup.tile[chosen] - start, self.mixup.weight[chosen])
+        if self.cutmix is not None and self.covers_centre is not None:
+            chosen = _chosen(self.cutmix.tile, rows)
+            result.cutmix = Rectangles(self.cutmix.tile[chosen] - start, self.cutmix.box[chosen])
+            result.covers_centre = self.covers_centre[chosen]
+        return result
+
+    def to(self, device: torch.device, count: int) -> "Changes":
+        """The changes of the `count` tiles of the batch on `device`, sent by one copy from pinned memory."""
+        fields: dict[str, np.ndarray] = {}
+        for name in ("views", "theta", "stain", "colour"):
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = np.asarray(value)
+        if self.erase is not None and self.erase_colour is not None and len(self.erase.tile):
+            fields["erase"] = _dense(self.erase.tile, self.erase.box, count)
+            fields["erase_colour"] = _dense(self.erase.tile, self.erase_colour.numpy(), count)
+        if self.mixup is not None and len(self.mixup.tile):
+            # -1: not mixed. A weight of 0 would change -0.0 to 0.0.
+            fields["mixup"] = _dense(self.mixup.tile, self.mixup.weight.numpy(), count, fill=-1)
+        if self.cutmix is not None and self.covers_centre is not None and len(self.cutmix.tile):
+            fields["cutmix"] = _dense(self.cutmix.tile, self.cutmix.box, count)
+            fields["covers_centre"] = _dense(self.cutmix.tile, self.covers_centre, count)
+        return Changes(side=self.side, **_send(fields, device))
+
+
+@dataclass
+class Changes:
+    """A plan on the device of the tiles: float32 tensors with a row for each of the N tiles of a batch.
+
+    The shapes depend on N only, not on the number of tiles that are erased or mixed, and no change needs a list of
+    tiles, so the host never waits for the device. None: no such change.
+    """
+
+    side: int
+    views: Tensor | None = None  # [N]
+    theta: Tensor | None = None  # [N, 2, 3]
+    stain: Tensor | None = None  # [N, 3, 4]
+    colour: Tensor | None = None  # [N, 3, 4]
+    erase: Tensor | None = None  # [N, 4], boxes; empty for tiles that are not erased
+    erase_colour: Tensor | None = None  # [N, 3, 1, 1]
+    mixup: Tensor | None = None  # [N], weight of the next tile; -1 for tiles that are not mixed
+    cutmix: Tensor | None = None  # [N, 4], boxes; empty for tiles that are not changed
+    covers_centre: Tensor | None = None  # [N], 1 where the label of the next tile is taken
+
+
+def _chosen(tile: np.ndarray, rows: slice) -> slice:
+    """The part of `tile`, which ascends, that lies in `rows`."""
+    first, last = np.searchsorted(tile, (rows.start, rows.stop))
+    return slice(int(first), int(last))
+
+
+def _dense(tile: np.ndarray, values: np.ndarray, count: int, fill: float = 0) -> np.ndarray:
+    """float32 [count, …]: `values` [n, …] in the rows `tile`, `fill` in the others."""
+    dense = np.full((count, *values.shape[1:]), fill, dtype=np.float32)
+    dense[tile] = values
+    return dense
+
+
+def _send(fields: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:
+    """Tensors float32 on `device` with the values of the fields, which are integers below 2²⁴ or float32."""
+    starts, size = {}, 0
+    for name, value in fields.items():
+        starts[name] = size
+        size += -(-value.size // ALIGNMENT) * ALIGNMENT
+    # Pinned memory comes from a cache, which waits for the copy before it gives the memory out again.
+    packed = torch.empty(size, pin_memory=device.type == "cuda")
+    for name, value in fields.items():
+        packed.numpy()[starts[name] : starts[name] + value.size] = value.reshape(-1)
+    sent = packed.to(device, non_blocking=True)
+    return {name: sent[starts[name] : starts[name] + value.size].view(value.shape) for name, value in fields.items()}
 
 
 def draw(seed: int, epoch: int, start: int, count: int) -> np.ndarray:
@@ -217,22 +305,71 @@ def plan(
     return result
 
 
-def _masks(box: np.ndarray, side: int, device: torch.device) -> Tensor:
-    """bool [n, 1, side, side], true inside the boxes."""
-    pixel = np.arange(side)
-    rows = torch.from_numpy((pixel >= box[:, 0, None]) & (pixel < box[:, 1, None])).to(device, non_blocking=True)
-    columns = torch.from_numpy((pixel >= box[:, 2, None]) & (pixel < box[:, 3, None])).to(device, non_blocking=True)
+class Plans:
+    """Plans of the batches of an epoch, drawn for about BLOCK tiles at a time and sliced.
+
+    The blocks begin at fixed steps, so a resumed run computes the same ones.
+    """
+
+    def __init__(
+        self,
+        settings: Augmentation,
+        *,
+        side: int,
+        mean: np.ndarray,
+        std: np.ndarray,
+        seed: int,
+        epoch: int,
+        batch_size: int,
+    ) -> None:
+        """settings to epoch: see `plan`; batch_size: tiles of each batch."""
+        self._draw = functools.partial(plan, settings, side=side, mean=mean, std=std, seed=seed, epoch=epoch)
+        self._batch_size, self._steps = batch_size, max(1, BLOCK // batch_size)
+        self._block, self._plan = -1, Plan(side=side)
+
+    def batch(self, step: int) -> Plan:
+        """The plan of the batch of step `step` (counted from 0) of the epoch."""
+        block, position = divmod(step, self._steps)
+        size = self._batch_size
+        if block != self._block:
+            count = self._steps * size
+            self._block, self._plan = block, self._draw(start=block * count, count=count)
+        return self._plan.part(position * size, (position + 1) * size)
+
+
+def _masks(box: Tensor, side: int) -> Tensor:
+    """bool [N, 1, side, side], true inside the boxes [N, 4]."""
+    pixel = torch.arange(side, device=box.device)
+    top, bottom, left, right = box[:, :, None].unbind(1)
+    rows, columns = (pixel >= top) & (pixel < bottom), (pixel >= left) & (pixel < right)
     return rows[:, None, :, None] & columns[:, None, None, :]
 
 
-def _apply_views(images: Tensor, views: np.ndarray) -> Tensor:
-    """Flip and rotate each of the images [N, S, S, 3] by its view."""
+def _rows(chosen: Tensor) -> Tensor:
+    """Rows to compute, int64: on the CPU those that are chosen (bool [N]).
+
+    On a GPU all rows, because the host would have to wait for the number of chosen ones.
+    """
+    if chosen.device.type == "cpu":
+        return chosen.nonzero().flatten()
+    return torch.arange(len(chosen), device=chosen.device)
+
+
+def _apply_views(images: Tensor, views: Tensor) -> Tensor:
+    """Flip and rotate each of the images [N, S, S, 3] by its view, on the CPU: view by view."""
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
     for view in range(8):
-        tile = torch.from_numpy(np.flatnonzero(views == view)).to(images.device, non_blocking=True)
-        if len(tile):
-            result.index_copy_(0, tile, dihedral(images.index_select(0, tile), view))
+        tile = _rows(views == view)
+        result.index_copy_(0, tile, dihedral(images.index_select(0, tile), view))
     return result
+
+
+def _apply_views_without_lists(images: Tensor, views: Tensor) -> Tensor:
+    """The same as `_apply_views`, bit by bit of the views, for all images at once: see `_rows`."""
+    codes = views.to(torch.uint8)[:, None, None, None]
+    images = torch.where((codes & 4) > 0, images.transpose(1, 2), images)
+    images = torch.where((codes & 1) > 0, images.flip(2), images)
+    return torch.where((codes & 2) > 0, images.flip(1), images).contiguous()
 
 
 def _grid(theta: Tensor, side: int) -> Tensor:
@@ -250,26 +387,26 @@ def _map_colours(matrices: Tensor, planes: Tensor) -> Tensor:
     return torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], planes)
 
 
-def _change_tiles(plan: Plan, tiles: Tensor, part: slice) -> Tensor:
+def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
     """Apply the changes of geometry and colour.
 
     tiles: uint8 [n, 3, S, S], the part `part` of the batch. Returns float32 [n, 3, side, side] in 0..1.
     """
-    device, side = tiles.device, plan.side
+    side = changes.side
     tiles = tiles.to(torch.float32, memory_format=torch.contiguous_format)
-    if plan.theta is not None:
-        grid = _grid(plan.theta[part].to(device, non_blocking=True), side)
+    if changes.theta is not None:
+        grid = _grid(changes.theta[part], side)
         tiles = functional.grid_sample(tiles, grid, padding_mode="reflection", align_corners=False)
     planes = tiles.flatten(2)
-    if plan.stain is not None:
+    if changes.stain is not None:
         planes = planes.add_(1).mul_(1 / 256).log_()
         # Back from (RGB + 1) / 256 to RGB in 0..1.
-        planes = _map_colours(plan.stain[part].to(device, non_blocking=True), planes)
+        planes = _map_colours(changes.stain[part], planes)
         planes = planes.exp_().mul_(256 / 255).sub_(1 / 255)
     else:
         planes = planes.mul_(1 / 255)
-    if plan.colour is not None:
-        planes = _map_colours(plan.colour[part].to(device, non_blocking=True), planes)
+    if changes.colour is not None:
+        planes = _map_colours(changes.colour[part], planes)
     return planes.view(len(tiles), 3, side, side)
 
 
@@ -280,47 +417,52 @@ def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     (0..255) if the plan has only views, else as float32 (0..1, may overshoot), and the labels, which mixup and cutmix
     may have changed.
     """
-    device, side = images.device, plan.side
-    if plan.theta is None:
+    changes, side = plan.to(images.device, len(images)), plan.side
+    if changes.theta is None:
         margin = (SIDE - side) // 2
         images = images[:, margin : margin + side, margin : margin + side]
-    if plan.views is not None:
-        images = _apply_views(images, plan.views)
+    if changes.views is not None:
+        views = _apply_views if images.device.type == "cpu" else _apply_views_without_lists
+        images = views(images, changes.views)
     tiles = images.permute(0, 3, 1, 2)
     if all(change is None for change in (plan.theta, plan.stain, plan.colour, plan.erase, plan.mixup, plan.cutmix)):
         return tiles, labels
-    if device.type == "cpu":
+    if images.device.type == "cpu":
         changed = torch.empty((len(tiles), 3, side, side))
         for start in range(0, len(tiles), CPU_CHUNK):
             part = slice(start, start + CPU_CHUNK)
-            changed[part] = _change_tiles(plan, tiles[part], part)
+            changed[part] = _change_tiles(changes, tiles[part], part)
         tiles = changed
     else:
-        tiles = _change_tiles(plan, tiles, slice(None))
-    if plan.erase is not None and plan.erase_colour is not None and len(plan.erase.tile):
-        tile = torch.from_numpy(plan.erase.tile).to(device, non_blocking=True)
-        colour = plan.erase_colour.to(device, non_blocking=True)
-        tiles[tile] = torch.where(_masks(plan.erase.box, side, device), colour, tiles[tile])
-    return _mix(plan, tiles, labels)
+        tiles = _change_tiles(changes, tiles, slice(None))
+    if changes.erase is not None and changes.erase_colour is not None:
+        rows = _rows(changes.erase[:, 1] > 0)
+        erased = torch.where(_masks(changes.erase[rows], side), changes.erase_colour[rows], tiles[rows])
+        tiles.index_copy_(0, rows, erased)
+    return _mix(changes, tiles, labels)
 
 
-def _mix(plan: Plan, tiles: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _mix(changes: Changes, tiles: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mixup (Zhang et al. 2018, arXiv:1710.09412) and CutMix (Yun et al. 2019, arXiv:1905.04899).
 
     Each selected tile is mixed with the next tile of the batch as it was before any mixing.
     """
-    device, changes = tiles.device, []
-    if plan.mixup is not None and len(plan.mixup.tile):
-        tile = torch.from_numpy(plan.mixup.tile).to(device, non_blocking=True)
-        other, weight = (tile + 1) % len(tiles), plan.mixup.weight.to(device, non_blocking=True)
-        blended = torch.lerp(tiles[tile], tiles[other], weight[:, None, None, None])
-        changes.append((tile, blended, torch.lerp(labels[tile], labels[other], weight)))
-    if plan.cutmix is not None and plan.covers_centre is not None and len(plan.cutmix.tile):
-        tile = torch.from_numpy(plan.cutmix.tile).to(device, non_blocking=True)
-        other, over = (tile + 1) % len(tiles), torch.from_numpy(plan.covers_centre).to(device, non_blocking=True)
-        pasted = torch.where(_masks(plan.cutmix.box, plan.side, device), tiles[other], tiles[tile])
-        changes.append((tile, pasted, torch.where(over, labels[other], labels[tile])))
-    for tile, changed, changed_labels in changes:
-        tiles.index_copy_(0, tile, changed)
-        labels = labels.index_copy(0, tile, changed_labels)
+    mixup, cutmix, covers_centre, count = changes.mixup, changes.cutmix, changes.covers_centre, len(tiles)
+    if cutmix is not None and covers_centre is not None:
+        cutmix_rows = _rows(cutmix[:, 1] > 0)
+        # Before mixup changes these tiles.
+        pasted, pasted_labels = (values[(cutmix_rows + 1) % count] for values in (tiles, labels))
+    if mixup is not None:
+        rows = _rows(mixup >= 0)
+        other, weight = (rows + 1) % count, mixup[rows]
+        mixed = torch.lerp(labels[rows], labels[other], weight)
+        labels = labels.index_copy(0, rows, torch.where(weight >= 0, mixed, labels[rows]))
+        weight = weight[:, None, None, None]
+        blended = torch.lerp(tiles[rows], tiles[other], weight)
+        tiles.index_copy_(0, rows, torch.where(weight >= 0, blended, tiles[rows]))
+    if cutmix is not None and covers_centre is not None:
+        over = covers_centre[cutmix_rows] > 0
+        labels = labels.index_copy(0, cutmix_rows, torch.where(over, pasted_labels, labels[cutmix_rows]))
+        mask = _masks(cutmix[cutmix_rows], changes.side)
+        tiles.index_copy_(0, cutmix_rows, torch.where(mask, pasted, tiles[cutmix_rows]))
     return tiles, labels

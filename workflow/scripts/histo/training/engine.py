@@ -105,6 +105,23 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
+class Averaged:
+    """The tensors of the state dicts of a network and of its average, listed once for all steps."""
+
+    def __init__(self, average: nn.Module, network: nn.Module) -> None:
+        pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+        floating = [(mean, current) for mean, current in pairs if mean.is_floating_point()]
+        self._means, self._currents = [mean for mean, _ in floating], [current for _, current in floating]
+        self._copied = [(mean, current) for mean, current in pairs if not mean.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """Update the exponential moving average of weights and buffers; counters are copied."""
+        torch._foreach_lerp_(self._means, self._currents, 1 - decay)
+        for mean, current in self._copied:
+            mean.copy_(current)
+
+
 class Engine:
     """A network and the state of its training.
 
@@ -122,6 +139,7 @@ class Engine:
         self.optimizer = optimizer(network, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.ema = copy.deepcopy(network).requires_grad_(False) if settings.ema else None
+        self._averaged = Averaged(self.ema, network) if self.ema is not None else None
 
     @property
     def eval_network(self) -> Network:
@@ -146,22 +164,10 @@ class Engine:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        if self.ema is not None:
-            self._update_ema(self.ema)
+        if self._averaged is not None:
+            # The decay grows with the number of steps, so that the random initial weights are soon forgotten.
+            self._averaged.update(min(self.settings.ema, (1 + self.step) / (10 + self.step)))
         return value.detach()
-
-    @torch.no_grad()
-    def _update_ema(self, ema: Network) -> None:
-        """Update the exponential moving average of weights and buffers.
-
-        The decay grows with the number of steps, so that the random initial weights are soon forgotten.
-        """
-        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        for average, current in zip(ema.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, 1 - decay)
-            else:
-                average.copy_(current)
 
     def logits(self, tiles: TileLoader) -> np.ndarray:
         """Logits of all tiles in their order by `eval_network`, float32 [N]."""

@@ -197,10 +197,23 @@ class TileLoader:
             yield images, labels, extra
 
     def _on_device(self, order: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor, None]]:
-        """Yield positions in place of images: the compute stream gathers the images."""
-        for positions in order:
-            labels = torch.from_numpy(self.labels[positions].astype(np.float32))
-            yield torch.from_numpy(positions).to(self.device), labels.to(self.device), None
+        """Yield positions in place of images: the compute stream gathers the images.
+
+        Positions and labels of all batches are copied once.
+        """
+        joined = np.concatenate(order) if order else np.empty(0, dtype=np.int64)
+        positions = self._sent(torch.from_numpy(joined))
+        labels = self._sent(torch.from_numpy(self.labels[joined].astype(np.float32)))
+        start = 0
+        for batch in order:
+            part = slice(start, start + len(batch))
+            yield positions[part], labels[part], None
+            start += len(batch)
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """Copy to the device without waiting for it, if that is a GPU."""
+        pinned = values.pin_memory() if self.device.type == "cuda" else values
+        return pinned.to(self.device, non_blocking=True)
 
     def _staged(
         self, order: list[np.ndarray], copy_stream: torch.cuda.Stream | None
@@ -225,7 +238,7 @@ class TileLoader:
             else:
                 buffer.numpy()[:] = images
             with torch.cuda.stream(copy_stream):
-                on_device = buffer.to(self.device, non_blocking=True), labels.to(self.device)
+                on_device = buffer.to(self.device, non_blocking=True), self._sent(labels)
                 copied = events[index % 2] = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 copied.record(copy_stream)
             yield *on_device, copied

@@ -9,7 +9,6 @@ out-of-fold predictions evaluate the model, which makes that evaluation slightly
 """
 
 import csv
-import functools
 import logging
 import math
 import signal
@@ -185,7 +184,8 @@ def train(
             train_one_epoch(run, progress)
             validate(run, progress)
             write_history(progress.history, history_out)
-            save(run, progress)
+            if termination.requested or resume.due():
+                save(run, progress)
         write_history(progress.history, history_out)
         write_weights(run, progress, weights_out, code, stain)
         write_summary(run, summary_out, threads)
@@ -281,11 +281,11 @@ def stops_early(progress: Progress, settings: TrainSettings) -> bool:
     return True
 
 
-def plan_batch(run: Run, epoch: int, first_step: int, index: int, tiles: int) -> augment.Plan:
-    """Draw the augmentation of batch `first_step` + `index` of an epoch."""
-    return augment.plan(
+def plans(run: Run, epoch: int) -> augment.Plans:
+    """The augmentation of the batches of an epoch."""
+    return augment.Plans(
         run.settings.augment, side=run.settings.center_crop, mean=run.mean, std=run.std, seed=run.settings.seed,
-        epoch=epoch, start=(first_step + index) * run.settings.batch_size, count=tiles,
+        epoch=epoch, batch_size=run.batch_size,
     )  # fmt: skip
 
 
@@ -295,8 +295,9 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
     order = epoch_order(len(run.training), run.settings.batch_size, run.settings.seed, epoch)
     losses = RunningLoss(run.settings, progress.loss_sum)
     start = logged = time.monotonic()
+    planned = plans(run, epoch)
     for images, labels, plan in run.training.batches(
-        order[first_step:], functools.partial(plan_batch, run, epoch, first_step)
+        order[first_step:], lambda index, tiles: planned.batch(first_step + index)
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         value = run.engine.train_step(*augment.apply(plan, images, labels))

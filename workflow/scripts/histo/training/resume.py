@@ -1,8 +1,9 @@
 """The resume file of a training run, written atomically and used only by an identical run.
 
 It lies beside the outputs of the job but is not declared as one, because Snakemake deletes the outputs of a failed job.
-It holds no state of random number generators: the order of the tiles, augmentation and dropout are functions of the
-seed, the epoch and the step.
+It is written at intervals and after SIGTERM, so a run that is killed without warning loses at most the interval and the
+step or validation in progress. It holds no state of random number generators: the order of the tiles, augmentation and
+dropout are functions of the seed, the epoch and the step.
 """
 
 import hashlib
@@ -45,7 +46,7 @@ def fingerprint(
 
 
 def interval() -> float:
-    """Seconds between saves within an epoch: the environment variable HISTO_SAVE_SECONDS, by default 300."""
+    """Seconds between saves: the environment variable HISTO_SAVE_SECONDS, by default 300."""
     text = os.environ.get("HISTO_SAVE_SECONDS", "300")
     try:
         return float(text)
