@@ -1,6 +1,6 @@
 """Cost per tile and peak memory of packing and loading as a function of the number of tiles.
 
-For each size, ten shards are packed by the function of the stage `pack`, each in its own process, from a folder of
+For each size, ten shards are packed by the function of the stage `pack`, each in its own process, from a tile file of
 random TIFFs as `unzip` leaves it (in the page cache, flushed to disk). For comparison, the same bytes are copied with
 fsync, as `dd` does. Then batches of 256 in random order are loaded, each measurement in its own process: from the page
 cache (one epoch to map the pages, one timed epoch) and streamed (files dropped from the page cache first, in case they
@@ -12,7 +12,6 @@ unless stated otherwise.
 """
 
 import os
-import shutil
 import statistics
 import tempfile
 import time
@@ -30,6 +29,7 @@ from measure import Report, arguments, cores, evict, machine, paired, peak_mb
 from histo import tables
 from histo.geometry import BLOCKS_PER_TILE, SIDE, TILE_BYTES
 from histo.synthetic.tiff import tiff_header
+from histo.tiles.tile_file import writing
 from pack import pack
 
 SHARDS = 10
@@ -75,16 +75,15 @@ class Size:
         tables.write(index, self.folder / "index.parquet", tables.INDEX)
         tables.write(frame.assign(group=frame["id"], fold=0), self.folder / "folds.parquet", tables.FOLDS)
 
-    def write_folder(self, shard: int) -> int:
-        """Write the folder of one shard and its validation table to disk; return the number of tiles."""
+    def write_tiles(self, shard: int) -> int:
+        """Write the tile file of one shard and its validation table to disk; return the number of tiles."""
         index = tables.read(self.folder / "index.parquet", tables.INDEX, ["id", "split", "shard"])
         index = index[index["shard"] == shard]
         random = np.random.default_rng(shard)
         header = tiff_header(SIDE, SIDE, 3, "2018:11:15 17:21:32")
-        folder = self.folder / "tiff"
-        folder.mkdir()
-        for name in index["id"]:
-            (folder / f"{name}.tif").write_bytes(header + random.bytes(TILE_BYTES))
+        with writing(self.folder / "tiles", np.full(len(index), len(header) + TILE_BYTES)) as write:
+            for number in range(len(index)):
+                write(number, header + random.bytes(TILE_BYTES))
         texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
         numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
         frame = index.assign(**texts, **numbers, blocks=[np.zeros(BLOCKS_PER_TILE, np.uint64)] * len(index))
@@ -108,8 +107,8 @@ def pack_job(folder: Path, shard: int, first: Path) -> tuple[float, float]:
     for parent, number in ((first, 0), (folder, shard)):
         begun = time.perf_counter()
         pack(
-            parent / "tiff", parent / "index.parquet", parent / "validation.parquet", parent / f"train-{number:05d}.h5",
-            split="train", shard=number, code="bench",
+            parent / "tiles", parent / "index.parquet", parent / "validation.parquet",
+            parent / f"train-{number:05d}.h5", split="train", shard=number, code="bench",
         )  # fmt: skip
         elapsed = time.perf_counter() - begun
     return elapsed, peak_mb()
@@ -182,10 +181,10 @@ def measure_packing(sizes: list[Size], folder: Path) -> None:
     """Pack and copy every shard of every size; folder: for temporary data."""
     first = Size(8 * SHARDS, folder / "first")
     first.write_tables()
-    first.write_folder(0)
+    first.write_tiles(0)
     for shard in range(SHARDS):
         for size in sizes:
-            count = size.write_folder(shard)
+            count = size.write_tiles(shard)
             for _ in range(PACKED):
                 elapsed, peak = in_process(pack_job, size.folder, shard, first.folder)
                 size.pack_seconds.append(elapsed / count)
@@ -193,7 +192,7 @@ def measure_packing(sizes: list[Size], folder: Path) -> None:
                 target = size.folder / "copy"
                 size.copy_seconds.append(copy(size.shards[-1], target) / count)
                 target.unlink()
-            shutil.rmtree(size.folder / "tiff")
+            (size.folder / "tiles").unlink()
 
 
 def main() -> None:

@@ -30,11 +30,13 @@ def test_every_tile_that_can_be_decoded_is_packed(archive, tmp_path):
 
 def test_a_file_that_changed_after_validation_is_an_error(archive, tmp_path):
     results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
-    folder = results.root / "u-train-0"
-    (folder / f"{archive.train[2]}.tif").write_bytes(b"changed")
-    inputs = (folder, results.root / "index.parquet", results.validations("train")[0])
+    tiles = results.root / "u-train-0.tiles"
+    data = bytearray(tiles.read_bytes())
+    data[2 * 27935 : 2 * 27935 + 7] = b"changed"  # the start of the third file
+    tiles.write_bytes(data)
+    inputs = (tiles, results.root / "index.parquet", results.validations("train")[0])
     output = tmp_path / "again.h5"
-    message = rf"{archive.train[2]}\.tif: expected the tile that was validated, found a changed file \(neither TIFF"
+    message = rf"{archive.train[2]}: expected the tile that was validated, found a changed one \(neither TIFF"
     with pytest.raises(InputError, match=message):
         pack(*inputs, output, split="train", shard=0, code="")
     assert not output.exists()

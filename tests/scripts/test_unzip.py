@@ -6,18 +6,33 @@ import pytest
 
 from histo.errors import InputError
 from index import index
+from support.stages import unzipped
 from unzip import unzip
 
 
 def test_each_shard_gets_its_own_tiles(archive, tmp_path):
     path = archive.write(tmp_path / "a.zip")
     index(path, tmp_path / "index.parquet", tmp_path / "sample.csv", train_shards=3, test_shards=1)
-    unzipped = {}
+    found = {}
     for shard in range(3):
-        folder = tmp_path / f"{shard}"
-        unzip(path, tmp_path / "index.parquet", folder, split="train", shard=shard)
-        unzipped |= {f"train/{tile.name}": tile.read_bytes() for tile in folder.iterdir()}
-    assert unzipped == {name: content for name, content in archive.files.items() if name.startswith("train/")}
+        output = tmp_path / f"{shard}.tiles"
+        unzip(path, tmp_path / "index.parquet", output, split="train", shard=shard)
+        found |= unzipped(output, tmp_path / "index.parquet", "train", shard)
+    assert found == {name: archive.files[f"train/{name}.tif"] for name in archive.train}
+
+
+def test_tiles_without_a_file_take_no_place(archive, tmp_path):
+    """Files of any length, in the order of the ids, whatever their order in the archive."""
+    first, second, third, *rest = archive.train
+    del archive.files[f"train/{second}.tif"]
+    files = dict(reversed(archive.files.items())) | {f"train/{first}.tif": b"", f"train/{third}.tif": b"short"}
+    archive.files = files
+    path = archive.write(tmp_path / "a.zip")
+    index(path, tmp_path / "index.parquet", tmp_path / "sample.csv", train_shards=1, test_shards=1)
+    unzip(path, tmp_path / "index.parquet", tmp_path / "out.tiles", split="train", shard=0)
+    found = unzipped(tmp_path / "out.tiles", tmp_path / "index.parquet", "train", 0)
+    assert list(found) == [first, third, *rest]
+    assert found == {name: files[f"train/{name}.tif"] for name in found}
 
 
 def test_damaged_entries_are_named(archive, tmp_path):
@@ -27,4 +42,5 @@ def test_damaged_entries_are_named(archive, tmp_path):
     path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
     index(path, tmp_path / "index.parquet", tmp_path / "sample.csv", train_shards=1, test_shards=1)
     with pytest.raises(InputError, match=rf"1 of 12 entries .* train/{archive.train[0]}\.tif: CRC"):
-        unzip(path, tmp_path / "index.parquet", tmp_path / "out", split="train", shard=0)
+        unzip(path, tmp_path / "index.parquet", tmp_path / "out.tiles", split="train", shard=0)
+    assert not list(tmp_path.glob("*out*"))

@@ -11,8 +11,13 @@ from PIL import Image
 
 from histo import tables
 from histo.synthetic.tiff import tiff
+from histo.tiles.decoding import Decoder
+from histo.tiles.measurements import ValidationRows
+from index import index
 from support.archives import Archive, sha1
-from support.stages import Results
+from support.stages import Results, unzipped
+from unzip import unzip
+from validate import validate
 
 
 def validated(archive: Archive, folder: Path, *, id_is_sha1: bool = True) -> pd.DataFrame:
@@ -64,6 +69,65 @@ def test_each_fault_is_recorded(archive, tmp_path):
     assert frame.loc[names[5], "detail"] == f"pixels have SHA-1 {sha1(altered)}"
     assert frame.loc[names[:5], "brightness"].isna().all()
     assert np.stack(frame.loc[names[:5], "blocks"]).max() == 0
+
+
+def tile_by_tile(results: Results, split: str, shard: int) -> pd.DataFrame:
+    """Return the validation table computed without blocks: each file is decoded by itself and has a record."""
+    index = results.root / "index.parquet"
+    files = unzipped(results.root / f"u-{split}-{shard}.tiles", index, split, shard)
+    decoder, rows = Decoder(), ValidationRows()
+    for row in tables.read_index_of_shard(index, split, shard).to_dict("records"):
+        record = {name: row[name] for name in ("id", "split", "shard", "fault", "detail")}
+        record |= {"bytes": 0, "width": 0, "height": 0, "mode": "", "md5": "", "pixels_sha1": ""}
+        pixels = None
+        if row["entry"]:
+            data = files[row["id"]]
+            decoded = decoder.decode(data)
+            pixels = decoded.pixels
+            record |= {name: getattr(decoded, name) for name in ("width", "height", "mode")}
+            record |= {"bytes": len(data), "md5": hashlib.md5(data).hexdigest()}
+            if pixels is None:
+                record |= {"fault": decoded.fault, "detail": decoded.detail}
+            else:
+                record["pixels_sha1"] = sha1(pixels)
+                if sha1(pixels) != row["id"]:
+                    record |= {"fault": "sha1_differs", "detail": f"pixels have SHA-1 {sha1(pixels)}"}
+        rows.add(record, pixels)
+    path = results.root / "tile-by-tile.parquet"
+    tables.write(rows.frame(), path, tables.VALIDATION)
+    return tables.read(path, tables.VALIDATION)
+
+
+def test_blocks_of_files_and_single_files_give_the_same_table(random, tmp_path):
+    """Several blocks of 32 files, some of them with a fault, some rows without a file."""
+    archive = Archive(random, train=150, test=40)
+    image = Image.fromarray(archive.pixels[archive.train[0]])
+    for number, name in enumerate(archive.train[40:80:4]):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        kinds = [b"", b"not an image", buffer.getvalue(), tiff(archive.pixels[name] ^ 1), bytes(27935)]
+        archive.files[f"train/{name}.tif"] = kinds[number % len(kinds)]
+    for name in archive.train[60:70:3]:
+        archive.files.pop(f"train/{name}.tif")
+    archive.relabel(archive.train[100], "7")
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "results", 1, 1).prepare()
+    for split, path in (("train", results.validations("train")[0]), ("test", results.validations("test")[0])):
+        pd.testing.assert_frame_equal(tables.read(path, tables.VALIDATION), tile_by_tile(results, split, 0))
+    faults = tables.read(results.validations("train")[0], tables.VALIDATION)["fault"]
+    assert set(faults) == {"", "empty_file", "unreadable", "sha1_differs", "missing_file", "bad_label"}
+
+
+def test_original_tiles_in_blocks_and_one_by_one(real_archive, tmp_path):
+    results = Results(real_archive, tmp_path / "results", 8, 8)
+    results.root.mkdir()
+    table, tiles = results.root / "index.parquet", results.root / "u-train-0.tiles"
+    index(real_archive, table, results.root / "sample.csv", train_shards=8, test_shards=8)
+    unzip(real_archive, table, tiles, split="train", shard=0)
+    validate(tiles, table, tmp_path / "v.parquet", split="train", shard=0, id_is_sha1=True)
+    found = tables.read(tmp_path / "v.parquet", tables.VALIDATION)
+    assert len(found) > 300
+    assert (found["fault"] == "").all()
+    pd.testing.assert_frame_equal(found, tile_by_tile(results, "train", 0))
 
 
 def test_ids_that_are_not_hashes(archive, tmp_path):

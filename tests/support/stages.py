@@ -11,12 +11,21 @@ from folds import folds
 from groups import groups
 from histo import tables
 from histo.files import read_json
+from histo.tiles.tile_file import TileFile
 from index import index
 from leaks import leaks
 from overlaps import overlaps
 from pack import pack
 from unzip import unzip
 from validate import validate
+
+
+def unzipped(tiles: Path, table: Path, split: str, shard: int) -> dict[str, bytes]:
+    """Return the files in a tile file by id; table: the index."""
+    rows = tables.read_index_of_shard(table, split, shard)
+    ids = rows.loc[rows["entry"] != "", "id"].tolist()
+    files = TileFile(tiles, len(ids))
+    return {name: bytes(files[number]) for number, name in enumerate(ids)}
 
 
 @dataclass
@@ -51,10 +60,10 @@ class Results:
         sample = self.root / "sample.csv"
         index(self.archive, table, sample, train_shards=self.train_shards, test_shards=self.test_shards)
         for split, k in self.shards():
-            folder, validation = self.root / f"u-{split}-{k}", self.root / f"v-{split}-{k}.parquet"
-            unzip(self.archive, table, folder, split=split, shard=k)
-            validate(folder, table, validation, split=split, shard=k, id_is_sha1=id_is_sha1)
-            pack(folder, table, validation, self.root / f"{split}-{k}.h5", split=split, shard=k, code="test")
+            tiles, validation = self.root / f"u-{split}-{k}.tiles", self.root / f"v-{split}-{k}.parquet"
+            unzip(self.archive, table, tiles, split=split, shard=k)
+            validate(tiles, table, validation, split=split, shard=k, id_is_sha1=id_is_sha1)
+            pack(tiles, table, validation, self.root / f"{split}-{k}.h5", split=split, shard=k, code="test")
         return self
 
     def audit(self, on_fault: str = "leave_out", leave_out: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Decoding of tiles: exactly what Pillow returns, or a fault."""
 
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -80,6 +81,99 @@ def test_any_changed_byte_of_the_header_has_the_same_effect_as_in_pillow(pixels,
         assert (fresh.pixels is None) == (known.pixels is None)
         if fresh.pixels is not None:
             np.testing.assert_array_equal(fresh.pixels, known.pixels)
+
+
+def oriented(pixels: np.ndarray, orientation: int) -> bytes:
+    """Return a TIFF file with uncompressed pixels and tag 274, orientation."""
+    return saved(Image.fromarray(pixels), tiffinfo={274: orientation})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_symmetric_tile_does_not_hide_the_orientation_of_its_layout(pixels, orientation):
+    """The first tile looks the same however it is flipped or rotated; the second one does not."""
+    symmetric = np.full((96, 96, 3), 200, np.uint8)
+    decoder = Decoder()
+    np.testing.assert_array_equal(decoder.decode(oriented(symmetric, orientation)).pixels, symmetric)
+    data = oriented(pixels, orientation)
+    expected = decode(data).pixels
+    assert np.array_equal(expected, pixels) == (orientation == 1)
+    np.testing.assert_array_equal(decoder.decode(data).pixels, expected)
+    assert len(decoder._layouts) == (orientation == 1)
+
+
+def same(found: Decoded, expected: Decoded) -> bool:
+    """Compare all fields; addresses of objects in Pillow's messages differ between two calls."""
+
+    def fields(decoded: Decoded) -> tuple:
+        detail = re.sub(r"0x[0-9a-f]+", "", decoded.detail)
+        return decoded.width, decoded.height, decoded.mode, decoded.fault, detail
+
+    if fields(found) != fields(expected):
+        return False
+    return (found.pixels is None) == (expected.pixels is None) and (
+        found.pixels is None or np.array_equal(found.pixels, expected.pixels)
+    )
+
+
+def decoded_in_blocks(decoder: Decoder, files: list[bytes], size: int) -> list[Decoded]:
+    """Decode files that lie one after another, `size` at a time."""
+    data = np.frombuffer(b"".join(files), np.uint8)
+    offsets = np.cumsum([0, *map(len, files)])
+    found = []
+    for start in range(0, len(files), size):
+        block = decoder.decode_block(data, offsets[start : start + size + 1])
+        pixels = iter(block.pixels)
+        count = len(files[start : start + size])
+        found += [block.invalid.get(k) or Decoded(next(pixels)) for k in range(count)]
+        assert next(pixels, None) is None
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 400])
+def test_a_block_of_files_decodes_as_each_of_them(random, size):
+    """Layouts of one length, of several lengths, files without a layout and damaged files, in runs and mixed."""
+
+    def another() -> np.ndarray:
+        return random.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+
+    def damaged() -> bytes:
+        data = bytearray(tiff(another()))
+        data[int(random.integers(287))] ^= int(random.integers(1, 256))
+        return bytes(data)
+
+    kinds = [
+        lambda: tiff(another()),
+        lambda: tiff(another(), "2018:11:15 17:21:34"),
+        lambda: saved(Image.fromarray(another())),
+        lambda: tiff(another()) + b"tail",
+        lambda: saved(Image.fromarray(another()), "PNG"),
+        lambda: oriented(another(), 6),
+        damaged,
+        lambda: tiff(another())[: int(random.integers(27935))],
+        lambda: random.bytes(27935),
+        lambda: b"",
+        lambda: saved(Image.fromarray(another()[:95])),
+    ]
+    order = [0] * 40 + [0, 1] * 20 + random.integers(0, len(kinds), 150).tolist() + [3] * 20 + [0] * 20 + [9] * 5
+    files = [kinds[kind]() for kind in order]
+    decoder = Decoder()
+    expected = [decoder.decode(data) for data in files]
+    found = decoded_in_blocks(Decoder(), files, size)
+    assert all(same(*pair) for pair in zip(found, expected, strict=True))
+    assert all(same(a, decode(data)) for a, data in zip(found, files, strict=True))
+    assert len({result.fault for result in found}) >= 4
+    again = decoded_in_blocks(decoder, files, size)  # with all layouts learned
+    assert all(same(*pair) for pair in zip(again, expected, strict=True))
+
+
+def test_a_block_of_known_layouts_is_not_copied(random):
+    files = [tiff(tile) for tile in random.integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)]
+    decoder = Decoder()
+    decoder.decode(files[0])
+    data = np.frombuffer(b"".join(files), np.uint8)
+    block = decoder.decode_block(data, np.arange(5) * 27935)
+    assert np.shares_memory(block.pixels, data)
+    assert decoder.decode_block(data, np.zeros(1, np.int64)).pixels.shape == (0, 96, 96, 3)
 
 
 @pytest.mark.parametrize(

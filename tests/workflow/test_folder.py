@@ -12,7 +12,7 @@ from histo.config.configuration import check
 from histo.errors import InputError
 from histo.files import read_json
 from index import index
-from support import ROOT
+from support import ROOT, stages
 from support.chain import snakemake
 from unzip import unzip
 
@@ -32,10 +32,13 @@ def indexed(source: Path, results: Path) -> pd.DataFrame:
 
 
 def unzipped(source: Path, results: Path) -> dict[str, bytes]:
-    """Return the files of the training tiles by name, unzipped after indexing into `results`."""
+    """Return the files of the training tiles by id, unzipped after indexing into `results`."""
+    found = {}
     for shard in range(2):
-        unzip(source, results / "index.parquet", results / "out", split="train", shard=shard)
-    return {path.name: path.read_bytes() for path in (results / "out").iterdir()}
+        output = results / f"{shard}.tiles"
+        unzip(source, results / "index.parquet", output, split="train", shard=shard)
+        found |= stages.unzipped(output, results / "index.parquet", "train", shard)
+    return found
 
 
 def test_folder_and_archive_give_the_same(archive, extracted, tmp_path):
@@ -44,7 +47,7 @@ def test_folder_and_archive_give_the_same(archive, extracted, tmp_path):
     same = ["id", "split", "label", "shard", "entry", "size", "fault", "detail"]
     assert of_folder[same].equals(of_zip[same])
     assert (tmp_path / "a" / "sample.csv").read_bytes() == (tmp_path / "b" / "sample.csv").read_bytes()
-    expected = {f"{name}.tif": archive.files[f"train/{name}.tif"] for name in archive.train}
+    expected = {name: archive.files[f"train/{name}.tif"] for name in archive.train}
     assert unzipped(extracted, tmp_path / "a") == expected
 
 
@@ -57,7 +60,7 @@ def test_disagreements_of_tables_and_files_are_faults(archive, extracted, tmp_pa
     faults = {row.id: row.fault for row in frame[frame["fault"] != ""].itertuples()}
     assert faults == {first: "missing_file", second: "missing_file", "e" * 40: "unlisted_file"}
     assert frame.set_index("id").loc[third, "size"] == 0
-    assert unzipped(extracted, tmp_path / "a")[f"{third}.tif"] == b""
+    assert unzipped(extracted, tmp_path / "a")[third] == b""
 
 
 @pytest.mark.parametrize(

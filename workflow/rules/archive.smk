@@ -72,7 +72,7 @@ rule unzip:
         tables_or_archive(),
         index=result("index.parquet"),
     output:
-        temp(directory(result("unzip/{split}-{shard}"))),
+        temp(result("unzip/{split}-{shard}.tiles")),
     log:
         log_path("unzip", "{split}-{shard}"),
     benchmark:
@@ -90,7 +90,7 @@ rule unzip:
 # Runs before further unzip jobs, so that few temporary files exist at a time.
 rule validate:
     input:
-        folder=result("unzip/{split}-{shard}"),
+        tiles=result("unzip/{split}-{shard}.tiles"),
         index=result("index.parquet"),
     output:
         result("validate/{split}-{shard}.parquet"),
@@ -114,7 +114,7 @@ rule validate:
 
 rule pack:
     input:
-        folder=result("unzip/{split}-{shard}"),
+        tiles=result("unzip/{split}-{shard}.tiles"),
         index=result("index.parquet"),
         validation=result("validate/{split}-{shard}.parquet"),
     output:

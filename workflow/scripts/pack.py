@@ -17,30 +17,40 @@ from histo.errors import InputError
 from histo.geometry import TILE_BYTES
 from histo.tiles.decoding import Decoder
 from histo.tiles.shards import write_shard
+from histo.tiles.tile_file import TileFile
 
 BATCH = 512  # tiles written at a time, 14 MB
 
 
-def read_batches(folder: Path, ids: list[str]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the pixels of the files ID.tif, uint8 [≤ 512, 96, 96, 3]."""
+def read_batches(files: TileFile, ids: list[str], wanted: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the pixels of the wanted tiles, uint8 [≤ 512, 96, 96, 3].
+
+    ids, wanted: of the N tiles of the file. Raises InputError when a wanted tile cannot be decoded.
+    """
     decoder = Decoder()
-    for start in range(0, len(ids), BATCH):
-        batch = []
-        for name in ids[start : start + BATCH]:
-            decoded = decoder.decode((folder / f"{name}.tif").read_bytes())
-            if decoded.pixels is None:
+    for numbers in files.slices(BATCH):
+        block = decoder.decode_block(files.data, files.offsets[numbers.start : numbers.stop + 1])
+        chosen = wanted[numbers.start : numbers.stop]
+        for number, found in block.invalid.items():
+            if chosen[number]:
                 raise InputError(
-                    f"{folder}/{name}.tif: expected the tile that was validated, found a changed file "
-                    f"({decoded.detail}). Delete the folder and run again."
+                    f"{files.path}: {ids[numbers.start + number]}: expected the tile that was validated, found a "
+                    f"changed one ({found.detail}). Delete the file and run again."
                 )
-            batch.append(decoded.pixels)
-        yield np.stack(batch)
+        chosen = np.delete(chosen, list(block.invalid))
+        yield block.pixels if chosen.all() else block.pixels[chosen]
 
 
-def pack(folder: Path, index: Path, validation: Path, output: Path, *, split: str, shard: int, code: str) -> None:
-    """Write a shard of those tiles in `folder` that were decoded by `validate`; code: version of the code."""
+def pack(tiles: Path, index: Path, validation: Path, output: Path, *, split: str, shard: int, code: str) -> None:
+    """Write a shard of those tiles that were decoded by `validate`.
+
+    tiles: the tile file of the shard; code: version of the code.
+    """
     start = time.perf_counter()
-    labels = tables.read_index_of_shard(index, split, shard, ["id", "split", "label", "shard"]).set_index("id")["label"]
+    indexed = tables.read_index_of_shard(index, split, shard, ["id", "split", "label", "shard", "entry"])
+    labels = indexed.set_index("id")["label"]
+    with_file = indexed.loc[indexed["entry"] != "", "id"]
+    files = TileFile(tiles, len(with_file))
     validated = tables.read(validation, tables.VALIDATION, ["id", "pixels_sha1"])
     ids = validated.loc[validated["pixels_sha1"] != "", "id"].tolist()
     write_shard(
@@ -49,7 +59,7 @@ def pack(folder: Path, index: Path, validation: Path, output: Path, *, split: st
         number=shard,
         ids=np.array(ids, dtype="S40"),
         labels=labels.loc[ids].to_numpy(np.int8),
-        batches=read_batches(folder, ids),
+        batches=read_batches(files, with_file.tolist(), with_file.isin(ids).to_numpy(bool)),
         code=code,
     )
     seconds = max(time.perf_counter() - start, 1e-9)
@@ -61,7 +71,7 @@ if __name__ == "__main__":
 
     job.start(snakemake)
     pack(
-        Path(snakemake.input.folder),
+        Path(snakemake.input.tiles),
         Path(snakemake.input.index),
         Path(snakemake.input.validation),
         Path(snakemake.output[0]),

@@ -1,4 +1,4 @@
-"""Unzip the tiles of one shard into a temporary folder, as ID.tif.
+"""Unzip the tiles of one shard into one temporary file (`histo.tiles.tile_file`).
 
 Jobs for several shards run in parallel; each reads only its own entries of the archive. Every entry is checked against
 the size and the CRC in the archive's directory. If the source is a folder, its files are copied.
@@ -7,34 +7,36 @@ the size and the CRC in the archive's directory. If the source is a folder, its 
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from histo import tables
 from histo.errors import InputError
+from histo.tiles import tile_file
 from histo.tiles.source import how_to_restore, open_source
 from histo.tiles.zip_archive import DamagedEntry, Entry
 
 MAX_LISTED = 5  # damaged entries named in an error message
 
 
-def unzip(archive: Path, index: Path, folder: Path, *, split: str, shard: int) -> None:
-    """Write the tiles of a shard to `folder`; InputError when entries of the archive are damaged."""
+def unzip(archive: Path, index: Path, output: Path, *, split: str, shard: int) -> None:
+    """Write the tiles of a shard to a tile file; InputError when entries of the archive are damaged."""
     rows = tables.read_index_of_shard(index, split, shard)
-    rows = rows[rows["entry"] != ""]
-    folder.mkdir(parents=True, exist_ok=True)
+    rows = rows[rows["entry"] != ""].assign(number=lambda found: np.arange(len(found)))
     damaged = []
-    with open_source(archive) as read:
+    with open_source(archive) as read, tile_file.writing(output, rows["size"].to_numpy()) as write:
         # In the order of the archive, so that reads are sequential.
         for row in rows.sort_values("offset").to_dict("records"):
             entry = Entry(row["entry"], *(row[name] for name in ("offset", "compressed", "size", "crc", "method")))
             try:
-                (folder / f"{row['id']}.tif").write_bytes(read(entry))
+                write(row["number"], read(entry))
             except DamagedEntry as error:
                 damaged.append(f"{entry.name}: {error}")
-    if damaged:
-        more = f" (and {len(damaged) - MAX_LISTED} more)" if len(damaged) > MAX_LISTED else ""
-        raise InputError(
-            f"{archive}: {len(damaged)} of {len(rows)} entries of {split} shard {shard} are damaged: "
-            f"{'; '.join(damaged[:MAX_LISTED])}{more}. {how_to_restore(archive)}"
-        )
+        if damaged:
+            more = f" (and {len(damaged) - MAX_LISTED} more)" if len(damaged) > MAX_LISTED else ""
+            raise InputError(
+                f"{archive}: {len(damaged)} of {len(rows)} entries of {split} shard {shard} are damaged: "
+                f"{'; '.join(damaged[:MAX_LISTED])}{more}. {how_to_restore(archive)}"
+            )
     logging.info("%d tiles, %.1f MB", len(rows), rows["size"].sum() / 1e6)
 
 

@@ -82,33 +82,33 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-class ValidationRows:
-    """Collect the validation table of one shard, tile by tile; the tiles are measured in batches."""
+class Measurements:
+    """Measure the tiles of one shard, added in order; they are measured in batches of 32."""
 
     def __init__(self) -> None:
-        self._records: list[dict[str, Any]] = []
-        self._has_pixels: list[bool] = []
-        self._batch: list[npt.NDArray[np.uint8]] = []
+        self._waiting: list[npt.NDArray[np.uint8]] = []  # arrays of fewer than 32 tiles in all
         self._measured: list[dict[str, npt.NDArray[Any]]] = []
 
-    def add(self, record: dict[str, Any], pixels: npt.NDArray[np.uint8] | None) -> None:
-        """Add a tile: its `RECORD_COLUMNS`, and its pixels, uint8 [96, 96, 3], if it has any."""
-        self._records.append(record)
-        self._has_pixels.append(pixels is not None)
-        if pixels is not None:
-            self._batch.append(pixels)
-        if len(self._batch) == BATCH:
-            self._measure()
+    def add(self, images: npt.NDArray[np.uint8]) -> None:
+        """Add tiles, uint8 [n, 96, 96, 3]; the caller must not change them afterwards."""
+        while len(images):
+            missing = BATCH - sum(len(part) for part in self._waiting)
+            self._waiting.append(images[:missing])
+            if len(images) >= missing:
+                self._measure()
+            images = images[missing:]
 
-    def frame(self) -> pd.DataFrame:
-        """Return the table (`tables.VALIDATION`); a tile without pixels has NaN measurements and hashes of 0."""
-        if self._batch:
+    def columns(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the measured columns of `tables.VALIDATION`.
+
+        rows: bool [N], which rows of the table have the added tiles; the others get NaN and hashes of 0.
+        """
+        if self._waiting:
             self._measure()
-        frame = pd.DataFrame.from_records(self._records, columns=RECORD_COLUMNS)
-        parts, rows = self._measured, np.array(self._has_pixels, bool)
+        parts = self._measured
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-        values = {name: np.full(len(frame), np.nan, np.float32) for name in tables.COLOUR}
-        blocks = np.zeros((len(frame), BLOCKS_PER_TILE), np.uint64)
+        values: dict[str, Any] = {name: np.full(len(rows), np.nan, np.float32) for name in tables.COLOUR}
+        blocks = np.zeros((len(rows), BLOCKS_PER_TILE), np.uint64)
         if joined:
             values["brightness"][rows] = joined["brightness"]
             values["sharpness"][rows] = joined["sharpness"]
@@ -116,12 +116,31 @@ class ValidationRows:
                 values[f"mean_{letter}"][rows] = joined["mean"][:, channel]
                 values[f"std_{letter}"][rows] = joined["std"][:, channel]
             blocks[rows] = np.where(joined["flat"], np.uint64(0), joined["blocks"])
-        frame = frame.assign(**values)
         # An explicit dtype, since it cannot be inferred for a shard without tiles.
-        frame["blocks"] = pd.Series(list(blocks), index=frame.index, dtype=object)
-        return frame
+        return values | {"blocks": pd.Series(list(blocks), dtype=object)}
 
     def _measure(self) -> None:
-        images = np.stack(self._batch)
+        images = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
         self._measured.append(measure(images) | {"blocks": block_hashes(images)})
-        self._batch.clear()
+        self._waiting.clear()
+
+
+class ValidationRows:
+    """Collect the validation table of one shard, tile by tile."""
+
+    def __init__(self) -> None:
+        self._records: list[dict[str, Any]] = []
+        self._has_pixels: list[bool] = []
+        self._measurements = Measurements()
+
+    def add(self, record: dict[str, Any], pixels: npt.NDArray[np.uint8] | None) -> None:
+        """Add a tile: its `RECORD_COLUMNS`, and its pixels, uint8 [96, 96, 3], if it has any."""
+        self._records.append(record)
+        self._has_pixels.append(pixels is not None)
+        if pixels is not None:
+            self._measurements.add(pixels[np.newaxis])
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table (`tables.VALIDATION`); a tile without pixels has NaN measurements and hashes of 0."""
+        frame = pd.DataFrame.from_records(self._records, columns=RECORD_COLUMNS)
+        return frame.assign(**self._measurements.columns(np.array(self._has_pixels, bool)))
