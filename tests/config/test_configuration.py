@@ -34,6 +34,13 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
     check(merge(DEFAULT, yaml.safe_load(file.read_text())))
 
 
+@pytest.mark.parametrize("name", ["train_shards", "test_shards"])
+def test_numbers_of_shards_have_five_digits(name):
+    check(changed(f"index.{name}", 100_000))
+    with pytest.raises(InputError, match=f"index.{name}: expected a whole number from 1 to 100000, found 100001"):
+        check(changed(f"index.{name}", 100_001))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
