@@ -127,6 +127,14 @@ class Comparison:
         for images, labels, plan in self.tiles.batches(order, prepare):
             yield augment.apply(plan, images, labels)
 
+    def epoch_without_losses(self) -> int:
+        """Train on the batches of an epoch, without fetching the losses; return the number of steps."""
+        self.order, steps = [], 0
+        for batch in self._batches(1_000_000):
+            self.engine.train_step(*batch)
+            steps += 1
+        return steps
+
     def real(self, steps: int) -> float:
         """Return the seconds of `steps` steps on the real path."""
         losses = RunningLoss(self.settings)

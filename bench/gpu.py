@@ -3,12 +3,13 @@
 Load: tiles per second that reach the GPU, in batches of 256 in random order (methods: loaders.py). Train: steps per
 second of the engine as a share of its ceiling (ceiling.py) at 96 pixels, all augmentation on, channels_last, bfloat16
 where the GPU computes in it, and the seconds of an epoch on the competition's training tiles of one of five folds.
-Timed with CUDA events.
+Timed with CUDA events. Before that, one epoch in which an operation that lets the host wait for the GPU is an error.
 """
 
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -67,6 +68,27 @@ def load(report: Report, forms: Forms, device: torch.device, repeats: int, at_le
         report.ratio(f"gpu_load_vs_{short}", paired(found[mine], found[label]))
 
 
+@contextmanager
+def waits_are_errors() -> Iterator[None]:
+    """Let torch raise RuntimeError at an operation that lets the host wait for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def check_waits(report: Report, forms: Forms, device: torch.device, batch_size: int) -> None:
+    """Train one epoch of both networks of this project without the host waiting for the GPU."""
+    for network in ("residual", "p4m_residual"):
+        for storage in ("device", "cache"):
+            comparison = Comparison(network, forms.tiles(device, storage), batch_size, {"ema": 0.999})
+            with waits_are_errors():
+                steps = comparison.epoch_without_losses()
+            report.add(f"{network}, storage {storage}: {steps} steps without a wait of the host.")
+
+
 def train(report: Report, forms: Forms, device: torch.device, seconds: float, batch_size: int) -> None:
     """Measure training."""
     tiles = {"device": forms.tiles(device, "device"), "cache": forms.tiles(device, "cache")}
@@ -114,6 +136,7 @@ def main() -> None:
     report.add(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}.")
     with tempfile.TemporaryDirectory() as name:
         forms = Forms(Path(name), tiles)
+        check_waits(report, forms, device, batch_size)
         load(report, forms, device, repeats, at_least)
         train(report, forms, device, seconds, batch_size)
     report.add(
