@@ -88,8 +88,8 @@ def main() -> None:
         ],
     )
     report.add(
-        "Ratio: all three stages now / before. The two were measured at different times, and here the stages repeat in a "
-        "process that is warm; in the three runs in turn, each in a new process, the ratio was 0.71."
+        "Ratio: all three stages now / before. The two were measured at different times, and here the stages repeat in "
+        "a process that is warm; in the three runs in turn, each in a new process, the ratio was 0.71."
     )
     report.ratio("tiles_vs_files", 1e6 * statistics.median(found["together"]) / count / BEFORE["together"])
     report.close()
