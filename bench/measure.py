@@ -80,6 +80,20 @@ def alternate(
     return found
 
 
+def archive(folder: Path, smoke: bool) -> tuple[Path, str]:
+    """Return an archive and the kind of its tiles: $PCAM_REAL_ARCHIVE if that exists, otherwise synthetic."""
+    from synthesize import synthesize
+
+    real = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
+    if real.is_file() and not smoke:
+        return real, "original tiles"
+    synthetic = folder / "archive.zip"
+    tiles = {"train_tiles": 60, "test_tiles": 40} if smoke else {"train_tiles": 2700, "test_tiles": 1400}
+    beside = (folder / name for name in ("truth.csv", "overlaps.parquet", "slides.csv"))
+    synthesize(synthetic, *beside, **tiles, train_slides=6, test_slides=3, seed=1, faults={})
+    return synthetic, "synthetic tiles"
+
+
 def seconds(work: Callable[[], object]) -> Callable[[], float]:
     """Return a method for `alternate` that runs `work` and returns its seconds."""
 

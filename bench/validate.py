@@ -15,7 +15,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from measure import ROOT, Report, alternate, arguments, machine, paired, seconds, spread
+from measure import Report, alternate, archive, arguments, machine, paired, seconds, spread
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
@@ -23,23 +23,10 @@ from histo import tables
 from histo.geometry import TILE_BYTES
 from histo.tiles.tile_file import TileFile
 from index import index
-from synthesize import synthesize
 from unzip import unzip
 from validate import validate
 
 SPLITS = ("train", "test")
-
-
-def archive(folder: Path, smoke: bool) -> tuple[Path, str]:
-    """Return the path of an archive and the kind of its tiles."""
-    real = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
-    if real.is_file() and not smoke:
-        return real, "original tiles"
-    synthetic = folder / "archive.zip"
-    tiles = {"train_tiles": 60, "test_tiles": 40} if smoke else {"train_tiles": 2700, "test_tiles": 1400}
-    beside = (folder / name for name in ("truth.csv", "overlaps.parquet", "slides.csv"))
-    synthesize(synthetic, *beside, **tiles, train_slides=6, test_slides=3, seed=1, faults={})
-    return synthetic, "synthetic tiles"
 
 
 def separate_files(tiles: Path, table: Path, split: str, folder: Path) -> list[Path]:

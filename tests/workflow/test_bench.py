@@ -14,6 +14,7 @@ RATIOS = {
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "train": {"train_share_of_ceiling_"},
     "validate": {"validate_vs_three_passes", "validate_vs_floor"},
+    "tiles": {"tiles_vs_files"},
     "rehearsal": {"overlap_recall", "overlap_precision"},
 }
 
