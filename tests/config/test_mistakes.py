@@ -26,6 +26,7 @@ class Example(Section):
     shapes: dict[Name, Shape] = Field({}, description="Shapes by name")
     share: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="A share")
     levels: list[Literal["low", "high"]] = Field([], description="Levels")
+    optional: Wide | None = Field(None, description="May be null")
 
 
 def lines(**settings):
@@ -39,7 +40,7 @@ def lines(**settings):
     [
         (
             {"shrae": 1},
-            "example.shrae: no such setting; did you mean 'share'? Known here: shape, shapes, share, levels.",
+            "example.shrae: no such setting; did you mean 'share'? Known here: shape, shapes, share, levels, optional.",
         ),
         ({"share": 2}, "example.share: expected a number above 0 below 1 or null, found 2. A share."),
         ({"levels": ["low", "hihg"]}, "example.levels.1: expected 'low' or 'high', found 'hihg'."),
@@ -51,6 +52,7 @@ def lines(**settings):
             "example.shape.width: expected a whole number from 8, a multiple of 8, found 12. Channels.",
         ),
         ({"shape": {"kind": "deep", "width": 8}}, "example.shape.width: no such setting; Known here: kind."),
+        ({"optional": {"kind": "wide", "wdith": 8}}, "example.optional.wdith: no such setting; did you mean 'width'?"),
         # The name of an entry may be that of a kind.
         (
             {"shapes": {"wide": {"kind": "wide", "width": 1}}},

@@ -73,7 +73,9 @@ def _line(details: ErrorDetails, root: Schema, where: str) -> str:
     if kind == "value_error":
         return ": ".join([*([name] if names else []), str(details["ctx"]["error"])])
     if kind == "extra_forbidden":
-        return f"{name}: no such setting; {_nearest(str(location[-1]), list(holder['properties']))}"
+        # A section that may be null is a choice of two schemas.
+        section = next((resolved(one, root) for one in holder.get("anyOf", ()) if "$ref" in one), holder)
+        return f"{name}: no such setting; {_nearest(str(location[-1]), list(section['properties']))}"
     if kind.startswith("union_tag"):
         key = schema["discriminator"]["propertyName"]
         members = [resolved(one, root)["properties"][key] for one in schema["oneOf"]]
