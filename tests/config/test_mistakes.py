@@ -52,7 +52,14 @@ def lines(**settings):
             "example.shape.width: expected a whole number from 8, a multiple of 8, found 12. Channels.",
         ),
         ({"shape": {"kind": "deep", "width": 8}}, "example.shape.width: no such setting; Known here: kind."),
-        ({"optional": {"kind": "wide", "wdith": 8}}, "example.optional.wdith: no such setting; did you mean 'width'?"),
+        (
+            {"optional": {"kind": "wide", "widthh": 8}},
+            "example.optional.widthh: no such setting; did you mean 'width'?",
+        ),
+        (
+            {"optional": {"kind": "wide", "width": 3}},
+            "example.optional.width: expected a whole number from 8, a multiple",
+        ),
         # The name of an entry may be that of a kind.
         (
             {"shapes": {"wide": {"kind": "wide", "width": 1}}},

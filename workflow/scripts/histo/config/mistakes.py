@@ -50,7 +50,7 @@ def _inner(schema: Schema, root: Schema, part: str | int) -> tuple[Schema, bool]
     if "discriminator" in schema:
         return resolved({"$ref": schema["discriminator"]["mapping"][part]}, root), False
     if "anyOf" in schema:
-        return _inner(next(one for one in schema["anyOf"] if one.get("type") != "null"), root, part)
+        return _inner(resolved(next(one for one in schema["anyOf"] if one.get("type") != "null"), root), root, part)
     named = schema.get("properties", {}).get(part)
     other = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties"), schema.get("items")]
     found = named or next((one for one in other if isinstance(one, dict)), {})
