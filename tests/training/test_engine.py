@@ -18,6 +18,7 @@ from histo.training.loader import TileLoader
 from support.training import images, make_split, settings
 
 CPU = torch.device("cpu")
+PLAIN, GROUPED = torch.nn.Conv2d(4, 4, 1), torch.nn.Conv2d(4, 4, 1, groups=2)
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +78,36 @@ def test_precision_auto_depends_on_the_hardware(monkeypatch):
     for native, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native, raising=False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
-        assert precision("auto", CPU) == expected
+        assert precision("auto", CPU, PLAIN) == expected
+        assert precision("auto", CPU, GROUPED) == torch.float32
     gpu = torch.device("cuda", 0)
     for capability, expected in (((9, 0), torch.bfloat16), ((7, 5), torch.float16)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        assert precision("auto", gpu) == expected
-    assert precision("float32", gpu) == torch.float32
+        assert precision("auto", gpu, GROUPED) == expected
+    assert precision("float32", gpu, PLAIN) == torch.float32
     mps = torch.device("mps")
-    assert precision("auto", mps) == precision("float32", mps) == torch.float32
+    assert precision("auto", mps, PLAIN) == precision("float32", mps, PLAIN) == torch.float32
     for device in (CPU, mps):
         with pytest.raises(InputError, match="float16 needs a GPU with CUDA"):
-            precision("float16", device)
+            precision("float16", device, PLAIN)
+
+
+def test_pretrained_layers_have_their_own_learning_rate():
+    chosen = settings(
+        network={"name": "efficientnet_lite0", "weights": "imagenet"}, normalisation="imagenet",
+        learning_rate=1e-3, pretrained_learning_rate=2e-4, weight_decay=0.1,
+    )  # fmt: skip
+    engine = Engine(build(chosen.network.model_dump(), 96), chosen, CPU, steps=10)
+    names = {id(value): name for name, value in engine.network.named_parameters()}
+    groups = [
+        ({names[id(p)].startswith("body.head.") for p in group["params"]}, group["factor"], group["weight_decay"])
+        for group in engine.optimizer.param_groups
+    ]
+    assert groups == [({True}, 1, 0.1), ({True}, 1, 0), ({False}, 0.2, 0.1), ({False}, 0.2, 0)]
+    assert sum(len(group["params"]) for group in engine.optimizer.param_groups) == len(names)
+    engine.train_step(torch.zeros(2, 3, 96, 96, dtype=torch.uint8), torch.tensor([0.0, 1.0]))
+    peak = learning_rate(0, 10, chosen)
+    assert [group["lr"] for group in engine.optimizer.param_groups] == [peak, peak, peak * 0.2, peak * 0.2]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW")])
@@ -95,7 +115,7 @@ def test_optimizers_are_fused_except_on_mps(monkeypatch, name, kind):
     monkeypatch.setattr(torch.optim, kind, lambda parameters, **options: options["fused"])
     for device, fused in (("cpu", True), ("cuda", True), ("mps", False)):
         weight = SimpleNamespace(device=torch.device(device), requires_grad=True, ndim=2)
-        network = SimpleNamespace(parameters=lambda weight=weight: [weight])
+        network = SimpleNamespace(named_parameters=lambda weight=weight: [("weight", weight)])
         assert optimizer(network, settings(optimizer=name)) is fused
 
 

@@ -42,7 +42,7 @@ def predictions(network: Network, tiles: TileLoader, *, choice: str, tta: str, a
 
     Raises InputError if a logit is not finite.
     """
-    views = predict_logits(network, tiles, precision(choice, tiles.device), tta)
+    views = predict_logits(network, tiles, precision(choice, tiles.device, network), tta)
     if not np.isfinite(views).all():
         tile, view = np.argwhere(~np.isfinite(views))[0]
         raise InputError(

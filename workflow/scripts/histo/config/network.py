@@ -52,6 +52,17 @@ class Residual(_Network):
     dropout: Dropout = Field(0, description="Dropout in the head")
 
 
+class EfficientNetLite0(_Network):
+    name: Literal["efficientnet_lite0"] = Field(
+        description="EfficientNet-Lite0; its ImageNet weights come with an installed package"
+    )
+    weights: Literal["none", "imagenet"] = Field("none", description="Initial weights: none (random) or imagenet")
+    frozen_stages: int = Field(
+        0, ge=0, le=7, description="Number of the first of seven stages that keep their initial weights"
+    )
+    dropout: Dropout = Field(0, description="Dropout in the head")
+
+
 class BatchnormGap(_Network):
     name: Literal["batchnorm_gap"] = Field(description="Published network with global average pooling")
     filters: Annotated[list[Channels], Field(min_length=3, max_length=3)] = Field(
@@ -73,4 +84,6 @@ class Torchvision(_Network):
     weights: UserPath = Field("none", description="Initial weights: none (random), imagenet, or the path of a file")
 
 
-Network = Annotated[P4mResidual | Residual | BatchnormGap | Published | Torchvision, Field(discriminator="name")]
+Network = Annotated[
+    P4mResidual | Residual | EfficientNetLite0 | BatchnormGap | Published | Torchvision, Field(discriminator="name")
+]

@@ -48,6 +48,9 @@ class TrainSettings(Section):
 
     network: Network = Field(P4mResidual(), description="The network and its options")
     center_crop: Literal[32, 64, 96] = Field(96, description="Side of the central square that the network sees, pixels")
+    input_size: Annotated[int, Field(ge=32, le=512)] | None = Field(
+        None, description="Side to which the central square is resized (bilinear), pixels; null: as it is"
+    )
     normalisation: Literal["tiles", "imagenet"] = Field(
         "tiles", description="Mean and standard deviation of the channels: of the training tiles or of ImageNet"
     )
@@ -58,6 +61,9 @@ class TrainSettings(Section):
         "adamw", description="adamw: decoupled weight decay; adam: weight decay added to the gradient"
     )
     learning_rate: float = Field(0.003, gt=0, le=1, description="Peak of the schedule")
+    pretrained_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Peak for the layers that start from pretrained weights; null: learning_rate"
+    )
     weight_decay: Share = Field(0.05, description="Weight decay; adamw exempts biases and normalisation layers")
     schedule: Literal["one_cycle", "cosine", "constant"] = Field(
         "one_cycle",
@@ -92,6 +98,9 @@ class TrainSettings(Section):
             raise ValueError(
                 "center_crop: the network center32_3conv sees the central 32 × 32 pixels; set center_crop: 32."
             )
-        if getattr(self.network, "weights", "none") == "imagenet" and self.normalisation != "imagenet":
+        weights = getattr(self.network, "weights", "none")
+        if weights == "imagenet" and self.normalisation != "imagenet":
             raise ValueError("normalisation: ImageNet weights expect ImageNet's; set normalisation: imagenet.")
+        if weights == "none" and self.pretrained_learning_rate is not None:
+            raise ValueError("pretrained_learning_rate: set network.weights, or remove it.")
         return self

@@ -9,6 +9,7 @@ from typing import Any
 OWN = (
     "p4m_residual",
     "residual",
+    "efficientnet_lite0",
     "plain_2conv",
     "plain_5conv",
     "batchnorm_gap",
@@ -106,9 +107,12 @@ TORCHVISION = {
 def weights_file(network: dict[str, Any]) -> str | None:
     """Path of the file of weights that training starts from; None for random initialisation.
 
-    network: the settings `network` of a model; its `weights` is `none` (the default), `imagenet` or a path.
+    network: the settings `network` of a model; its `weights` is `none` (the default), `imagenet` or a path. None also
+    for networks whose ImageNet weights are part of a package.
     """
     weights = network.get("weights", "none")
+    if network["name"] not in TORCHVISION:
+        return None
     if weights == "imagenet":
         return f"resources/imagenet_weights/{TORCHVISION[network['name']]}"
     return None if weights == "none" else weights

@@ -5,8 +5,8 @@ The crop is part of the module and the normalisation of its state dict, so train
 alike.
 """
 
-import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from histo.errors import InputError
 from histo.geometry import CENTRE, SIDE
-from histo.networks import published, torchvision
+from histo.networks import efficientnet_lite0, published, torchvision
 from histo.networks.equivariant import p4m_residual
+from histo.networks.head import CentreHead
 from histo.networks.names import TORCHVISION
 
 # Mean and standard deviation per channel, in 0..1. Those of the PatchCamelyon training tiles are placeholders: training
@@ -28,7 +29,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Network(nn.Module):
-    """Crop, normalise, classify.
+    """Crop, normalise, resize, classify.
 
     Input: uint8 [N, 3, S, S] (0..255) or float [N, 3, S, S] (0..1) with S ≥ `crop`. Output: logits of label 1 (tumour
     in the central 32 × 32 pixels), float32 [N].
@@ -38,9 +39,10 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, crop: int) -> None:
+    def __init__(self, body: nn.Module, crop: int, input_size: int | None = None) -> None:
+        """input_size: side to which the crop is resized (bilinear), pixels; None: as it is."""
         super().__init__()
-        self.crop = crop
+        self.crop, self.input_size = crop, input_size
         self.register_buffer("mean", torch.tensor(PCAM_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(PCAM_STD).view(1, 3, 1, 1))
         self.body = body
@@ -56,6 +58,8 @@ class Network(nn.Module):
         unit = 1 / (255 * self.std) if tiles.dtype == torch.uint8 else 1 / self.std
         # Normalise in float32: autocast rounds to bfloat16 in the body, after the mean is subtracted.
         normalised = torch.addcmul(-self.mean / self.std, tiles.float(), unit)
+        if self.input_size is not None:
+            normalised = functional.interpolate(normalised, (self.input_size, self.input_size), mode="bilinear")
         logits: Tensor = self.body(normalised.contiguous(memory_format=torch.channels_last))
         return logits.float().flatten()
 
@@ -87,28 +91,6 @@ class Block(nn.Module):
         return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
-class CentreHead(nn.Module):
-    """Average over the whole map and average over the area above the central 32 × 32 pixels, concatenated; one logit.
-
-    [N, channels, H, W] to [N, 1]. The label depends on the centre alone; the surroundings are context.
-    """
-
-    def __init__(self, channels: int, crop: int, dropout: float) -> None:
-        super().__init__()
-        self.share = CENTRE / crop
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(2 * channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        side = x.shape[-1]
-        centre = max(1, round(side * self.share))
-        start = (side - centre) // 2
-        middle = x[..., start : start + centre, start : start + centre]
-        features = torch.cat([x.mean((2, 3)), middle.mean((2, 3))], dim=1)
-        logits: Tensor = self.linear(self.dropout(features))
-        return logits
-
-
 def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module:
     """Build a small residual CNN that is trained from scratch.
 
@@ -135,16 +117,17 @@ def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module
 BODIES: dict[str, Callable[..., nn.Module]] = {
     "p4m_residual": p4m_residual,
     "residual": residual,
+    "efficientnet_lite0": efficientnet_lite0.build_body,
     **published.BODIES,
 }
 
 
-def build(settings: dict[str, Any], crop: int) -> Network:
+def build(settings: dict[str, Any], crop: int, input_size: int | None = None) -> Network:
     """Build the network `settings["name"]` for a centre crop of `crop` pixels, with random weights.
 
-    The other settings are options of its body. `torchvision.load_weights` loads pretrained weights. Raises InputError
-    for a name that is neither in BODIES nor a classification network of torchvision, for options that the network does
-    not have, and for a crop that it does not support.
+    The crop is resized to `input_size` pixels, if given. The other settings are options of the body. `load_pretrained`
+    loads pretrained weights. Raises InputError for a name that is neither in BODIES nor a classification network of
+    torchvision, for options that the network does not have, and for a size of the input that it does not support.
     """
     if not CENTRE <= crop <= SIDE:
         raise InputError(f"center_crop: expected {CENTRE} to {SIDE} pixels, found {crop}. Set one of 32, 64 or 96.")
@@ -155,14 +138,47 @@ def build(settings: dict[str, Any], crop: int) -> Network:
             f"network.name: expected one of {', '.join(BODIES)} or a classification network of torchvision, found "
             f"{name!r}."
         )
-    builder = functools.partial(torchvision.build_body, name) if name in TORCHVISION else BODIES[name]
     try:
-        body = builder(crop, **options)
+        if name in TORCHVISION:
+            body = torchvision.build_body(name, input_size or crop, **options)
+        else:
+            body = BODIES[name](crop, **options)
     except TypeError as error:
         raise InputError(
             f"network {name}: its options are wrong ({error}). Correct the settings under `network`."
         ) from None
-    return Network(body, crop).to(memory_format=torch.channels_last)
+    return Network(body, crop, input_size).to(memory_format=torch.channels_last)
+
+
+def load_pretrained(network: Network, settings: dict[str, Any], path: str | Path | None) -> None:
+    """Load the weights that `settings["weights"]` names into the body of a network that `build` built.
+
+    path: the file of weights of a network of torchvision, see `torchvision.load_weights`; None for networks whose
+    ImageNet weights come with a package. Raises InputError where the weights cannot be loaded.
+    """
+    if settings["name"] == "efficientnet_lite0":
+        efficientnet_lite0.load_imagenet_weights(network.body)
+    elif path is None:
+        raise InputError(
+            f"network.weights: {settings['weights']} needs a file of pretrained weights, but none was given."
+        )
+    else:
+        torchvision.load_weights(network.body, settings, network.input_size or network.crop, path)
+
+
+def imagenet_normalisation(name: str) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, in 0..1, that the ImageNet weights of the network `name` expect."""
+    if name == "efficientnet_lite0":
+        return list(efficientnet_lite0.MEAN), list(efficientnet_lite0.STD)
+    return list(IMAGENET_MEAN), list(IMAGENET_STD)
+
+
+def head_parameters(network: Network, settings: dict[str, Any]) -> set[str]:
+    """Names of the parameters of the network that pretrained weights do not contain."""
+    if settings["name"] in TORCHVISION:
+        crop = network.input_size or network.crop
+        return {f"body.{name}" for name in torchvision.head_parameters(network.body, settings["name"], crop)}
+    return {name for name, _ in network.named_parameters() if name.startswith("body.head.")}
 
 
 def count(body: nn.Module) -> tuple[int, int]:

