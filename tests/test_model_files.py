@@ -1,13 +1,16 @@
-"""Files of several models, listed model by model."""
+"""Files of several models, grouped by model."""
 
 from pathlib import Path
 
 from histo.model_files import by_model
 
 
-def test_files_are_split_in_the_order_of_the_models():
-    paths = ["a/0", "a/1", "b/0", "b/1"]
-    assert by_model(paths, ["a", "b"]) == {"a": [Path("a/0"), Path("a/1")], "b": [Path("b/0"), Path("b/1")]}
+def test_files_are_grouped_by_the_folder_of_their_model():
+    paths = ["predict/a/fold-0/x", "predict/a/fold-1/x", "predict/b/full-0/x"]
+    assert by_model(paths, ["b", "a"]) == {
+        "b": [Path("predict/b/full-0/x")],
+        "a": [Path("predict/a/fold-0/x"), Path("predict/a/fold-1/x")],
+    }
 
 
 def test_no_models_have_no_files():

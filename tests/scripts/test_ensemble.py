@@ -46,6 +46,12 @@ def test_mean_of_the_probabilities(tmp_path):
     assert (summary["models"], summary["method"], summary["auc"]) == (["one", "two"], "mean", 1.0)
 
 
+def test_models_with_different_numbers_of_networks_have_equal_weight(tmp_path):
+    tests = TESTS | {"one": [("xyz", -1, [0.1, 0.2, 0.3])]}
+    _, test, _ = blended(tmp_path, "mean", test=tests)
+    np.testing.assert_allclose(test["probability"], [(0.1 + 0.6) / 2, (0.2 + 0.7) / 2, (0.3 + 0.7) / 2], rtol=1e-15)
+
+
 def test_mean_of_ranks_within_each_network(tmp_path):
     oof, test, summary = blended(tmp_path, "rank_mean")
     # Each fold has two tiles, ranks 1 and 2 in both models: (1 - 1/2) / 2 and (2 - 1/2) / 2.

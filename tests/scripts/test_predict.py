@@ -57,6 +57,19 @@ def test_oof_has_the_tiles_of_the_fold_and_test_every_kept_tile_once(data):
     assert set(oof["fold"]) == set(test["fold"]) == {1}
 
 
+def test_a_network_trained_on_all_tiles_predicts_the_test_tiles_only(data):
+    folder, _, test, network = data
+    checkpoints.save(
+        folder / "weights.pt", settings=settings(center_crop=96).model_dump(), fold=None, auc=float("nan"), epoch=1,
+        tiles={}, code=CODE, weights={"last": network.state_dict()},
+    )  # fmt: skip
+    inputs = [folder / "weights.pt", [], test, folder / "folds.parquet", folder / "tiles.parquet"]
+    predict(*inputs, None, folder / "full.parquet", tta="none", average="logits", threads=1)
+    table = tables.read(folder / "full.parquet", tables.PREDICTIONS)
+    assert len(table) == 15 and set(table["fold"]) == {-1}
+    assert not (folder / "oof.parquet").exists()
+
+
 @pytest.mark.parametrize("tta", ["none", "flips", "all"])
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 def test_views_are_averaged(data, tta, average):

@@ -105,6 +105,43 @@ def test_equal_seeds_give_equal_bits(data, tmp_path):
     assert content[0] == content[1] != content[2]
 
 
+def test_each_network_of_a_model_has_its_own_random_numbers(data, tmp_path):
+    """The seed of a network is the setting plus the number of its fold or replicate."""
+    folder, shards = data
+    states = {}
+    for name, fold, replicate, seed in (("a", 1, 0, 3), ("b", None, 1, 3), ("c", None, 1, 3), ("d", None, 0, 4)):
+        out = tmp_path / name
+        out.mkdir()
+        train(
+            shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json", fold=fold,
+            replicate=replicate, settings=settings(seed=seed), code=CODE, threads=1, resume_path=out / "resume.pt",
+        )  # fmt: skip
+        states[name] = checkpoints.load(out / "weights.pt")
+    assert {state["settings"]["seed"] for state in states.values()} == {4}
+    weights = {name: state["weights"]["last"]["body.0.weight"] for name, state in states.items()}
+    assert torch.equal(weights["b"], weights["c"]) and torch.equal(weights["b"], weights["d"])
+    assert not torch.equal(weights["a"], weights["b"])
+
+
+def test_training_on_all_tiles(data, tmp_path):
+    folder, shards = data
+    paths = [folder / "folds.parquet", *(tmp_path / name for name in ("weights.pt", "history.csv", "training.json"))]
+
+    def run_all(**changes):
+        train(
+            shards, *paths, fold=None, settings=settings(**changes), code=CODE, threads=1,
+            resume_path=tmp_path / "resume.pt",
+        )  # fmt: skip
+
+    run_all(ema=0.9, checkpoint="ema")
+    checkpoint, history = checkpoints.load(paths[1]), pd.read_csv(paths[2])
+    assert checkpoint["tiles"] == {"training": 126, "validation": 0} and checkpoint["fold"] == -1
+    assert np.isnan(checkpoint["auc"]) and history["auc"].isna().all() and history["step"].tolist() == [7, 14]
+    for changes in ({"checkpoint": "best"}, {"patience": 1}):
+        with pytest.raises(InputError, match="trained on all tiles have no validation tiles"):
+            run_all(**changes)
+
+
 def test_all_storage_modes_give_the_same_bits(data, tmp_path, monkeypatch):
     content = set()
     for storage in STORAGES:

@@ -63,6 +63,7 @@ wildcard_constraints:
     split="train|test",
     shard=r"\d{5}",
     fold=r"\d+",
+    replicate=r"\d+",
     model=any_of([*config["models"], *CLASSICAL]),
 
 
@@ -94,6 +95,20 @@ def shards_of(stage, ending, splits=("train", "test")):
 def folds_of(stage, file, models):
     """Output paths of a stage for all folds of the given models, model by model."""
     return [result(f"{stage}/{model}/fold-{fold}/{file}") for model in models for fold in FOLDS]
+
+
+def test_predictions(models):
+    """Paths of the predictions of the test tiles that are submitted, model by model."""
+    full = config["submission"]["full_networks"]
+    return [
+        path
+        for model in models
+        for path in (
+            [result(f"predict/{model}/full-{replicate}/test.parquet") for replicate in range(full)]
+            if full and model in config["models"]
+            else folds_of("predict", "test.parquet", [model])
+        )
+    ]
 
 
 def initial_weights(settings):

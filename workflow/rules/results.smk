@@ -31,7 +31,7 @@ rule evaluate:
 rule ensemble:
     input:
         oof=folds_of("predict", "oof.parquet", MODELS),
-        test=folds_of("predict", "test.parquet", MODELS),
+        test=test_predictions(MODELS),
         folds=result("folds.parquet"),
     output:
         oof=result("ensemble/oof.parquet"),

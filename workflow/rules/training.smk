@@ -1,9 +1,11 @@
-# From shards and folds to probabilities, one job for each model and fold.
+# From shards and folds to probabilities, one job for each network: of each model, one per fold (fold-{fold}) and, with
+# submission.full_networks, some that are trained on all tiles (full-{replicate}).
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet; search/{search}/best.yaml for a model that names a search;
 #         resources/imagenet_weights/* for models that start from ImageNet weights
-# Makes:  train/{model}/fold-{fold}/weights.pt, history.csv, training.json   the model trained on all other folds
-#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   its probabilities for this fold and for the test tiles
+# Makes:  train/{model}/{network}/weights.pt, history.csv, training.json   trained on all other folds, or on all tiles
+#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   probabilities for this fold and for the test tiles
+#         predict/{model}/full-{replicate}/test.parquet   probabilities for the test tiles
 
 
 rule train:
@@ -13,15 +15,16 @@ rule train:
         bests=lambda wildcards: bests_of([wildcards.model]),
         weights=lambda wildcards: initial_weights(model_settings(config, wildcards.model)),
     output:
-        weights=result("train/{model}/fold-{fold}/weights.pt"),
-        history=result("train/{model}/fold-{fold}/history.csv"),
-        summary=result("train/{model}/fold-{fold}/training.json"),
+        weights=result("train/{model}/{network}/weights.pt"),
+        history=result("train/{model}/{network}/history.csv"),
+        summary=result("train/{model}/{network}/training.json"),
     log:
-        log_path("train", "{model}/fold-{fold}"),
+        log_path("train", "{model}/{network}"),
     benchmark:
-        benchmark_path("train", "{model}/fold-{fold}")
+        benchmark_path("train", "{model}/{network}")
     wildcard_constraints:
         model=any_of(config["models"]),
+        network=r"fold-\d+|full-\d+",
     conda:
         ENVIRONMENT
     threads: gpu_threads
@@ -65,3 +68,19 @@ rule predict:
         code=code_version("predict"),
     script:
         "../scripts/predict.py"
+
+
+use rule predict as predict_full with:
+    # Networks that were trained on all tiles have no out-of-fold predictions.
+    input:
+        weights=result("train/{model}/full-{replicate}/weights.pt"),
+        train_shards=[],
+        test_shards=shards_of(TILES, "h5", ["test"]),
+        folds=result("folds.parquet"),
+        tiles=result("tiles.parquet"),
+    output:
+        test=result("predict/{model}/full-{replicate}/test.parquet"),
+    log:
+        log_path("predict", "{model}/full-{replicate}"),
+    benchmark:
+        benchmark_path("predict", "{model}/full-{replicate}")

@@ -97,9 +97,9 @@ def ensemble(
 ) -> None:
     """Write blended out-of-fold and test probabilities (`tables.PROBABILITIES`; fold -1 for test tiles) and a summary.
 
-    oof, test: predictions of each model, one file per fold. The summary has the metrics of `evaluate_oof` and `models`,
-    `method`, `methods` (out-of-fold AUC of each method), `weights` (blend weights by model, fitted to all folds) and
-    `weights_by_fold` (fitted to the other folds, a list in the order of the folds).
+    oof, test: predictions of each model, one file per network. The summary has the metrics of `evaluate_oof` and
+    `models`, `method`, `methods` (out-of-fold AUC of each method), `weights` (blend weights by model, fitted to all
+    folds) and `weights_by_fold` (fitted to the other folds, a list in the order of the folds).
     """
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
@@ -125,10 +125,10 @@ def ensemble(
     )
 
     ids, networks = stack_networks([path for paths in test.values() for path in paths])
-    networks = networks.reshape(len(test), len(networks) // len(test), len(ids))  # [models, folds, N]
     if method == "rank_mean":
         networks = scaled_ranks(networks)
-    models = networks.mean(axis=1).T
+    ends = np.cumsum([len(paths) for paths in test.values()])
+    models = np.stack([part.mean(axis=0) for part in np.split(networks, ends[:-1])], axis=1)  # [N, models]
     tiles = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
     table = {"id": ids, "fold": -1, "logit": logit(tiles), "probability": tiles}
     tables.write(pd.DataFrame(table), test_out, tables.PROBABILITIES)

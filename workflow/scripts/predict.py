@@ -1,4 +1,4 @@
-"""Predict with the model of one fold: the tiles of that fold (out-of-fold) and all test tiles.
+"""Predict with one network: the tiles of its validation fold (out-of-fold), if it has one, and all test tiles.
 
 Writes two tables (id, fold, logit, probability, logit_none, logit_flips). The weights file contains crop and
 normalisation, so test tiles are processed like training tiles. Prediction is a stage of its own, so that a change of
@@ -63,7 +63,7 @@ def predict(
     test_shards: list[str],
     folds: str,
     tiles: str,
-    oof_out: str,
+    oof_out: str | None,
     test_out: str,
     *,
     tta: str,
@@ -72,13 +72,14 @@ def predict(
 ) -> None:
     """Write the out-of-fold table (all tiles of the model's validation fold) and the test table (all kept test tiles).
 
-    tta: none, flips or all (1, 4 or 8 views); average: logits or probabilities. Raises InputError for unusable input.
+    oof_out: None for a network that was trained on all tiles; its predictions have the fold -1. tta: none, flips or all
+    (1, 4 or 8 views); average: logits or probabilities. Raises InputError for unusable input.
     """
     checkpoint = checkpoints.load(weights)
     fold, choice = checkpoint["fold"], checkpoint["settings"]["precision"]
     held_out = tables.read(folds, tables.FOLDS)
     held_out = held_out[held_out["fold"] == fold]
-    if held_out.empty:
+    if held_out.empty and oof_out is not None:
         raise InputError(
             f"{folds}: no tiles of fold {fold}, the validation fold of {weights}. Run the stage `train` again."
         )
@@ -90,6 +91,8 @@ def predict(
             (held_out, train_shards, "train", oof_out),
             (test, test_shards, "test", test_out),
         ):
+            if out is None:
+                continue
             loader = TileLoader(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
             table = predictions(network, loader, choice=choice, tta=tta, average=average, fold=fold)
             tables.write(table, out, tables.PREDICTIONS)
@@ -106,7 +109,7 @@ if __name__ == "__main__":
         list(snakemake.input.test_shards),
         snakemake.input.folds,
         snakemake.input.tiles,
-        snakemake.output.oof,
+        snakemake.output.get("oof"),
         snakemake.output.test,
         **snakemake.params.settings,
         threads=snakemake.threads,

@@ -1,4 +1,4 @@
-"""Train one model on all folds but one and validate it on that fold.
+"""Train one model on all folds but one and validate it on that fold, or train it on all folds.
 
 Writes `weights.pt` (see histo/training/checkpoints.py), `history.csv` (a row for each epoch) and `training.json`
 (number of parameters, device, precision) from the training shards and the folds. Each model and fold is a job, because
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
+    kind, number = snakemake.wildcards.network.split("-")[0], int(snakemake.wildcards.network.split("-")[1])
     settings = resolve_search(snakemake.params.settings, list(snakemake.input.bests))
     train(
         list(snakemake.input.shards),
@@ -22,7 +23,8 @@ if __name__ == "__main__":
         snakemake.output.weights,
         snakemake.output.history,
         snakemake.output.summary,
-        fold=int(snakemake.wildcards.fold),
+        fold=number if kind == "fold" else None,
+        replicate=number,
         settings=TrainSettings(**{key: value for key, value in settings.items() if key != "search"}),
         code=snakemake.params.code,
         threads=snakemake.threads,

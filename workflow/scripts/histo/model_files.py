@@ -1,10 +1,10 @@
-"""Files of several models and folds, which a rule lists in one input."""
+"""Files of several models, which a rule lists in one input."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def by_model(paths: Sequence[str], models: Sequence[str]) -> dict[str, list[Path]]:
-    """Split `paths`, the files of all folds of the first model, then of the second and so on, into a list per model."""
-    count = len(paths) // max(len(models), 1)
-    return {model: [Path(p) for p in paths[i * count : (i + 1) * count]] for i, model in enumerate(models)}
+    """Group paths `.../{model}/{network}/{file}` by model, in the order of `models`; the files keep their order."""
+    files = [Path(path) for path in paths]
+    return {model: [path for path in files if path.parent.parent.name == model] for model in models}

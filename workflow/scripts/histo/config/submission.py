@@ -13,3 +13,10 @@ class Submission(Section):
         "mean",
         description="Mean of the probabilities, mean of their ranks, or mean with blend weights fitted out-of-fold",
     )
+    full_networks: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Networks per model that are trained on all training tiles, with different seeds, and predict the "
+        "test tiles; 0: the networks of the folds predict them",
+    )

@@ -52,7 +52,7 @@ class SameConv(nn.Conv2d):
         if stride > 1:
             pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (x.shape[3], x.shape[2])]
             x = functional.pad(x, [part for pad in pads for part in (pad // 2, pad - pad // 2)])
-        return super().forward(x)
+        return functional.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -71,7 +71,7 @@ class InvertedResidual(nn.Module):
         self.bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x
+        y: Tensor = x
         if hasattr(self, "expand_conv"):
             y = functional.relu6(self.bn0(self.expand_conv(y)), inplace=True)
         y = functional.relu6(self.bn1(self.depthwise_conv(y)), inplace=True)
@@ -116,12 +116,11 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
-def build_body(crop: int, *, dropout: float, frozen_stages: int = 0, weights: str = "none") -> nn.Module:
+def build_body(crop: int, *, dropout: float = 0.0, frozen_stages: int = 0) -> nn.Module:
     """Build the network with random weights; `load_imagenet_weights` loads those of ImageNet.
 
     crop: side of the centre crop, pixels, whatever size it is resized to. dropout: share of the head's features dropped
-    in training. frozen_stages: of the seven stages, the first ones, with the stem, that are not trained. weights: the
-    setting `network.weights`, none or imagenet.
+    in training. frozen_stages: of the seven stages, the first ones, with the stem, that are not trained.
     """
     return EfficientNetLite0(crop, dropout, frozen_stages)
 

@@ -142,6 +142,7 @@ def build(settings: dict[str, Any], crop: int, input_size: int | None = None) ->
         if name in TORCHVISION:
             body = torchvision.build_body(name, input_size or crop, **options)
         else:
+            options.pop("weights", None)  # see load_pretrained
             body = BODIES[name](crop, **options)
     except TypeError as error:
         raise InputError(

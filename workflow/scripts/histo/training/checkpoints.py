@@ -4,8 +4,9 @@ A dict of plain types and tensors, readable with `torch.load(weights_only=True)`
 
 - format: version of the file format;
 - settings: the resolved settings of the model;
-- fold: the validation fold;
-- auc, epoch: validation AUC and epoch of the weights that `settings["checkpoint"]` names;
+- fold: the validation fold, -1 for none;
+- auc, epoch: validation AUC (NaN without a validation fold) and epoch of the weights that
+  `settings["checkpoint"]` names;
 - classes: meaning of the logit;
 - tiles: number of training and validation tiles;
 - weights: {"last" | "best" | "ema": state dict}, normalisation included;
@@ -79,7 +80,7 @@ def save(
     path: str | Path,
     *,
     settings: dict[str, Any],
-    fold: int,
+    fold: int | None,
     auc: float,
     epoch: int,
     tiles: dict[str, int],
@@ -96,7 +97,7 @@ def save(
     value = {
         "format": FORMAT,
         "settings": settings,
-        "fold": fold,
+        "fold": -1 if fold is None else fold,
         "auc": auc,
         "epoch": epoch,
         "classes": CLASSES,

@@ -93,9 +93,9 @@ class Run:
     """The parts of a run that are set once."""
 
     settings: TrainSettings
-    fold: int
+    fold: int | None  # None: trained on all folds
     training: TileLoader
-    validation: TileLoader
+    validation: TileLoader | None
     mean: np.ndarray  # float64 [3], per channel in 0..1, of the training tiles
     std: np.ndarray  # float64 [3]
     batch_size: int  # all training tiles if they are fewer than the setting
@@ -148,32 +148,42 @@ def train(
     history_out: str,
     summary_out: str,
     *,
-    fold: int,
+    fold: int | None,
     settings: TrainSettings,
     code: dict[str, str],
     threads: int,
     resume_path: str | Path,
+    replicate: int = 0,
     weights_in: str | None = None,
     stain: str | None = None,
 ) -> None:
     """Train a model, validate it after each epoch, write weights, history (CSV) and summary (JSON).
 
-    shards: of the training tiles; code: fingerprint, stored with the weights; weights_in: file of pretrained weights,
-    see histo.networks.torchvision.load_weights; stain: method of stain normalisation of the shards, stored with the
-    weights. Raises InputError for unusable input and DivergedError for a loss or logits that are not finite. After
-    SIGTERM it saves its progress and raises SystemExit(143).
+    shards: of the training tiles; fold: the validation fold, or None to train on all tiles without validation; its
+    number, or else `replicate`, is added to the seed; code: fingerprint, stored with the weights; weights_in: file of
+    pretrained weights, see histo.networks.torchvision.load_weights; stain: method of stain normalisation of the shards,
+    stored with the weights. Raises InputError for unusable input and DivergedError for a loss or logits that are not
+    finite. After SIGTERM it saves its progress and raises SystemExit(143).
     """
+    if fold is None and (settings.checkpoint == "best" or settings.patience):
+        raise InputError(
+            "submission.full_networks: networks that are trained on all tiles have no validation tiles, which "
+            "checkpoint: best and patience need. Set checkpoint: last or ema and patience: 0, or full_networks: 0."
+        )
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold)
     identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
+    identity["replicate"] = replicate
     if weights_in:
         identity["weights_in"] = file_sha256(Path(weights_in))
     resume = ResumeFile(resume_path, identity)
     settings = with_pos_weight(settings, training_rows["label"])
+    # Networks that differ in their random numbers too gain more from being averaged.
+    settings = settings.model_copy(update={"seed": settings.seed + (replicate if fold is None else fold)})
     with catch_sigterm() as termination, claim_device(threads) as device:
         training = TileLoader(opened, training_rows, device)
-        validation = TileLoader(opened, validation_rows, device)
+        validation = None if fold is None else TileLoader(opened, validation_rows, device)
         run = prepare(settings, fold, training, validation, weights_in, resume, termination)
         progress = load_progress(run)
         while len(progress.history) < settings.epochs and not stops_early(progress, settings):
@@ -188,22 +198,29 @@ def train(
         resume.remove()
 
 
-def split(folds: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(folds: pd.DataFrame, fold: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and validation rows of the table of folds, sorted by shard and row.
 
-    Raises InputError unless both have tiles of both labels.
+    fold: the validation fold; None: all rows are training rows. Raises InputError unless both parts, if expected, have
+    tiles of both labels.
     """
     folds = folds.sort_values(["shard", "row"], ignore_index=True)
-    held_out = folds["fold"] == fold
+    held_out = folds["fold"] == (-1 if fold is None else fold)
     training, validation = folds[~held_out], folds[held_out]
-    for name, rows in (("training", training), ("validation", validation)):
+    parts = {"training": training} if fold is None else {"training": training, "validation": validation}
+    for name, rows in parts.items():
         labels = sorted(set(rows["label"]))
         if labels != [0, 1]:
             raise InputError(
-                f"fold {fold}: expected {name} tiles of both labels, found {len(rows)} tiles with the labels {labels}. "
-                "Set fewer folds or another seed of the folds."
+                f"{described(fold)}: expected {name} tiles of both labels, found {len(rows)} tiles with the labels "
+                f"{labels}. Set fewer folds or another seed of the folds."
             )
     return training, validation
+
+
+def described(fold: int | None) -> str:
+    """Name of the network of a fold, for messages."""
+    return "all folds" if fold is None else f"fold {fold}"
 
 
 def with_pos_weight(settings: TrainSettings, labels: pd.Series) -> TrainSettings:
@@ -216,9 +233,9 @@ def with_pos_weight(settings: TrainSettings, labels: pd.Series) -> TrainSettings
 
 def prepare(
     settings: TrainSettings,
-    fold: int,
+    fold: int | None,
     training: TileLoader,
-    validation: TileLoader,
+    validation: TileLoader | None,
     weights_in: str | None,
     resume: ResumeFile,
     termination: Termination,
@@ -238,8 +255,9 @@ def prepare(
     steps_per_epoch = len(training) // batch_size
     engine = Engine(network, settings, training.device, settings.epochs * steps_per_epoch)
     log.info(
-        "Fold %d: %d training and %d validation tiles, %d steps per epoch; %s with %.2f million parameters, %s; "
-        "storage of the tiles: %s.", fold, len(training), len(validation), steps_per_epoch, settings.network.name,
+        "%s: %d training and %d validation tiles, %d steps per epoch; %s with %.2f million parameters, %s; "
+        "storage of the tiles: %s.", described(fold).capitalize(), len(training), len(validation or ()),
+        steps_per_epoch, settings.network.name,
         count(network.body)[0] / 1e6, str(engine.dtype).removeprefix("torch."), training.storage,
     )  # fmt: skip
     return Run(
@@ -322,15 +340,17 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
 def validate(run: Run, progress: Progress) -> None:
     """Validate after an epoch: add its row to the history, keep the best weights, start the next epoch.
 
-    Raises DivergedError for logits that are not finite.
+    Without validation tiles, AUC and validation loss are NaN. Raises DivergedError for logits that are not finite.
     """
     settings, engine, epoch = run.settings, run.engine, progress.epoch
     start = time.monotonic()
-    logits = engine.logits(run.validation)
-    if not np.isfinite(logits).all():
-        raise diverged("logits are", epoch, run.steps_per_epoch, settings)
-    val_auc = float(auc(run.validation.labels, logits))
-    val_loss = validation_loss(logits, run.validation.labels, settings)
+    val_auc = val_loss = math.nan
+    if run.validation is not None:
+        logits = engine.logits(run.validation)
+        if not np.isfinite(logits).all():
+            raise diverged("logits are", epoch, run.steps_per_epoch, settings)
+        val_auc = float(auc(run.validation.labels, logits))
+        val_loss = validation_loss(logits, run.validation.labels, settings)
     row = {
         "epoch": epoch,
         "step": engine.step,
@@ -379,7 +399,7 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
     val_auc = progress.history[epoch - 1]["auc"]
     checkpoints.save(
         path, settings=settings.model_dump() | ({"stain": stain} if stain else {}), fold=run.fold, auc=val_auc,
-        epoch=epoch, tiles={"training": len(run.training), "validation": len(run.validation)}, weights=weights,
+        epoch=epoch, tiles={"training": len(run.training), "validation": len(run.validation or ())}, weights=weights,
         code=code,
     )  # fmt: skip
     log.info("Kept the weights of epoch %d (%s), AUC %.4f.", epoch, settings.checkpoint, val_auc)

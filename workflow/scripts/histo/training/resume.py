@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def fingerprint(
-    *, settings: TrainSettings, code: dict[str, str], fold: int, folds: pd.DataFrame, shards: Iterable[Shard]
+    *, settings: TrainSettings, code: dict[str, str], fold: int | None, folds: pd.DataFrame, shards: Iterable[Shard]
 ) -> dict[str, Any]:
     """Identity of a run, which must be equal for it to resume.
 
