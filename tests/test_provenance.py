@@ -119,15 +119,18 @@ COVERED = {
     "train": """
         histo/__init__ histo/errors histo/files histo/hashes histo/job histo/metrics histo/networks/__init__
         histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
-        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides histo/tables histo/tiles/__init__
+        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides
+        histo/tables histo/tiles/__init__
         histo/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/loader
-        histo/training/loop histo/training/memory histo/training/resume histo/training/stream train
+        histo/training/loop histo/training/memory histo/training/pseudo_labels histo/training/resume
+        histo/training/stream histo/predictions train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/hashes histo/job histo/logits histo/networks/__init__
         histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
-        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/geometry
+        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision histo/tables
+        histo/tiles/__init__ histo/geometry
         histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
         histo/training/engine histo/training/loader histo/training/memory histo/training/stream predict
     """,

@@ -13,6 +13,8 @@ rule train:
         shards=shards_of(TILES, "h5", ["train"]),
         folds=result("folds.parquet"),
         bests=lambda wildcards: bests_of([wildcards.model]),
+        test_shards=lambda wildcards: shards_of(TILES, "h5", ["test"]) if teachers(wildcards.model) else [],
+        pseudo_labels=lambda wildcards: pseudo_labels(wildcards.model, wildcards.network),
         weights=lambda wildcards: initial_weights(model_settings(config, wildcards.model)),
     output:
         weights=result("train/{model}/{network}/weights.pt"),

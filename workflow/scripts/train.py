@@ -28,6 +28,8 @@ if __name__ == "__main__":
         settings=TrainSettings(**{key: value for key, value in settings.items() if key != "search"}),
         code=snakemake.params.code,
         threads=snakemake.threads,
+        test_shards=list(snakemake.input.test_shards),
+        pseudo_labels=list(snakemake.input.pseudo_labels),
         weights_in=next(iter(snakemake.input.weights), None),
         stain=snakemake.params.stain,
         resume_path=Path(snakemake.output.weights).with_name("resume.pt"),

@@ -172,11 +172,17 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
     if settings is None:
         return lines
     config["models"][name] = _same_keys(settings | {"search": own.get("search")}, own)
+    for teacher in settings["pseudo_labels"]:
+        if teacher not in config["models"] and teacher not in config["classical"]:
+            known = ", ".join([*config["models"], *config["classical"]])
+            lines.append(f"models.{name}.pseudo_labels: {teacher!r} is none of the models. Known: {known}.")
+        elif teacher in config["models"] and model_settings(config, teacher)["pseudo_labels"]:
+            lines.append(f"models.{name}.pseudo_labels: {teacher!r} has pseudo_labels itself; name a model without.")
     weights = settings["network"].get("weights", "none")
     if weights in ("none", "imagenet") or isfile(weights):
-        return []
+        return lines
     expected = "expected none, imagenet or the path of a file"
-    return [f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
+    return [*lines, f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
 
 
 def _same_keys(values: Any, keys: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from histo.config.network import Network, P4mResidual
-from histo.config.section import Section, Seed
+from histo.config.section import Section, Seed, Unique
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -88,6 +88,11 @@ class TrainSettings(Section):
         "auto", description="Arithmetic; auto: bfloat16 where the hardware has it, float16 on older GPUs, else float32"
     )
     compile: bool = Field(False, description="torch.compile")
+    pseudo_labels: Annotated[list[str], Unique] = Field(
+        [],
+        description="Models whose probabilities of the test tiles are soft labels, with which these are trained on too "
+        "(transductive); empty: off",
+    )
     augment: Augmentation = Field(Augmentation(), description="Random changes of the training tiles")
 
     @model_validator(mode="after")

@@ -96,7 +96,7 @@ def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Iterator[Ite
 class TileLoader:
     """Selected tiles of shards.
 
-    Attributes: labels (int8 [N]), storage (the storage mode), device.
+    Attributes: labels (int8 [N], or float32 [N] where some lie between 0 and 1), storage (the storage mode), device.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class TileLoader:
         storage mode, None to choose one by free memory. Raises InputError, naming the shard, if a shard is missing or
         its ids differ from those of `rows`.
         """
-        self.labels = rows["label"].to_numpy(dtype=np.int8)
+        self.labels = rows["label"].to_numpy(dtype=np.float32 if rows["label"].dtype.kind == "f" else np.int8)
         self._shard = rows["shard"].to_numpy(dtype=np.int32)
         self._row = rows["row"].to_numpy(dtype=np.int32)
         self._shards = shards

@@ -13,7 +13,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ from histo.training import augment, checkpoints
 from histo.training.devices import claim_device, device_name
 from histo.training.engine import Engine, learning_rate, loss
 from histo.training.loader import TileLoader, epoch_order
+from histo.training.pseudo_labels import with_pseudo_labels
 from histo.training.resume import ResumeFile, fingerprint
 
 log = logging.getLogger(__name__)
@@ -154,6 +155,8 @@ def train(
     threads: int,
     resume_path: str | Path,
     replicate: int = 0,
+    test_shards: Sequence[str] = (),
+    pseudo_labels: Sequence[str] = (),
     weights_in: str | None = None,
     stain: str | None = None,
 ) -> None:
@@ -161,15 +164,12 @@ def train(
 
     shards: of the training tiles; fold: the validation fold, or None to train on all tiles without validation; its
     number, or else `replicate`, is added to the seed; code: fingerprint, stored with the weights; weights_in: file of
-    pretrained weights, see histo.networks.torchvision.load_weights; stain: method of stain normalisation of the shards,
-    stored with the weights. Raises InputError for unusable input and DivergedError for a loss or logits that are not
-    finite. After SIGTERM it saves its progress and raises SystemExit(143).
+    pretrained weights, see histo.networks.torchvision.load_weights; test_shards, pseudo_labels: for models with the
+    setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain: method of stain
+    normalisation of the shards, stored with the weights. Raises InputError for unusable input and DivergedError for a
+    loss or logits that are not finite. After SIGTERM it saves its progress and raises SystemExit(143).
     """
-    if fold is None and (settings.checkpoint == "best" or settings.patience):
-        raise InputError(
-            "submission.full_networks: networks that are trained on all tiles have no validation tiles, which "
-            "checkpoint: best and patience need. Set checkpoint: last or ema and patience: 0, or full_networks: 0."
-        )
+    check(settings, fold, pseudo_labels)
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold)
@@ -177,12 +177,17 @@ def train(
     identity["replicate"] = replicate
     if weights_in:
         identity["weights_in"] = file_sha256(Path(weights_in))
+    if pseudo_labels:
+        identity["pseudo_labels"] = [file_sha256(Path(path)) for path in pseudo_labels]
     resume = ResumeFile(resume_path, identity)
-    settings = with_pos_weight(settings, training_rows["label"])
-    # Networks that differ in their random numbers too gain more from being averaged.
-    settings = settings.model_copy(update={"seed": settings.seed + (replicate if fold is None else fold)})
+    settings = with_seed(with_pos_weight(settings, training_rows["label"]), replicate if fold is None else fold)
+    training_shards = opened
+    if pseudo_labels:
+        training_shards, training_rows = with_pseudo_labels(
+            opened, training_rows, open_shards(list(test_shards), "test"), [Path(path) for path in pseudo_labels]
+        )
     with catch_sigterm() as termination, claim_device(threads) as device:
-        training = TileLoader(opened, training_rows, device)
+        training = TileLoader(training_shards, training_rows, device)
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
         run = prepare(settings, fold, training, validation, weights_in, resume, termination)
         progress = load_progress(run)
@@ -196,6 +201,20 @@ def train(
         write_weights(run, progress, weights_out, code, stain)
         write_summary(run, summary_out, threads)
         resume.remove()
+
+
+def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str]) -> None:
+    """Raise InputError for settings that do not fit to what is trained on."""
+    if fold is None and (settings.checkpoint == "best" or settings.patience):
+        raise InputError(
+            "submission.full_networks: networks that are trained on all tiles have no validation tiles, which "
+            "checkpoint: best and patience need. Set checkpoint: last or ema and patience: 0, or full_networks: 0."
+        )
+    if bool(settings.pseudo_labels) != bool(pseudo_labels):
+        raise InputError(
+            f"pseudo_labels: expected predictions by {', '.join(settings.pseudo_labels) or 'no model'}, found "
+            f"{len(pseudo_labels)} tables. Searches cannot train with pseudo-labels: set pseudo_labels: []."
+        )
 
 
 def split(folds: pd.DataFrame, fold: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -229,6 +248,11 @@ def with_pos_weight(settings: TrainSettings, labels: pd.Series) -> TrainSettings
         return settings
     positive = int(labels.sum())
     return settings.model_copy(update={"pos_weight": (len(labels) - positive) / positive})
+
+
+def with_seed(settings: TrainSettings, number: int) -> TrainSettings:
+    """Add the number of a network to the seed: networks with different random numbers gain more from averaging."""
+    return settings.model_copy(update={"seed": settings.seed + number})
 
 
 def prepare(
