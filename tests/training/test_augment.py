@@ -10,7 +10,7 @@ from histo.config.train import Augmentation
 from histo.networks.dihedral import dihedral
 from histo.training import augment
 from support.operations import META, Operations
-from support.training import ALL_AUGMENTATIONS, NO_AUGMENTATION, images
+from support.training import ALL_AUGMENTATIONS, EVERYTHING, NO_AUGMENTATION, images
 
 MEAN, STD = np.array([0.70, 0.55, 0.70]), np.array([0.24, 0.28, 0.22])
 CENTRE = np.s_[:, :, 32:64, 32:64]
@@ -44,9 +44,7 @@ def test_random_numbers_depend_only_on_seed_epoch_and_position():
     assert numbers.min() >= 0 and numbers.max() < 1 and abs(numbers.mean() - 0.5) < 0.03
 
 
-@pytest.mark.parametrize(
-    "strengths", [ALL_AUGMENTATIONS, {"flips": True}, {"erase": 0.05, "mixup": 0.03, "cutmix": 0.03}]
-)
+@pytest.mark.parametrize("strengths", [EVERYTHING, {"flips": True}, {"erase": 0.05, "mixup": 0.03, "cutmix": 0.03}])
 @pytest.mark.parametrize(("batch_size", "steps"), [(7, 300), (16, 130), (1000, 5), (3000, 2)])
 def test_plans_of_a_block_are_those_of_its_batches(strengths, batch_size, steps, monkeypatch):
     drawn, plan = [], augment.plan
@@ -81,7 +79,7 @@ def assert_equal(found, expected):
 def test_other_batch_boundaries_give_the_same_tiles():
     # Without mixup and cutmix, which use the next tile of the batch.
     tiles = images(12)
-    strengths = {**ALL_AUGMENTATIONS, "mixup": 0.0, "cutmix": 0.0}
+    strengths = {**EVERYTHING, "mixup": 0.0, "cutmix": 0.0}
     (all_tiles, _), _ = run(tiles, **strengths)
     (part, _), _ = run(tiles[5:9], start=5, **strengths)
     assert torch.allclose(all_tiles[5:9], part, atol=1e-5)
@@ -248,6 +246,100 @@ def test_stain_jitter_stays_within_its_strength():
     assert 0.01 < change.max() < 0.3
 
 
+def test_gamma_is_an_exponent_per_channel_and_keeps_white_and_black():
+    tiles = images(40)
+    tiles[:, 0], tiles[:, 1] = 255, 0
+    (got, _), plan = run(tiles, gamma=0.6)
+    exponent = plan.gamma.double()
+    expected = planes(tiles).double() ** exponent[:, :, None, None]
+    assert (got - expected).abs().max() < 1e-6
+    assert torch.equal(got[:, :, 0], torch.ones(40, 3, 96)) and torch.equal(got[:, :, 1], torch.zeros(40, 3, 96))
+    found = exponent.log().numpy()
+    assert 0.57 < found.max() <= 0.6 and -0.6 <= found.min() < -0.57 and abs(found.mean()) < 0.1
+    assert np.abs(np.corrcoef(found.T) - np.eye(3)).max() < 0.4  # channels vary on their own
+
+
+def test_stain_scale_changes_amounts_and_keeps_white():
+    white = np.full((40, 96, 96, 3), 255, dtype=np.uint8)
+    (got, _), plan = run(white, stain_scale=0.3)
+    assert (got - 1).abs().max() < 1e-6
+    assert (run(white, stain=0.3)[0][0] - 1).abs().max() > 0.1
+    # In the basis of the stains, the matrix has only factors.
+    matrix = plan.stain[:, :, :3].transpose(1, 2).double().numpy()
+    factors = augment.HED @ matrix @ np.linalg.inv(augment.HED)
+    diagonal = np.diagonal(factors, axis1=1, axis2=2)
+    assert np.abs(factors - diagonal[:, :, None] * np.eye(3)).max() < 1e-5
+    assert 0.7 <= diagonal.min() < 0.73 and 1.27 < diagonal.max() <= 1.3 and plan.stain[:, :, 3].abs().max() == 0
+
+
+def blurred(tiles):
+    """float64 [N, 3, 96, 96], convolved with the binomial filter of 5 × 5 pixels."""
+    padded = np.pad(planes(tiles).double().numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    kernel = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+    return torch.from_numpy(
+        sum(kernel[i, j] * padded[:, :, i : i + 96, j : j + 96] for i in range(5) for j in range(5))
+    )
+
+
+def test_sharpness_scales_what_a_blur_removes():
+    tiles = images(3)
+    plan = augment.Plan(side=96, sharpness=torch.tensor([0.0, 1.0, 2.0]))
+    got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(3))
+    assert (got[0] - blurred(tiles)[0]).abs().max() < 1e-6
+    assert torch.equal(got[1], planes(tiles)[1])
+    assert (got[2] - (2 * planes(tiles)[2] - blurred(tiles)[2])).abs().max() < 1e-6
+    drawn = run(images(200), sharpness=0.4)[1].sharpness
+    assert 0.6 <= drawn.min() < 0.62 and 1.38 < drawn.max() <= 1.4
+    flat = np.full((2, 96, 96, 3), 77, dtype=np.uint8)
+    assert (run(flat, sharpness=1.0)[0][0] - 77 / 255).abs().max() < 1e-6
+
+
+def test_noise_is_white_and_of_the_drawn_standard_deviation():
+    tiles = images(40) // 2 + 60
+    (got, _), plan = run(tiles, noise=10.0)
+    noise = (got - planes(tiles)).numpy() * 255
+    deviation = plan.noise.numpy() * 255
+    assert 0 < deviation.min() < 1 and 9 < deviation.max() <= 10
+    assert noise.std((1, 2, 3)) == pytest.approx(deviation, rel=0.03, abs=0.01)
+    scaled = noise / deviation[:, None, None, None]
+    assert np.abs(scaled.mean((1, 2, 3))).max() < 0.03
+    neighbours = [(scaled[..., 1:], scaled[..., :-1]), (scaled[:, :, 1:], scaled[:, :, :-1])]
+    neighbours += [(scaled[:, 1:], scaled[:, :-1]), (scaled[1:], scaled[:-1])]
+    for one, other in neighbours:
+        assert np.abs((one * other).mean((1, 2, 3))).max() < 0.04
+    assert len(set(plan.noise_start)) == 40
+    assert plan.noise_start.max() <= augment.NOISE_VALUES - 3 * 96 * 96 and np.ptp(plan.noise_start) > 200_000
+
+
+KINDS = [
+    {"channel_offset": 0.3, "contrast": 0.1}, {"stain": 0.1}, {"gamma": 0.6}, {"stain_scale": 0.3}, {"sharpness": 0.5},
+    {"noise": 8.0},
+]  # fmt: skip
+
+
+def test_probability_leaves_tiles_unchanged_kind_by_kind():
+    tiles = images(300)
+    changed = []
+    for strengths in KINDS:
+        (always, _), _ = run(tiles, **strengths)
+        (got, _), _ = run(tiles, probability=0.3, **strengths)
+        exact = not strengths.keys() & {"stain", "stain_scale"}  # these compute a logarithm and its inverse
+        difference = (got - planes(tiles)).abs().amax((1, 2, 3))
+        chosen = difference > (0 if exact else 1e-5)
+        assert 60 < chosen.sum() < 120
+        assert torch.allclose(got[chosen], always[chosen], atol=1e-6)
+        (never, _), _ = run(tiles[:20], probability=0.0, **strengths)
+        assert (never - planes(tiles[:20])).abs().max() <= (0 if exact else 1e-5)
+        changed.append(chosen.numpy())
+    assert np.abs(np.corrcoef(changed) - np.eye(len(KINDS))).max() < 0.25  # each on its own
+    assert 0.05 < (~np.any(changed, axis=0)).mean() < 0.19  # 0.7 ** 6 = 0.118
+
+
+def test_probability_concerns_no_other_change():
+    strengths = {"flips": True, "shift": 4, "erase": 0.3, "mixup": 0.3, "cutmix": 0.3}
+    assert_equal(run(images(40), probability=0.0, **strengths)[1], run(images(40), **strengths)[1])
+
+
 def test_erase_leaves_the_centre_unchanged():
     tiles = images(200)
     (got, _), plan = run(tiles, erase=0.5)
@@ -293,7 +385,7 @@ def test_mixup_mixes_tiles_and_labels_with_equal_weights():
 
 def test_all_augmentations_together_are_finite_and_of_the_right_size():
     for side in (32, 64, 96):
-        (got, labels), _ = run(images(16), torch.ones(16), side=side, **ALL_AUGMENTATIONS)
+        (got, labels), _ = run(images(16), torch.ones(16), side=side, **EVERYTHING)
         assert got.shape == (16, 3, side, side) and torch.isfinite(got).all()
         assert torch.equal(labels, torch.ones(16))
 
@@ -331,7 +423,7 @@ def test_the_bits_are_those_of_earlier_versions(strengths, side, expected):
         assert found == digest
 
 
-@pytest.mark.parametrize("strengths", [ALL_AUGMENTATIONS, VIEWS_AND_MIXING, {"mixup": 0.5}, {"cutmix": 0.5}])
+@pytest.mark.parametrize("strengths", [EVERYTHING, VIEWS_AND_MIXING, {"mixup": 0.5}, {"cutmix": 0.5}])
 @pytest.mark.parametrize("side", [64, 96])
 def test_computing_all_rows_as_on_a_gpu_gives_the_same_bits(strengths, side, monkeypatch):
     tiles, labels = images(40), torch.arange(40) % 2 * 1.0
@@ -344,10 +436,11 @@ def test_computing_all_rows_as_on_a_gpu_gives_the_same_bits(strengths, side, mon
 
 
 @pytest.mark.parametrize(
-    "strengths", [ALL_AUGMENTATIONS, VIEWS_AND_MIXING, {"flips": True}, {"flips": True, "hue": 0.1}]
+    "strengths", [EVERYTHING, VIEWS_AND_MIXING, {"flips": True}, {"flips": True, "hue": 0.1}, {"noise": 5.0}]
 )
 def test_a_plan_is_one_copy_to_the_device_and_the_host_never_waits(strengths):
     operations_of_seeds = set()
+    augment._noise(META)  # copied once per process
     for seed in (1, 2):
         plan = augment.plan(
             strengths_of(**strengths), side=64, mean=MEAN, std=STD, seed=seed, epoch=1, start=0, count=40

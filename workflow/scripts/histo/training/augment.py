@@ -5,7 +5,8 @@ numbers of a tile depend only on the seed, the epoch and the tile's position in 
 depends neither on the storage mode of the tiles, nor on the number of threads, nor on whether the run was resumed.
 
 Brightness, contrast, saturation, hue and the per-channel changes are affine in RGB. Their product, one 3 × 4 matrix per
-tile, is computed on the CPU, so together they cost one pass over the pixels. A change of strength 0 costs nothing.
+tile, is computed on the CPU, so together they cost one pass over the pixels. Changes of stain are affine in absorbance,
+and gamma is a table of 256 values per tile and channel. A change of strength 0 costs nothing.
 All changes keep the meaning of the label, which only the central 32 × 32 pixels decide.
 """
 
@@ -25,7 +26,8 @@ from histo.networks.dihedral import dihedral
 BLOCK = 2048  # tiles whose plans are drawn in one call, at less than half the cost of calls for each batch
 CPU_CHUNK = 16  # tiles per chunk on the CPU; three times as fast as all tiles at once, because a chunk stays in cache
 ALIGNMENT = 16  # float32 values, 64 bytes: alignment of each field that is sent to the device
-DRAWS = 40  # uniform random numbers per tile; a multiple of 4, the number that one step of the generator yields
+DRAWS = (40, 16)  # uniform random numbers per tile from each of two sequences; multiples of 4, see `draw`
+NOISE_VALUES = 2**18  # length of the noise of which each tile takes a part
 
 # Optical density of haematoxylin, eosin and DAB per channel (Ruifrok & Johnston 2001, Anal Quant Cytol Histol 23:291).
 _HED = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -37,6 +39,7 @@ _YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FROM_YIQ = np.linalg.inv(_YIQ)
 
 GEOMETRY = ("shift", "rotation", "zoom", "shear")
+PER_TILE = ("views", "gamma", "theta", "stain", "colour", "sharpness", "noise", "noise_start")  # with a row per tile
 COLOURS = ("brightness", "contrast", "saturation", "hue", "channel_scale", "channel_offset")
 
 
@@ -63,9 +66,13 @@ class Plan:
 
     side: int  # pixels of the result
     views: np.ndarray | None = None  # int [N], see histo.networks.dihedral
+    gamma: Tensor | None = None  # float32 [N, 3], exponents of RGB in 0..1; 1: unchanged
     theta: Tensor | None = None  # float32 [N, 2, 3], as for affine_grid; includes the views
     stain: Tensor | None = None  # float32 [N, 3, 4], of the logarithm of RGB
     colour: Tensor | None = None  # float32 [N, 3, 4], of RGB in 0..1
+    sharpness: Tensor | None = None  # float32 [N], see `_sharpen`; 1: unchanged
+    noise: Tensor | None = None  # float32 [N], standard deviation of RGB in 0..1; 0: unchanged
+    noise_start: np.ndarray | None = None  # int [N], position of the first value in `_noise`
     erase: Rectangles | None = None
     erase_colour: Tensor | None = None  # float32 [n, 3, 1, 1]
     cutmix: Rectangles | None = None
@@ -76,7 +83,7 @@ class Plan:
         """The plan of tiles start … stop - 1 of the batch, as a batch of their own."""
         rows = slice(start, stop)
         result = Plan(side=self.side)
-        for name in ("views", "theta", "stain", "colour"):
+        for name in PER_TILE:
             value = getattr(self, name)
             setattr(result, name, None if value is None else value[rows])
         if self.erase is not None and self.erase_colour is not None:
@@ -95,7 +102,7 @@ class Plan:
     def to(self, device: torch.device, count: int) -> "Changes":
         """The changes of the `count` tiles of the batch on `device`, sent by one copy from pinned memory."""
         fields: dict[str, np.ndarray] = {}
-        for name in ("views", "theta", "stain", "colour"):
+        for name in PER_TILE:
             value = getattr(self, name)
             if value is not None:
                 fields[name] = np.asarray(value)
@@ -121,9 +128,13 @@ class Changes:
 
     side: int
     views: Tensor | None = None  # [N]
+    gamma: Tensor | None = None  # [N, 3]
     theta: Tensor | None = None  # [N, 2, 3]
     stain: Tensor | None = None  # [N, 3, 4]
     colour: Tensor | None = None  # [N, 3, 4]
+    sharpness: Tensor | None = None  # [N]
+    noise: Tensor | None = None  # [N]
+    noise_start: Tensor | None = None  # [N]
     erase: Tensor | None = None  # [N, 4], boxes; empty for tiles that are not erased
     erase_colour: Tensor | None = None  # [N, 3, 1, 1]
     mixup: Tensor | None = None  # [N], weight of the next tile; -1 for tiles that are not mixed
@@ -159,13 +170,18 @@ def _send(fields: dict[str, np.ndarray], device: torch.device) -> dict[str, Tens
 
 
 def draw(seed: int, epoch: int, start: int, count: int) -> np.ndarray:
-    """Uniform random numbers in 0..1, float64 [count, DRAWS], of the tiles at positions start … start + count - 1.
+    """Uniform random numbers in 0..1, float64 [count, sum(DRAWS)], of the tiles at positions start … start + count - 1.
 
-    From Philox, a counter-based generator (Salmon et al. 2011), which can start at any position of an epoch.
+    From Philox, a counter-based generator (Salmon et al. 2011), which can start at any position of an epoch. A step of
+    it yields 4 numbers.
     """
-    bits = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64))
-    bits.advance(start * DRAWS // 4)
-    return np.random.Generator(bits).random((count, DRAWS))
+    drawn = []
+    for sequence, draws in enumerate(DRAWS):
+        # 2^62 separates the sequences; histo.training.loader adds 2^63 for the order of the tiles.
+        bits = np.random.Philox(key=np.array([seed, (sequence << 62) + epoch], dtype=np.uint64))
+        bits.advance(start * draws // 4)
+        drawn.append(np.random.Generator(bits).random((count, draws)))
+    return np.concatenate(drawn, axis=1)
 
 
 def _between(u: np.ndarray, strength: float) -> np.ndarray:
@@ -283,11 +299,27 @@ def plan(
         result.theta = _affine(u[:, 1:6], side, settings, views)
     else:
         result.views = views
-    if settings.stain:
-        factor, offset = 1 + _between(u[:, 6:9], settings.stain), _between(u[:, 9:12], settings.stain)
+    # Columns from 40 on are of the second sequence.
+    chosen = u[:, 49:55, None] < settings.probability
+    if settings.stain or settings.stain_scale:
+        factor = np.where(chosen[:, 0], 1 + _between(u[:, 6:9], settings.stain), 1)
+        offset = np.where(chosen[:, 0], _between(u[:, 9:12], settings.stain), 0)
+        factor *= np.where(chosen[:, 1], 1 + _between(u[:, 43:46], settings.stain_scale), 1)
         result.stain = torch.from_numpy(stain_matrices(factor, offset).astype(np.float32))
     if any(getattr(settings, name) for name in COLOURS):
-        result.colour = torch.from_numpy(colour_matrices(u[:, 12:22], settings, mean, std).astype(np.float32))
+        matrices = colour_matrices(u[:, 12:22], settings, mean, std)
+        matrices = np.where(chosen[:, 2, :, None], matrices, np.eye(3, 4))
+        result.colour = torch.from_numpy(matrices.astype(np.float32))
+    if settings.gamma:
+        exponent = np.where(chosen[:, 3], np.exp(_between(u[:, 40:43], settings.gamma)), 1)
+        result.gamma = torch.from_numpy(exponent.astype(np.float32))
+    if settings.sharpness:
+        factor = np.where(chosen[:, 4, 0], 1 + _between(u[:, 46], settings.sharpness), 1)
+        result.sharpness = torch.from_numpy(factor.astype(np.float32))
+    if settings.noise:
+        deviation = np.where(chosen[:, 5, 0], settings.noise / 255 * u[:, 47], 0)
+        result.noise = torch.from_numpy(deviation.astype(np.float32))
+        result.noise_start = ((NOISE_VALUES - 3 * side * side + 1) * u[:, 48]).astype(np.int64)
     has_surroundings = side > CENTRE
     if settings.erase and has_surroundings:
         tile = np.flatnonzero(u[:, 22] < settings.erase)
@@ -387,13 +419,52 @@ def _map_colours(matrices: Tensor, planes: Tensor) -> Tensor:
     return torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], planes)
 
 
+def _map_intensities(gamma: Tensor, tiles: Tensor) -> Tensor:
+    """255 · (I / 255)^gamma for each intensity I of tiles uint8 [n, 3, S, S], float32; gamma: [n, 3].
+
+    From a table of 256 values per tile and channel, at a third of the time of a power of each pixel.
+    """
+    levels = torch.arange(256, device=tiles.device, dtype=torch.float32)
+    exponent = gamma[:, :, None]
+    # A power of 1 may differ from the level by rounding.
+    table = torch.where(exponent == 1, levels, (levels / 255) ** exponent * 255)
+    first = torch.arange(0, table.numel(), 256, device=tiles.device, dtype=torch.int32).view(len(tiles), 3, 1, 1)
+    index = first + tiles.to(torch.int32, memory_format=torch.contiguous_format)
+    return table.flatten().index_select(0, index.flatten()).view(tiles.shape)
+
+
+def _sharpen(tiles: Tensor, factor: Tensor) -> Tensor:
+    """Blur or sharpen tiles [n, 3, side, side]; factor: [n], of the detail, which is what a blur removes.
+
+    0: blurred; 1: unchanged; 2: detail doubled. The blur is the binomial filter 1, 4, 6, 4, 1 along both axes, of
+    standard deviation 1 pixel.
+    """
+    side = tiles.shape[-1]
+    blurred = functional.pad(tiles, (2, 2, 2, 2), mode="reflect")
+    for axis in (3, 2):
+        left2, left1, middle, right1, right2 = (blurred.narrow(axis, first, side) for first in range(5))
+        sums = left2.add(right2).add_(left1, alpha=4).add_(right1, alpha=4)
+        blurred = sums.add_(middle, alpha=6)
+    return torch.lerp(blurred.mul_(1 / 256), tiles, factor[:, None, None, None])
+
+
+@functools.cache
+def _noise(device: torch.device) -> Tensor:
+    """Values of standard normal distribution, float32 [NOISE_VALUES]: the same on all devices, copied once to each."""
+    values = np.random.Generator(np.random.Philox(0)).standard_normal(NOISE_VALUES, dtype=np.float32)
+    return torch.from_numpy(values).to(device)
+
+
 def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
-    """Apply the changes of geometry and colour.
+    """Apply the changes of geometry, colour and sharpness, and noise.
 
     tiles: uint8 [n, 3, S, S], the part `part` of the batch. Returns float32 [n, 3, side, side] in 0..1.
     """
     side = changes.side
-    tiles = tiles.to(torch.float32, memory_format=torch.contiguous_format)
+    if changes.gamma is not None:
+        tiles = _map_intensities(changes.gamma[part], tiles)
+    else:
+        tiles = tiles.to(torch.float32, memory_format=torch.contiguous_format)
     if changes.theta is not None:
         grid = _grid(changes.theta[part], side)
         tiles = functional.grid_sample(tiles, grid, padding_mode="reflection", align_corners=False)
@@ -407,7 +478,18 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
         planes = planes.mul_(1 / 255)
     if changes.colour is not None:
         planes = _map_colours(changes.colour[part], planes)
-    return planes.view(len(tiles), 3, side, side)
+    tiles = planes.view(len(tiles), 3, side, side)
+    if changes.sharpness is not None:
+        factor = changes.sharpness[part]
+        rows = _rows(factor != 1)
+        tiles.index_copy_(0, rows, _sharpen(tiles[rows], factor[rows]))
+    if changes.noise is not None and changes.noise_start is not None:
+        rows = _rows(changes.noise[part] > 0)
+        parts = _noise(tiles.device).unfold(0, 3 * side * side, 1)
+        values = parts.index_select(0, changes.noise_start[part][rows].to(torch.int64)).view(-1, 3, side, side)
+        deviation = changes.noise[part][rows][:, None, None, None]
+        tiles.index_copy_(0, rows, torch.addcmul(tiles[rows], values, deviation))
+    return tiles
 
 
 def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -425,7 +507,7 @@ def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         views = _apply_views if images.device.type == "cpu" else _apply_views_without_lists
         images = views(images, changes.views)
     tiles = images.permute(0, 3, 1, 2)
-    if all(change is None for change in (plan.theta, plan.stain, plan.colour, plan.erase, plan.mixup, plan.cutmix)):
+    if all(value is None for name, value in vars(plan).items() if name not in ("side", "views")):
         return tiles, labels
     if images.device.type == "cpu":
         changed = torch.empty((len(tiles), 3, side, side))
