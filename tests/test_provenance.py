@@ -117,10 +117,11 @@ ACTS = {
 # itself: the list makes a new import visible, since an edit to the module then trains or packs everything again.
 COVERED = {
     "train": """
-        histo/__init__ histo/errors histo/files histo/hashes histo/job histo/metrics histo/networks/__init__
+        histo/__init__ histo/augmentation/__init__ histo/augmentation/changes histo/augmentation/matrices
+        histo/augmentation/plans histo/errors histo/files histo/hashes histo/job histo/metrics histo/networks/__init__
         histo/networks/dihedral histo/networks/equivariant histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/overrides histo/tables histo/tiles/__init__
-        histo/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
+        histo/geometry histo/tiles/shards histo/training/__init__
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/loader
         histo/training/loop histo/training/memory histo/training/resume histo/training/stream train
     """,

@@ -1,4 +1,4 @@
-"""Augmentation: each change on tiles with a known result, and random numbers that depend on the position only."""
+"""Changes of tiles on their device, and the same bits as in earlier versions."""
 
 import hashlib
 
@@ -6,74 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from histo.config.train import Augmentation
+from histo.augmentation import changes
+from histo.augmentation.changes import apply
+from histo.augmentation.plans import NOISE_VALUES, Plan, plan
 from histo.networks.dihedral import dihedral
-from histo.training import augment
+from support.augmentation import MEAN, STD, planes, run, strengths_of
 from support.operations import META, Operations
 from support.training import ALL_AUGMENTATIONS, EVERYTHING, NO_AUGMENTATION, images
 
-MEAN, STD = np.array([0.70, 0.55, 0.70]), np.array([0.24, 0.28, 0.22])
 CENTRE = np.s_[:, :, 32:64, 32:64]
-
-
-def strengths_of(**strengths):
-    """The block `augment` with these strengths, all others 0."""
-    return Augmentation(**{**NO_AUGMENTATION, **strengths})
-
-
-def run(tiles, labels=None, *, side=96, start=0, seed=1, **strengths):
-    """((tiles, labels), plan) after the augmentation with these strengths."""
-    count = len(tiles)
-    plan = augment.plan(
-        strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=1, start=start, count=count
-    )
-    labels = torch.zeros(count) if labels is None else labels
-    return augment.apply(plan, torch.from_numpy(tiles), labels), plan
-
-
-def planes(tiles):
-    """float32 [N, 3, 96, 96] in 0..1."""
-    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() * (1 / 255)
-
-
-def test_random_numbers_depend_only_on_seed_epoch_and_position():
-    numbers = augment.draw(7, 3, 0, 50)
-    assert np.array_equal(numbers[20:32], augment.draw(7, 3, 20, 12))
-    assert not np.array_equal(numbers, augment.draw(7, 4, 0, 50))
-    assert not np.array_equal(numbers, augment.draw(8, 3, 0, 50))
-    assert numbers.min() >= 0 and numbers.max() < 1 and abs(numbers.mean() - 0.5) < 0.03
-
-
-@pytest.mark.parametrize("strengths", [EVERYTHING, {"flips": True}, {"erase": 0.05, "mixup": 0.03, "cutmix": 0.03}])
-@pytest.mark.parametrize(("batch_size", "steps"), [(7, 300), (16, 130), (1000, 5), (3000, 2)])
-def test_plans_of_a_block_are_those_of_its_batches(strengths, batch_size, steps, monkeypatch):
-    drawn, plan = [], augment.plan
-    same = {"side": 64, "mean": MEAN, "std": STD, "seed": 4, "epoch": 9}
-    expected = [
-        plan(strengths_of(**strengths), start=step * batch_size, count=batch_size, **same) for step in range(steps)
-    ]
-    monkeypatch.setattr(augment, "plan", lambda *a, **k: drawn.append(k["count"]) or plan(*a, **k))
-    plans = augment.Plans(strengths_of(**strengths), batch_size=batch_size, **same)
-    for step in range(steps):
-        assert_equal(plans.batch(step), expected[step])
-    assert (
-        len(drawn) == -(-steps // max(1, 2048 // batch_size)) and max(drawn) == max(2048 // batch_size, 1) * batch_size
-    )
-    resumed = augment.Plans(strengths_of(**strengths), batch_size=batch_size, **same)
-    assert_equal(resumed.batch(steps - 1), expected[-1])
-
-
-def assert_equal(found, expected):
-    """Compare two plans, or what they consist of, to the bit."""
-    assert type(found) is type(expected)
-    if isinstance(expected, np.ndarray | torch.Tensor):
-        assert found.dtype == expected.dtype and found.shape == expected.shape
-        assert np.array_equal(np.asarray(found), np.asarray(expected))
-    elif isinstance(expected, augment.Plan | augment.Rectangles | augment.Blends):
-        for name, value in vars(expected).items():
-            assert_equal(getattr(found, name), value)
-    else:
-        assert found == expected
 
 
 def test_other_batch_boundaries_give_the_same_tiles():
@@ -117,133 +58,12 @@ def test_flips_are_the_same_as_part_of_an_affine_change():
 def test_grid_equals_affine_grid():
     theta = torch.rand(5, 2, 3)
     expected = torch.nn.functional.affine_grid(theta, [5, 3, 64, 64], align_corners=False)
-    assert torch.allclose(augment._grid(theta, 64), expected, atol=1e-6)
+    assert torch.allclose(changes._grid(theta, 64), expected, atol=1e-6)
 
 
 def test_the_eight_views_differ():
     tile = torch.from_numpy(images(1))
     assert len({dihedral(tile, view).contiguous().numpy().tobytes() for view in range(8)}) == 8
-
-
-def test_affine_of_random_numbers_in_the_middle_is_the_identity_and_crops_the_centre():
-    tiles = images(2)
-    for side in (32, 96):
-        plan = augment.Plan(side=side)
-        plan.theta = augment._affine(np.full((2, 5), 0.5), side, strengths_of(shift=4, rotation=30, zoom=0.2))
-        got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(2))
-        margin = (96 - side) // 2
-        expected = planes(tiles)[:, :, margin : 96 - margin, margin : 96 - margin]
-        assert (got - expected).abs().max() < 1e-4
-
-
-def affine_plan(**strengths):
-    """Plan of one tile with random numbers that give + the full strength; a shift is along x."""
-    u = np.array([[1.0 if strengths.get(name) else 0.5 for name in ("rotation", "zoom", "shear", "shift", "")]])
-    plan = augment.Plan(side=96)
-    plan.theta = augment._affine(u, 96, strengths_of(**strengths))
-    return plan
-
-
-def test_shift_moves_by_pixels():
-    tiles = images(1)
-    got, _ = augment.apply(affine_plan(shift=5), torch.from_numpy(tiles), torch.zeros(1))
-    assert (got[..., :, :90] - planes(tiles)[..., :, 5:95]).abs().max() < 1e-4
-
-
-def test_rotation_by_90_degrees_is_rot90():
-    tiles = images(1)
-    got, _ = augment.apply(affine_plan(rotation=90), torch.from_numpy(tiles), torch.zeros(1))
-    assert (got - torch.rot90(planes(tiles), 1, (2, 3))).abs().max() < 1e-3
-
-
-def test_zoom_enlarges():
-    tiles = np.zeros((1, 96, 96, 3), dtype=np.uint8)
-    tiles[:, 32:64, 32:64] = 255
-    got, _ = augment.apply(affine_plan(zoom=0.5), torch.from_numpy(tiles), torch.zeros(1))
-    assert got[0, 0].sum().item() == pytest.approx(48**2, rel=0.02)
-
-
-def test_shear_shifts_rows():
-    tiles = np.zeros((1, 96, 96, 3), dtype=np.uint8)
-    tiles[:, :, 47:49] = 255
-    got, _ = augment.apply(affine_plan(shear=45), torch.from_numpy(tiles), torch.zeros(1))
-    columns = got[0, 0].argmax(1)
-    assert columns[30].item() - columns[60].item() == pytest.approx(30, abs=1)
-
-
-def colour_change(tiles, **strengths):
-    """Tiles and colour matrices after the augmentation with these strengths."""
-    (got, _), plan = run(tiles, **strengths)
-    return got, plan.colour.double()
-
-
-def test_brightness_is_one_factor_per_tile():
-    tiles = images(8)
-    got, _ = colour_change(tiles, brightness=0.5)
-    ratio = got[planes(tiles) > 0.2] / planes(tiles)[planes(tiles) > 0.2]
-    factors = (got.sum((1, 2, 3)) / planes(tiles).sum((1, 2, 3))).tolist()
-    assert ratio.min() >= 0.5 and ratio.max() <= 1.5 and np.std(factors) > 0.1
-    assert torch.allclose(got[3], planes(tiles)[3] * factors[3], atol=1e-5)
-
-
-def test_contrast_keeps_the_mean_colour():
-    tile = np.broadcast_to(np.round(MEAN * 255).astype(np.uint8), (4, 96, 96, 3)).copy()
-    got, matrix = colour_change(tile, contrast=0.9)
-    assert (got - planes(tile)).abs().max() < 0.003
-    assert np.ptp(matrix[:, 0, 0].numpy()) > 0.1
-
-
-def test_saturation_and_hue_keep_grey_and_luma():
-    grey = np.repeat(np.arange(96, dtype=np.uint8)[None, :, None, None], 96, 2).repeat(3, 3).repeat(4, 0)
-    for strength in ({"saturation": 0.9}, {"hue": 0.5}):
-        got, _ = colour_change(grey, **strength)
-        assert (got - planes(grey)).abs().max() < 0.003
-        colours = images(4)
-        got, _ = colour_change(colours, **strength)
-        luma = torch.tensor(augment.LUMA, dtype=torch.float32).view(1, 3, 1, 1)
-        assert ((got - planes(colours)) * luma).sum(1).abs().max() < 0.01
-        assert (got - planes(colours)).abs().mean() > 0.02
-
-
-def test_channel_changes_are_in_standard_deviations():
-    tiles = images(64)
-    got, matrix = colour_change(tiles, channel_offset=0.3)
-    offset = ((got - planes(tiles)).mean((2, 3)).numpy()) / STD
-    assert np.abs(offset).max() <= 0.3 + 1e-5 and np.abs(offset).max() > 0.25
-    got, matrix = colour_change(tiles, channel_scale=0.2)
-    scale = torch.diagonal(matrix[:, :, :3], dim1=1, dim2=2).numpy()
-    assert 0.8 <= scale.min() < 0.83 and 1.17 < scale.max() <= 1.2
-    assert np.allclose(matrix[:, :, :3].sum((1, 2)), scale.sum(1))
-    assert np.allclose(matrix[:, :, 3], MEAN * (1 - scale), atol=1e-6)
-
-
-def test_stain_of_strength_0_is_the_identity_to_one_level():
-    tiles = images(4)
-    plan = augment.Plan(side=96)
-    plan.stain = torch.from_numpy(augment.stain_matrices(np.ones((4, 3)), np.zeros((4, 3))).astype(np.float32))
-    got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(4))
-    assert (got - planes(tiles)).abs().max() < 1 / 255
-    assert run(tiles)[1].stain is None
-
-
-def test_stain_scales_the_amount_of_one_stain():
-    amount = np.linspace(0.1, 0.8, 96)
-    for stain in range(3):
-        light = 10 ** (-amount[:, None] * augment.HED[stain])
-        tiles = np.broadcast_to(np.round(256 * light - 1).clip(0, 255).astype(np.uint8), (1, 96, 96, 3)).copy()
-        factor, offset = np.ones((1, 3)), np.zeros((1, 3))
-        factor[0, stain], offset[0, stain] = 0.8, 0.05
-        plan = augment.Plan(side=96)
-        plan.stain = torch.from_numpy(augment.stain_matrices(factor, offset).astype(np.float32))
-        got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(1))
-        expected = (256 * 10 ** (-(0.8 * amount + 0.05)[:, None] * augment.HED[stain]) - 1) / 255
-        assert np.abs(got[0, :, 0].T.numpy() - expected).max() < 2 / 255
-
-
-def test_stain_jitter_stays_within_its_strength():
-    (got, _), _ = run(images(8) // 2 + 100, stain=0.05)
-    change = np.abs(np.log10((got.numpy() * 255 + 1) / (planes(images(8) // 2 + 100).numpy() * 255 + 1)))
-    assert 0.01 < change.max() < 0.3
 
 
 def test_gamma_is_an_exponent_per_channel_and_keeps_white_and_black():
@@ -259,19 +79,6 @@ def test_gamma_is_an_exponent_per_channel_and_keeps_white_and_black():
     assert np.abs(np.corrcoef(found.T) - np.eye(3)).max() < 0.4  # channels vary on their own
 
 
-def test_stain_scale_changes_amounts_and_keeps_white():
-    white = np.full((40, 96, 96, 3), 255, dtype=np.uint8)
-    (got, _), plan = run(white, stain_scale=0.3)
-    assert (got - 1).abs().max() < 1e-6
-    assert (run(white, stain=0.3)[0][0] - 1).abs().max() > 0.1
-    # In the basis of the stains, the matrix has only factors.
-    matrix = plan.stain[:, :, :3].transpose(1, 2).double().numpy()
-    factors = augment.HED @ matrix @ np.linalg.inv(augment.HED)
-    diagonal = np.diagonal(factors, axis1=1, axis2=2)
-    assert np.abs(factors - diagonal[:, :, None] * np.eye(3)).max() < 1e-5
-    assert 0.7 <= diagonal.min() < 0.73 and 1.27 < diagonal.max() <= 1.3 and plan.stain[:, :, 3].abs().max() == 0
-
-
 def blurred(tiles):
     """float64 [N, 3, 96, 96], convolved with the binomial filter of 5 × 5 pixels."""
     padded = np.pad(planes(tiles).double().numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
@@ -283,8 +90,8 @@ def blurred(tiles):
 
 def test_sharpness_scales_what_a_blur_removes():
     tiles = images(3)
-    plan = augment.Plan(side=96, sharpness=torch.tensor([0.0, 1.0, 2.0]))
-    got, _ = augment.apply(plan, torch.from_numpy(tiles), torch.zeros(3))
+    plan = Plan(side=96, sharpness=torch.tensor([0.0, 1.0, 2.0]))
+    got, _ = apply(plan, torch.from_numpy(tiles), torch.zeros(3))
     assert (got[0] - blurred(tiles)[0]).abs().max() < 1e-6
     assert torch.equal(got[1], planes(tiles)[1])
     assert (got[2] - (2 * planes(tiles)[2] - blurred(tiles)[2])).abs().max() < 1e-6
@@ -308,7 +115,7 @@ def test_noise_is_white_and_of_the_drawn_standard_deviation():
     for one, other in neighbours:
         assert np.abs((one * other).mean((1, 2, 3))).max() < 0.04
     assert len(set(plan.noise_start)) == 40
-    assert plan.noise_start.max() <= augment.NOISE_VALUES - 3 * 96 * 96 and np.ptp(plan.noise_start) > 200_000
+    assert plan.noise_start.max() <= NOISE_VALUES - 3 * 96 * 96 and np.ptp(plan.noise_start) > 200_000
 
 
 KINDS = [
@@ -333,11 +140,6 @@ def test_probability_leaves_tiles_unchanged_kind_by_kind():
         changed.append(chosen.numpy())
     assert np.abs(np.corrcoef(changed) - np.eye(len(KINDS))).max() < 0.25  # each on its own
     assert 0.05 < (~np.any(changed, axis=0)).mean() < 0.19  # 0.7 ** 6 = 0.118
-
-
-def test_probability_concerns_no_other_change():
-    strengths = {"flips": True, "shift": 4, "erase": 0.3, "mixup": 0.3, "cutmix": 0.3}
-    assert_equal(run(images(40), probability=0.0, **strengths)[1], run(images(40), **strengths)[1])
 
 
 def test_erase_leaves_the_centre_unchanged():
@@ -391,6 +193,7 @@ def test_all_augmentations_together_are_finite_and_of_the_right_size():
 
 
 RECORDED_WITH = ("AVX512", "2.14")
+
 VIEWS_AND_MIXING = {**NO_AUGMENTATION, "flips": True, "erase": 0.5, "mixup": 0.4, "cutmix": 0.4}
 
 
@@ -415,10 +218,8 @@ def test_the_bits_are_those_of_earlier_versions(strengths, side, expected):
     if set(strengths) != {"flips"} and (torch.backends.cpu.get_cpu_capability(), torch_version()) != RECORDED_WITH:
         pytest.skip(f"bits recorded with {', '.join(RECORDED_WITH)}")
     for seed, digest in expected.items():
-        plan = augment.plan(
-            strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=2, start=40, count=40
-        )
-        tiles, labels = augment.apply(plan, torch.from_numpy(images(40, seed)), torch.arange(40) % 2 * 1.0)
+        planned = plan(strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=2, start=40, count=40)
+        tiles, labels = apply(planned, torch.from_numpy(images(40, seed)), torch.arange(40) % 2 * 1.0)
         found = hashlib.sha256(tiles.contiguous().numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
         assert found == digest
 
@@ -428,8 +229,8 @@ def test_the_bits_are_those_of_earlier_versions(strengths, side, expected):
 def test_computing_all_rows_as_on_a_gpu_gives_the_same_bits(strengths, side, monkeypatch):
     tiles, labels = images(40), torch.arange(40) % 2 * 1.0
     expected, _ = run(tiles, labels, side=side, **strengths)
-    monkeypatch.setattr(augment, "_rows", lambda chosen: torch.arange(len(chosen)))
-    monkeypatch.setattr(augment, "_apply_views", augment._apply_views_without_lists)
+    monkeypatch.setattr(changes, "_rows", lambda chosen: torch.arange(len(chosen)))
+    monkeypatch.setattr(changes, "_apply_views", changes._apply_views_without_lists)
     got, _ = run(tiles, labels, side=side, **strengths)
     assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
     assert torch.equal(got[0].signbit(), expected[0].signbit())
@@ -440,14 +241,12 @@ def test_computing_all_rows_as_on_a_gpu_gives_the_same_bits(strengths, side, mon
 )
 def test_a_plan_is_one_copy_to_the_device_and_the_host_never_waits(strengths):
     operations_of_seeds = set()
-    augment._noise(META)  # copied once per process
+    changes._noise(META)  # copied once per process
     for seed in (1, 2):
-        plan = augment.plan(
-            strengths_of(**strengths), side=64, mean=MEAN, std=STD, seed=seed, epoch=1, start=0, count=40
-        )
+        planned = plan(strengths_of(**strengths), side=64, mean=MEAN, std=STD, seed=seed, epoch=1, start=0, count=40)
         tiles, labels = torch.empty((40, 96, 96, 3), dtype=torch.uint8, device=META), torch.empty(40, device=META)
         with Operations() as operations:
-            got, mixed = augment.apply(plan, tiles, labels)
+            got, mixed = apply(planned, tiles, labels)
         assert got.shape == (40, 3, 64, 64) and mixed.shape == (40,) and got.device == mixed.device == META
         assert operations.copies() == ["_to_copy"] and operations.waits() == set()
         operations_of_seeds.add(tuple(name for name, _ in operations.found))
