@@ -1,7 +1,7 @@
 """Training speed against its ceiling: the same steps of the same network on one fixed batch on the device.
 
 The real path is that of the stage `train`: batches from `TileLoader` with prefetched augmentation plans,
-`augment.apply` on the device, `Engine.train_step`, the sum of the losses. The ceiling is `Engine.train_step` alone.
+`apply` on the device, `Engine.train_step`, the sum of the losses. The ceiling is `Engine.train_step` alone.
 Both run in one process on one network, in short alternating blocks, so that disturbances of the machine affect both. A
 real block includes the start of its pipeline.
 """
@@ -16,11 +16,12 @@ import torch
 from torch import nn
 from torchvision.models import densenet121, resnet34
 
+from histo.augmentation.changes import apply
+from histo.augmentation.plans import Plan, Plans
 from histo.config.train import TrainSettings
 from histo.geometry import SIDE
 from histo.networks.equivariant import p4m_residual
 from histo.networks.network import Network, residual
-from histo.training import augment
 from histo.training.engine import Engine
 from histo.training.loader import TileLoader, epoch_order
 from histo.training.loop import RunningLoss
@@ -116,16 +117,16 @@ class Comparison:
         epoch, first = self.epoch, len(self.tiles) // self.batch_size - len(self.order)
         order, self.order = self.order[:steps], self.order[steps:]
 
-        plans = augment.Plans(
+        plans = Plans(
             self.settings.augment, side=SIDE, mean=self.mean, std=self.std, seed=SEED, epoch=epoch,
             batch_size=self.batch_size,
         )  # fmt: skip
 
-        def prepare(index: int, count: int) -> augment.Plan:
+        def prepare(index: int, count: int) -> Plan:
             return plans.batch(first + index)
 
         for images, labels, plan in self.tiles.batches(order, prepare):
-            yield augment.apply(plan, images, labels)
+            yield apply(plan, images, labels)
 
     def epoch_without_losses(self) -> int:
         """Train on the batches of an epoch, without fetching the losses; return the number of steps."""

@@ -117,26 +117,26 @@ ACTS = {
 # itself: the list makes a new import visible, since an edit to the module then trains or packs everything again.
 COVERED = {
     "train": """
-        histo/__init__ histo/errors histo/files histo/hashes histo/job histo/metrics histo/networks/__init__
-        histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
-        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides
-        histo/tables histo/tiles/__init__
-        histo/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
-        histo/training/checkpoints histo/training/devices histo/training/engine histo/training/loader
-        histo/training/loop histo/training/memory histo/training/pseudo_labels histo/training/resume
-        histo/training/stream histo/predictions train
+        histo/__init__ histo/augmentation/__init__ histo/augmentation/changes histo/augmentation/matrices
+        histo/augmentation/plans histo/errors histo/files histo/geometry histo/hashes histo/job histo/metrics
+        histo/networks/__init__ histo/networks/dihedral histo/networks/efficientnet_lite0
+        histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
+        histo/networks/published histo/networks/torchvision histo/overrides histo/predictions histo/tables
+        histo/tiles/__init__ histo/tiles/shards histo/training/__init__ histo/training/checkpoints
+        histo/training/devices histo/training/engine histo/training/loader histo/training/loop
+        histo/training/memory histo/training/pseudo_labels histo/training/resume histo/training/stream train
     """,
     "predict": """
-        histo/__init__ histo/errors histo/files histo/hashes histo/job histo/logits histo/networks/__init__
-        histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
-        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision histo/tables
-        histo/tiles/__init__ histo/geometry
-        histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
-        histo/training/engine histo/training/loader histo/training/memory histo/training/stream predict
+        histo/__init__ histo/errors histo/files histo/geometry histo/hashes histo/job histo/logits
+        histo/networks/__init__ histo/networks/dihedral histo/networks/efficientnet_lite0
+        histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
+        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards
+        histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine
+        histo/training/loader histo/training/memory histo/training/stream predict
     """,
     "pack": """
-        histo/__init__ histo/errors histo/files histo/job histo/tables histo/tiles/__init__ histo/tiles/decoding
-        histo/geometry histo/tiles/shards histo/tiles/tile_file pack
+        histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__
+        histo/tiles/decoding histo/tiles/shards histo/tiles/tile_file pack
     """,
 }
 

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "remote": set(),
     "networks": set(),
     "config": {"networks"},
-    "training": {"tiles", "networks", "config"},
+    "augmentation": {"networks", "config"},
+    "training": {"tiles", "networks", "config", "augmentation"},
     "pages": {"tiles"},
 }
 

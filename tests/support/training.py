@@ -13,13 +13,18 @@ from histo.tiles.shards import write_shard
 CODE = {"train.py": "0123456789abcdef"}
 NO_AUGMENTATION: dict[str, Any] = {
     "flips": False, "shift": 0, "rotation": 0, "zoom": 0.0, "shear": 0, "brightness": 0.0, "contrast": 0.0,
-    "saturation": 0.0, "hue": 0.0, "channel_scale": 0.0, "channel_offset": 0.0, "stain": 0.0, "erase": 0.0,
-    "mixup": 0.0, "cutmix": 0.0,
+    "saturation": 0.0, "hue": 0.0, "channel_scale": 0.0, "channel_offset": 0.0, "stain": 0.0, "gamma": 0.0,
+    "stain_scale": 0.0, "sharpness": 0.0, "noise": 0.0, "probability": 1.0, "erase": 0.0, "mixup": 0.0, "cutmix": 0.0,
 }  # fmt: skip
 ALL_AUGMENTATIONS: dict[str, Any] = {
     "flips": True, "shift": 4, "rotation": 15, "zoom": 0.1, "shear": 5, "brightness": 0.1, "contrast": 0.1,
     "saturation": 0.1, "hue": 0.02, "channel_scale": 0.2, "channel_offset": 0.3, "stain": 0.05, "erase": 0.25,
     "mixup": 0.2, "cutmix": 0.2,
+}  # fmt: skip
+
+# Also what came later, for some of the tiles; ALL_AUGMENTATIONS stays what the recorded bits were made with.
+EVERYTHING = {
+    **ALL_AUGMENTATIONS, "gamma": 0.6, "stain_scale": 0.3, "sharpness": 0.5, "noise": 8.0, "probability": 0.5,
 }  # fmt: skip
 
 

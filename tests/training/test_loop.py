@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from histo import tables
+from histo.augmentation import plans
 from histo.errors import DivergedError, InputError
 from histo.training import checkpoints, resume
 from histo.training import loop as module
@@ -373,13 +374,13 @@ def test_imagenet_normalisation_is_part_of_the_weights(data, tmp_path):
 
 @pytest.mark.parametrize("normalisation", ["tiles", "imagenet"])
 def test_augmentation_gets_the_mean_colour_of_the_tiles(data, tmp_path, monkeypatch, normalisation):
-    means, plan = [], module.augment.plan
+    means, plan = [], plans.plan
 
     def planning(settings, **arguments):
         means.append(arguments["mean"])
         return plan(settings, **arguments)
 
-    monkeypatch.setattr(module.augment, "plan", planning)
+    monkeypatch.setattr(plans, "plan", planning)
     run(data, tmp_path, epochs=1, normalisation=normalisation)
     # Uniform random values; the centres, 1/9 of the pixels, of half of the tiles are halved.
     assert len(means) == 1 and np.allclose(means, 0.5 - 0.25 / 9 / 2, atol=0.003)

@@ -30,6 +30,19 @@ class Augmentation(Section):
         le=0.5,
         description="Haematoxylin, eosin and DAB in absorbance: factor 1 ±, offset ± (Tellez et al. 2018)",
     )
+    gamma: Share = Field(0, description="Exponent e^x per channel of intensity / white, x uniform in ±; white stays")
+    stain_scale: Share = Field(
+        0, description="Haematoxylin, eosin and DAB in absorbance: factor uniform in 1 ±; white stays"
+    )
+    sharpness: Share = Field(0, description="Factor of the detail that a blur of 1 pixel removes, uniform in 1 ±")
+    noise: float = Field(
+        0, ge=0, le=30, description="Gaussian noise; its standard deviation, in grey levels, is uniform from 0 to this"
+    )
+    probability: Share = Field(
+        1,
+        description="Probability, drawn for each, of: brightness to channel_offset as one, stain, gamma, stain_scale, "
+        "sharpness, noise",
+    )
     erase: Share = Field(0, description="Share of the tiles in which a rectangle outside the centre is erased")
     mixup: Share = Field(0, description="Share of the tiles that are blended with another tile, labels included")
     cutmix: Share = Field(

@@ -1,4 +1,4 @@
-"""Training and inference: tile loader, augmentation, engine, training loop, checkpoints, resuming.
+"""Training and inference: tile loader, engine, training loop, checkpoints, resuming.
 
 Imported only by scripts, those that train, predict or search.
 """

@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 
 from histo import tables
+from histo.augmentation.changes import apply
+from histo.augmentation.plans import Plans
 from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
@@ -33,7 +35,7 @@ from histo.hashes import file_sha256
 from histo.metrics import auc
 from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
 from histo.tiles.shards import open_shards
-from histo.training import augment, checkpoints
+from histo.training import checkpoints
 from histo.training.devices import claim_device, device_name
 from histo.training.engine import Engine, learning_rate, loss
 from histo.training.loader import TileLoader, epoch_order
@@ -320,9 +322,9 @@ def stops_early(progress: Progress, settings: TrainSettings) -> bool:
     return True
 
 
-def plans(run: Run, epoch: int) -> augment.Plans:
+def plans(run: Run, epoch: int) -> Plans:
     """The augmentation of the batches of an epoch."""
-    return augment.Plans(
+    return Plans(
         run.settings.augment, side=run.settings.center_crop, mean=run.mean, std=run.std, seed=run.settings.seed,
         epoch=epoch, batch_size=run.batch_size,
     )  # fmt: skip
@@ -339,7 +341,7 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
         order[first_step:], lambda index, tiles: planned.batch(first_step + index)
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
-        value = run.engine.train_step(*augment.apply(plan, images, labels))
+        value = run.engine.train_step(*apply(plan, images, labels))
         progress.steps += 1
         losses.add(value, epoch, progress.steps)
         now = time.monotonic()
