@@ -133,7 +133,7 @@ COVERED = {
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/job histo/tables histo/tiles/__init__ histo/tiles/decoding
-        histo/geometry histo/tiles/shards histo/tiles/tile_file pack
+        histo/geometry histo/tiles/shards histo/tiles/source histo/tiles/tile_file histo/tiles/zip_archive pack
     """,
 }
 
