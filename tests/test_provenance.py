@@ -136,7 +136,8 @@ COVERED = {
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__
-        histo/tiles/decoding histo/tiles/shards histo/tiles/tile_file pack
+        histo/tiles/decoding histo/tiles/shards histo/tiles/source histo/tiles/tile_file histo/tiles/zip_archive
+        pack
     """,
 }
 

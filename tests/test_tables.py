@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from histo import tables
@@ -49,9 +50,30 @@ def test_index_of_one_shard(tmp_path):
     frame = pd.DataFrame({"id": list("abcd"), "split": ["train", "train", "test", "train"], "shard": [0, 1, 1, 1]})
     frame = frame.assign(label=[0, 1, -1, 0], offset=0, compressed=0, size=0, crc=0, method=0)
     frame = frame.assign(entry="", fault="", detail="")
-    tables.write(frame, tmp_path / "t", tables.INDEX)
+    tables.write_index(frame, tmp_path / "t")
     rows = tables.read_index_of_shard(tmp_path / "t", "train", 1)
     assert rows["id"].tolist() == ["b", "d"]
     assert rows.columns.tolist() == tables.INDEX.names
+    assert tables.read(tmp_path / "t", tables.INDEX)["id"].tolist() == list("abcd")
     some = tables.read_index_of_shard(tmp_path / "t", "test", 1, ["id", "split", "shard"])
     assert some.to_dict("records") == [{"id": "c", "split": "test", "shard": 1}]
+    assert tables.read_index_of_shard(tmp_path / "t", "test", 1, ["id"])["id"].tolist() == ["c"]
+    assert tables.read_index_of_shard(tmp_path / "t", "test", 7).empty
+
+
+def test_only_the_rows_of_the_shard_are_read(tmp_path):
+    """Row groups of other shards are damaged: reading them would fail."""
+    frame = pd.DataFrame({"id": [f"{k:040x}" for k in range(3000)], "split": "train", "shard": np.arange(3000) // 1000})
+    frame = frame.assign(label=0, offset=0, compressed=0, size=0, crc=0, method=0, entry="", fault="", detail="")
+    path = tmp_path / "t"
+    tables.write_index(frame, path)
+    groups = [pq.ParquetFile(path).metadata.row_group(k) for k in range(3)]
+    assert [group.num_rows for group in groups] == [1000] * 3
+    data = bytearray(path.read_bytes())
+    for group in (groups[0], groups[2]):
+        start = group.column(0).dictionary_page_offset or group.column(0).data_page_offset
+        data[start : start + 2000] = bytes(2000)
+    path.write_bytes(data)
+    assert tables.read_index_of_shard(path, "train", 1)["id"].tolist() == [f"{k:040x}" for k in range(1000, 2000)]
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        tables.read_index_of_shard(path, "train", 2)

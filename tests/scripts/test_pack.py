@@ -1,13 +1,19 @@
 """Packing: every tile that can be decoded, in the order of the ids, with its label."""
 
+import io
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from histo import tables
 from histo.errors import InputError
 from histo.synthetic.tiff import tiff
 from histo.tiles.shards import Shard
 from pack import pack
-from support.archives import sha1
+from support.archives import Archive, sha1
 from support.stages import Results
 
 
@@ -28,18 +34,76 @@ def test_every_tile_that_can_be_decoded_is_packed(archive, tmp_path):
         shard.verify()
 
 
-def test_a_file_that_changed_after_validation_is_an_error(archive, tmp_path):
+def packed_again(results: Results, changed: Path) -> None:
+    pack(changed, results.root / "index.parquet", results.validations("train")[0], results.root / "again.h5",
+         split="train", shard=0, code="")  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, 286, 287, 20_000, 27_934], ids=["start", "header", "first", "pixel", "last"])
+def test_a_file_that_changed_after_validation_is_an_error(archive, tmp_path, place):
+    """Any byte: of the header or a pixel, so that the file still decodes."""
     results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
     tiles = results.root / "u-train-0.tiles"
     data = bytearray(tiles.read_bytes())
-    data[2 * 27935 : 2 * 27935 + 7] = b"changed"  # the start of the third file
+    data[2 * 27935 + place] ^= 1  # of the third file
     tiles.write_bytes(data)
-    inputs = (tiles, results.root / "index.parquet", results.validations("train")[0])
-    output = tmp_path / "again.h5"
-    message = rf"{archive.train[2]}: expected the tile that was validated, found a changed one \(neither TIFF"
+    message = rf"tiles: {archive.train[2]}: expected the file that was validated, with CRC \w{{8}}, found CRC \w{{8}}"
     with pytest.raises(InputError, match=message):
-        pack(*inputs, output, split="train", shard=0, code="")
-    assert not output.exists()
+        packed_again(results, tiles)
+    assert not (results.root / "again.h5").exists()
+
+
+def test_a_tile_in_a_folder_that_changed_after_validation_is_an_error(archive, tmp_path):
+    folder = archive.extract(tmp_path / "extracted")
+    results = Results(folder, tmp_path / "r", 1, 1).prepare()
+    tile = folder / f"train/{archive.train[4]}.tif"
+    data = bytearray(tile.read_bytes())
+    data[5000] ^= 1
+    tile.write_bytes(data)
+    with pytest.raises(InputError, match=rf"{archive.train[4]}: expected the file that was validated.*forcerun index"):
+        packed_again(results, folder)
+
+
+def test_a_validation_table_of_other_tiles_is_refused(archive, tmp_path):
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 2, 1).prepare()
+    results.validations("train")[1].replace(results.validations("train")[0])
+    with pytest.raises(InputError, match=r"v-train-0\.parquet: expected the tiles of .*index\.parquet, found others"):
+        packed_again(results, results.root / "u-train-0.tiles")
+
+
+def test_tiles_of_several_layouts(random, tmp_path):
+    """Raw pixels at several offsets, PNG files, faulty files, in blocks with and without each other."""
+    archive = Archive(random, train=300, test=10)
+    names = archive.train
+    for name in names[70:80]:
+        buffer = io.BytesIO()
+        Image.fromarray(archive.pixels[name]).save(buffer, "PNG")
+        archive.files[f"train/{name}.tif"] = buffer.getvalue()
+    for name in names[150:190]:
+        buffer = io.BytesIO()
+        Image.fromarray(archive.pixels[name]).save(buffer, "TIFF")
+        archive.files[f"train/{name}.tif"] = buffer.getvalue()
+    archive.files |= {f"train/{names[k]}.tif": b"x" for k in (75, 160, *range(192, 256))}
+    del archive.files[f"train/{names[3]}.tif"]
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
+    shard = Shard(results.packed("train")[0])
+    kept = [name for k, name in enumerate(names) if k not in (3, 75, 160, *range(192, 256))]
+    assert shard.ids.tolist() == kept
+    np.testing.assert_array_equal(shard.images, np.stack([archive.pixels[name] for name in kept]))
+    shard.verify()
+    found = tables.read(results.validations("train")[0], tables.VALIDATION).set_index("id")["pixels_offset"]
+    assert len(set(found[names[:60]]) - {-1}) == 1
+    assert set(found[names[70:80]]) == {-1}
+    assert found[names[3]] == -1
+
+
+def test_two_runs_write_the_same_bytes(archive, tmp_path):
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
+    time.sleep(1.1)  # HDF5 stores times in whole seconds, unless told not to
+    again = Results(results.archive, tmp_path / "r2", 1, 1).prepare()
+    for split in ("train", "test"):
+        first, second = results.packed(split)[0], again.packed(split)[0]
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_more_shards_than_tiles(archive, tmp_path):

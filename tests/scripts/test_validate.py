@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from histo import tables
+from histo.errors import InputError
 from histo.synthetic.tiff import tiff
 from histo.tiles.decoding import Decoder
 from histo.tiles.measurements import ValidationRows
@@ -36,6 +38,9 @@ def test_tiles_without_faults(archive, tmp_path):
         tile, row = archive.pixels[name].astype(float), frame.loc[name]
         assert row["md5"] == hashlib.md5(archive.files[f"train/{name}.tif"]).hexdigest()
         assert row["pixels_sha1"] == name
+        assert row["crc"] == zlib.crc32(archive.files[f"train/{name}.tif"])
+        data = archive.files[f"train/{name}.tif"][row["pixels_offset"] :]
+        assert data[: 96 * 96 * 3] == archive.pixels[name].tobytes()
         assert row["brightness"] == pytest.approx(tile.mean(), rel=1e-4)
         for channel, letter in enumerate("rgb"):
             assert row[f"mean_{letter}"] == pytest.approx(tile[..., channel].mean(), rel=1e-4)
@@ -78,14 +83,16 @@ def tile_by_tile(results: Results, split: str, shard: int) -> pd.DataFrame:
     decoder, rows = Decoder(), ValidationRows()
     for row in tables.read_index_of_shard(index, split, shard).to_dict("records"):
         record = {name: row[name] for name in ("id", "split", "shard", "fault", "detail")}
-        record |= {"bytes": 0, "width": 0, "height": 0, "mode": "", "md5": "", "pixels_sha1": ""}
+        record |= {"bytes": 0, "width": 0, "height": 0, "mode": "", "md5": "", "crc": 0}
+        record |= {"pixels_offset": -1, "pixels_sha1": ""}
         pixels = None
         if row["entry"]:
             data = files[row["id"]]
             decoded = decoder.decode(data)
             pixels = decoded.pixels
             record |= {name: getattr(decoded, name) for name in ("width", "height", "mode")}
-            record |= {"bytes": len(data), "md5": hashlib.md5(data).hexdigest()}
+            record |= {"bytes": len(data), "md5": hashlib.md5(data).hexdigest(), "crc": zlib.crc32(data)}
+            record["pixels_offset"] = decoded.offset
             if pixels is None:
                 record |= {"fault": decoded.fault, "detail": decoded.detail}
             else:
@@ -128,6 +135,19 @@ def test_original_tiles_in_blocks_and_one_by_one(real_archive, tmp_path):
     assert len(found) > 300
     assert (found["fault"] == "").all()
     pd.testing.assert_frame_equal(found, tile_by_tile(results, "train", 0))
+
+
+def test_a_file_that_changed_after_it_was_unzipped_is_an_error(archive, tmp_path):
+    """For instance by a power failure: the tile file is not flushed to the disk."""
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare()
+    tiles = results.root / "u-train-0.tiles"
+    data = bytearray(tiles.read_bytes())
+    data[27935 : 3 * 27935] = bytes(2 * 27935)
+    tiles.write_bytes(data)
+    message = rf"expected the files that were unzipped, found 2 with another CRC: {archive.train[1]}, .*Delete the file"
+    with pytest.raises(InputError, match=message):
+        validate(tiles, results.root / "index.parquet", tmp_path / "v", split="train", shard=0, id_is_sha1=True)
+    assert not (tmp_path / "v").exists()
 
 
 def test_ids_that_are_not_hashes(archive, tmp_path):

@@ -11,7 +11,7 @@ from folds import folds
 from groups import groups
 from histo import tables
 from histo.files import read_json
-from histo.tiles.tile_file import TileFile
+from histo.tiles.source import open_files
 from index import index
 from leaks import leaks
 from overlaps import overlaps
@@ -21,11 +21,11 @@ from validate import validate
 
 
 def unzipped(tiles: Path, table: Path, split: str, shard: int) -> dict[str, bytes]:
-    """Return the files in a tile file by id; table: the index."""
+    """Return the files of a shard's tiles by id; tiles: a tile file or a folder; table: the index."""
     rows = tables.read_index_of_shard(table, split, shard)
-    ids = rows.loc[rows["entry"] != "", "id"].tolist()
-    files = TileFile(tiles, len(ids))
-    return {name: bytes(files[number]) for number, name in enumerate(ids)}
+    rows = rows[rows["entry"] != ""]
+    files = [bytes(file) for block in open_files(tiles, rows).blocks(5) for file in block.files()]
+    return dict(zip(rows["id"], files, strict=True))
 
 
 @dataclass
@@ -61,7 +61,10 @@ class Results:
         index(self.archive, table, sample, train_shards=self.train_shards, test_shards=self.test_shards)
         for split, k in self.shards():
             tiles, validation = self.root / f"u-{split}-{k}.tiles", self.root / f"v-{split}-{k}.parquet"
-            unzip(self.archive, table, tiles, split=split, shard=k)
+            if self.archive.is_dir():
+                tiles = self.archive
+            else:
+                unzip(self.archive, table, tiles, split=split, shard=k)
             validate(tiles, table, validation, split=split, shard=k, id_is_sha1=id_is_sha1)
             pack(tiles, table, validation, self.root / f"{split}-{k}.h5", split=split, shard=k, code="test")
         return self

@@ -1,5 +1,6 @@
 """Shards: written atomically, read back unchanged, refused when damaged."""
 
+import hashlib
 import os
 import resource
 import time
@@ -151,7 +152,17 @@ def fewer_ids(path):
         file["ids"] = ids
 
 
-@pytest.mark.parametrize("damage", [truncated, not_hdf5, empty, other_version, other_datasets, chunked, fewer_ids])
+def fewer_hashes(path):
+    with h5py.File(path, "r+") as file:
+        hashes = file["pixels_sha1"][:-1]
+        del file["pixels_sha1"]
+        file["pixels_sha1"] = hashes
+
+
+DAMAGE = [truncated, not_hdf5, empty, other_version, other_datasets, chunked, fewer_ids, fewer_hashes]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_shards_are_refused(tmp_path, images, damage):
     path = write(tmp_path / "a.h5", images)
     damage(path)
@@ -164,8 +175,49 @@ def test_verify_detects_altered_pixels(tmp_path, images):
     data = bytearray(path.read_bytes())
     data[Shard(path).offset + 12345] ^= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match="expected images with SHA-256"):
+    name = f"{12345 // 27648:040x}"
+    with pytest.raises(InputError, match=f"expected tiles with the SHA-1s stored beside them, found 1 altered: {name}"):
         Shard(path).verify()
+
+
+@pytest.mark.parametrize("dataset", ["ids", "labels", "pixels_sha1"])
+def test_verify_detects_altered_ids_labels_and_hashes(tmp_path, images, dataset):
+    path = write(tmp_path / "a.h5", images)
+    Shard(path).verify()
+    with h5py.File(path, "r+") as file:
+        file[dataset][:2] = file[dataset][:2][::-1]
+    with pytest.raises(InputError, match="expected ids, labels and SHA-1s of tiles with SHA-256"):
+        Shard(path).verify()
+
+
+def test_the_checksum_as_documented(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    sha1s = [hashlib.sha1(image.tobytes()).digest() for image in images]
+    with h5py.File(path) as file:
+        assert file["pixels_sha1"][:].tobytes() == b"".join(sha1s)
+        content = file["ids"][:].tobytes() + file["labels"][:].tobytes() + b"".join(sha1s)
+        assert file.attrs["sha256"] == Shard(path).sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_known_hashes_are_stored_as_they_are(tmp_path, images):
+    """`verify` computes them from the shard: wrong ones show."""
+    sha1s = Shard(write(tmp_path / "a.h5", images)).sha1s
+    again = write(tmp_path / "b.h5", images, sha1s=sha1s)
+    assert again.read_bytes() == (tmp_path / "a.h5").read_bytes()
+    wrong = Shard(write(tmp_path / "c.h5", images, sha1s=np.roll(sha1s, 1, axis=0)))
+    with pytest.raises(InputError, match="found 10 altered"):
+        wrong.verify()
+    with pytest.raises(ValueError, match=r"expected 10 SHA-1s of 20 bytes, got \(9, 20\)"):
+        write(tmp_path / "d.h5", images, sha1s=sha1s[:9])
+
+
+def test_a_shard_of_the_first_format_is_refused(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 1
+        del file["pixels_sha1"]
+    with pytest.raises(InputError, match=r"expected format version 2, found version 1\. Delete the file and run again"):
+        Shard(path)
 
 
 def test_open_shards(tmp_path, images):

@@ -1,6 +1,7 @@
 """Tile files: what was written is read; truncated and damaged files are refused."""
 
 import inspect
+import os
 import re
 import textwrap
 
@@ -31,10 +32,37 @@ def test_what_was_written_is_read(path):
     assert files.data.tobytes() == b"".join(FILES)
     assert files.offsets.tolist() == [0, 5, 5, 14, 14 + 256 * 40]
     found = []
-    for numbers in files.slices(3):  # pages are unmapped after each slice, and mapped again when read again
-        found.append([bytes(files[number]) for number in numbers])
+    for block in files.blocks(3):  # pages are unmapped after each block, and mapped again when read again
+        assert [bytes(files[number]) for number in block.numbers] == [bytes(file) for file in block.files()]
+        found.append([bytes(file) for file in block.files()])
     assert found == [FILES[:3], FILES[3:]]
     assert [bytes(files[number]) for number in range(len(files))] == FILES
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "in runs"])
+def test_neighbours_are_written_together(tmp_path, monkeypatch, order):
+    """Whatever the order, each tile lies in its place; runs of neighbours need few writes."""
+    tiles = [bytes([number]) * (number * 7 % 50) for number in range(60)]
+    numbers = {"ascending": range(60), "descending": range(59, -1, -1), "in runs": [*range(30, 60), *range(30)]}[order]
+    writes = []
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda *arguments: writes.append(1) or pwrite(*arguments))
+    monkeypatch.setattr(tile_file, "WRITTEN", 500)
+    with writing(tmp_path / "a", [len(data) for data in tiles]) as write:
+        for number in numbers:
+            write(number, tiles[number])
+    files = TileFile(tmp_path / "a", 60)
+    assert [bytes(files[number]) for number in range(60)] == tiles
+    assert len(writes) < (6 if order != "descending" else 62)
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, start: pwrite(file, data[:1000], start))
+    with writing(tmp_path / "a", [len(data) for data in FILES]) as write:
+        for number, data in enumerate(FILES):
+            write(number, data)
+    assert TileFile(tmp_path / "a", len(FILES)).data.tobytes() == b"".join(FILES)
 
 
 def test_the_reader_in_the_docstring_reads_it(path):
@@ -49,7 +77,7 @@ def test_a_file_without_tiles(tmp_path):
         pass
     assert (tmp_path / "a").read_bytes() == bytes(16)
     files = TileFile(tmp_path / "a", 0)
-    assert (len(files), len(files.data), list(files.slices(32))) == (0, 0, [])
+    assert (len(files), len(files.data), list(files.blocks(32))) == (0, 0, [])
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

@@ -14,7 +14,6 @@ from histo.files import read_json
 from index import index
 from support import ROOT, stages
 from support.chain import snakemake
-from unzip import unzip
 
 SHARDS = {"train_shards": 2, "test_shards": 1}
 
@@ -31,13 +30,11 @@ def indexed(source: Path, results: Path) -> pd.DataFrame:
     return tables.read(results / "index.parquet", tables.INDEX)
 
 
-def unzipped(source: Path, results: Path) -> dict[str, bytes]:
-    """Return the files of the training tiles by id, unzipped after indexing into `results`."""
+def read(source: Path, results: Path) -> dict[str, bytes]:
+    """Return the files of the training tiles by id, read from the folder after indexing into `results`."""
     found = {}
     for shard in range(2):
-        output = results / f"{shard}.tiles"
-        unzip(source, results / "index.parquet", output, split="train", shard=shard)
-        found |= stages.unzipped(output, results / "index.parquet", "train", shard)
+        found |= stages.unzipped(source, results / "index.parquet", "train", shard)
     return found
 
 
@@ -48,7 +45,18 @@ def test_folder_and_archive_give_the_same(archive, extracted, tmp_path):
     assert of_folder[same].equals(of_zip[same])
     assert (tmp_path / "a" / "sample.csv").read_bytes() == (tmp_path / "b" / "sample.csv").read_bytes()
     expected = {name: archive.files[f"train/{name}.tif"] for name in archive.train}
-    assert unzipped(extracted, tmp_path / "a") == expected
+    assert read(extracted, tmp_path / "a") == expected
+
+
+def test_folder_and_archive_give_the_same_shards(archive, extracted, tmp_path):
+    """Equal to the bit: no stage sees where the files came from. Nothing is written but tables and shards."""
+    of_zip = stages.Results(archive.write(tmp_path / "archive.zip"), tmp_path / "zip", 1, 1).prepare()
+    of_folder = stages.Results(extracted, tmp_path / "folder", 1, 1).prepare()
+    for split in ("train", "test"):
+        assert of_folder.packed(split)[0].read_bytes() == of_zip.packed(split)[0].read_bytes()
+        found, expected = (tables.read(r.validations(split)[0], tables.VALIDATION) for r in (of_folder, of_zip))
+        pd.testing.assert_frame_equal(found, expected)
+    assert {path.suffix for path in of_folder.root.iterdir()} == {".parquet", ".csv", ".h5"}
 
 
 def test_disagreements_of_tables_and_files_are_faults(archive, extracted, tmp_path):
@@ -60,7 +68,7 @@ def test_disagreements_of_tables_and_files_are_faults(archive, extracted, tmp_pa
     faults = {row.id: row.fault for row in frame[frame["fault"] != ""].itertuples()}
     assert faults == {first: "missing_file", second: "missing_file", "e" * 40: "unlisted_file"}
     assert frame.set_index("id").loc[third, "size"] == 0
-    assert unzipped(extracted, tmp_path / "a")[third] == b""
+    assert read(extracted, tmp_path / "a")[third] == b""
 
 
 @pytest.mark.parametrize(
@@ -88,15 +96,17 @@ def test_a_folder_without_test_tiles_is_refused(extracted, tmp_path):
 def test_a_file_that_changed_after_indexing_is_named(archive, extracted, tmp_path):
     indexed(extracted, tmp_path / "a")
     (extracted / f"train/{archive.train[0]}.tif").write_bytes(b"short")
-    with pytest.raises(InputError, match=rf"1 of 6 .* train/{archive.train[0]}\.tif: expected .*forcerun index"):
-        unzipped(extracted, tmp_path / "a")
+    with pytest.raises(
+        InputError, match=rf"train/{archive.train[0]}\.tif: expected 27,935 bytes, found 5.*forcerun index"
+    ):
+        read(extracted, tmp_path / "a")
 
 
 def test_a_missing_folder_is_reported(extracted, tmp_path):
     indexed(extracted, tmp_path / "a")
     shutil.rmtree(extracted)
-    with pytest.raises(InputError, match="expected the archive or folder that was indexed, found nothing"):
-        unzipped(extracted, tmp_path / "a")
+    with pytest.raises(InputError, match=r"extracted: expected the tiles that were indexed, found nothing\. Put"):
+        read(extracted, tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -121,5 +131,6 @@ def test_the_workflow_runs_on_a_folder(extracted, tmp_path):
     done = snakemake(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert read_json(tmp_path / arguments[0])["tiles"] == {"train": 12, "test": 6}
+    assert not (tmp_path / "results/extracted/unzip").exists()
     again = snakemake(tmp_path, *arguments, "--dry-run")
     assert "Nothing to be done" in again.stdout + again.stderr

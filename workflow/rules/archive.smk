@@ -67,30 +67,32 @@ rule index:
         "../scripts/index.py"
 
 
-rule unzip:
-    input:
-        tables_or_archive(),
-        index=result("index.parquet"),
-    output:
-        temp(result("unzip/{split}-{shard}.tiles")),
-    log:
-        log_path("unzip", "{split}-{shard}"),
-    benchmark:
-        benchmark_path("unzip", "{split}-{shard}")
-    conda:
-        ENVIRONMENT
-    params:
-        archive=lambda wildcards: archive(),
-        settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
-        code=code_version("unzip"),
-    script:
-        "../scripts/unzip.py"
+# The files of a folder are read where they are.
+if config["dataset"]["source"] != "folder":
+
+    rule unzip:
+        input:
+            archive(),
+            index=result("index.parquet"),
+        output:
+            temp(result("unzip/{split}-{shard}.tiles")),
+        log:
+            log_path("unzip", "{split}-{shard}"),
+        benchmark:
+            benchmark_path("unzip", "{split}-{shard}")
+        conda:
+            ENVIRONMENT
+        params:
+            settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
+            code=code_version("unzip"),
+        script:
+            "../scripts/unzip.py"
 
 
 # Runs before further unzip jobs, so that few temporary files exist at a time.
 rule validate:
     input:
-        tiles=result("unzip/{split}-{shard}.tiles"),
+        tile_file(),
         index=result("index.parquet"),
     output:
         result("validate/{split}-{shard}.parquet"),
@@ -102,6 +104,7 @@ rule validate:
     conda:
         ENVIRONMENT
     params:
+        tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {
             "split": wildcards.split,
             "shard": int(wildcards.shard),
@@ -114,7 +117,7 @@ rule validate:
 
 rule pack:
     input:
-        tiles=result("unzip/{split}-{shard}.tiles"),
+        tile_file(),
         index=result("index.parquet"),
         validation=result("validate/{split}-{shard}.parquet"),
     output:
@@ -127,6 +130,7 @@ rule pack:
     conda:
         ENVIRONMENT
     params:
+        tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
         code=code_version("pack"),
     script:

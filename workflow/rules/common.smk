@@ -191,6 +191,16 @@ def tables_or_archive():
     return archive()
 
 
+def tile_file():
+    """Path of the tile file of a shard, as a list: empty for a folder, whose files are read where they are."""
+    return [] if config["dataset"]["source"] == "folder" else [result("unzip/{split}-{shard}.tiles")]
+
+
+def tiles_of(input):
+    """Path of the files of a shard's tiles: its tile file, the first input, or the folder."""
+    return archive() if config["dataset"]["source"] == "folder" else input[0]
+
+
 def pcam_tiles(splits):
     """Paths of PatchCamelyon's unpacked tiles, for all parts of the given splits."""
     return [result(f"pcam_gunzip/{part}.h5") for split in splits for part in PCAM_PARTS[split]]

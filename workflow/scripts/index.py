@@ -161,7 +161,7 @@ def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, 
         logging.info("%d entries of the archive are neither tiles nor tables; they are ignored", unused)
     with open_source(archive) as read, atomic_write(sample_copy) as temporary:
         temporary.write_bytes(read(entries[sample]))
-    tables.write(pd.concat(frames), output, tables.INDEX)
+    tables.write_index(pd.concat(frames), output)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ from histo.tiles.measurements import ValidationRows
 from histo.tiles.pcam import open_tiles, read_slices
 from histo.tiles.shards import write_shard
 
-VALID = {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE, "mode": "RGB", "md5": "", "fault": "", "detail": ""}
+VALID = {
+    "bytes": TILE_BYTES, "width": SIDE, "height": SIDE, "mode": "RGB", "md5": "", "crc": 0, "pixels_offset": -1,
+    "fault": "", "detail": "",
+}  # fmt: skip
 
 
 def stream(

@@ -11,10 +11,11 @@ from histo.errors import InputError
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` when the block succeeds, remove it when it fails.
 
-    The content is flushed to the disk before it is renamed, so that a crash leaves the old file or the new one.
+    The content is flushed to the disk before it is renamed, so that a crash leaves the old file or the new one. Without
+    `sync` a power failure may leave a damaged file: only for a file whose reader notices that.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,8 +23,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

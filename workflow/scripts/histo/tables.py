@@ -3,8 +3,10 @@
 Every table is written and read through this module, so that its column types are defined in one place.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +45,8 @@ VALIDATION = pa.schema(
         ("height", pa.int32()),
         ("mode", pa.string()),
         ("md5", pa.string()),  # of the file
+        ("crc", pa.uint32()),  # CRC-32 of the file; 0: no file
+        ("pixels_offset", pa.int32()),  # in the file, bytes, if they lie there as the shard has them; -1: encoded
         ("pixels_sha1", pa.string()),
         ("fault", pa.string()),
         ("detail", pa.string()),
@@ -104,10 +108,28 @@ def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema) -> None:
         pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
 
 
-def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a table, or some of its columns; InputError when it is missing, damaged or does not have the schema."""
+def write_index(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write the index (`INDEX`), atomically: each run of rows of one shard is a row group, so that it is read alone."""
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, INDEX, compression="zstd") as writer:
+        places = frame[["split", "shard"]].reset_index(drop=True)
+        ends = np.flatnonzero((places != places.shift(-1)).any(axis=1)) + 1
+        for start, stop in pairwise([0, *ends]):
+            rows = frame[INDEX.names].iloc[start:stop]
+            writer.write_table(pa.Table.from_pandas(rows, schema=INDEX, preserve_index=False))
+
+
+def read(
+    path: str | Path,
+    schema: pa.Schema,
+    columns: list[str] | None = None,
+    filters: list[tuple[str, str, object]] | None = None,
+) -> pd.DataFrame:
+    """Read a table, or some of its columns; InputError when it is missing, damaged or does not have the schema.
+
+    filters: (column, operator, value) as pyarrow has them; row groups without such rows are not read.
+    """
     try:
-        table = pq.read_table(path, columns=columns)
+        table = pq.read_table(path, columns=columns, filters=filters)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that writes it.") from None
     except (pa.ArrowException, OSError) as error:
@@ -123,6 +145,5 @@ def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) 
 
 
 def read_index_of_shard(path: str | Path, split: str, shard: int, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read the rows of the index (`INDEX`) that belong to one shard; columns must include `split` and `shard`."""
-    frame = read(path, INDEX, columns)
-    return frame[(frame["split"] == split) & (frame["shard"] == shard)]
+    """Read the rows of the index (`INDEX`) that belong to one shard, and nothing of the others."""
+    return read(path, INDEX, columns, [("split", "==", split), ("shard", "==", shard)])

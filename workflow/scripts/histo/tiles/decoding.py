@@ -9,7 +9,7 @@ Files of equal length that lie one after another in memory are decoded by slicin
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,9 @@ from PIL import Image, ImageFile
 
 from histo.geometry import SHAPE, SIDE, TILE_BYTES
 
-_INVERT = bytes(range(255, -1, -1))
-# Pixels that no flip or rotation maps to themselves: the only tile with a layout seen so far may be symmetric, and then
-# it does not show whether the orientation tag (274) is set.
-_ASYMMETRIC = np.random.Generator(np.random.PCG64(20181115)).integers(0, 256, TILE_BYTES, np.uint8).tobytes()
+# Added to pixels, modulo 256, to get others that differ in each byte. No flip or rotation maps these values to
+# themselves, so the pixels or the others are not symmetric either, and show whether the orientation tag (274) is set.
+_CHANGE = np.random.Generator(np.random.PCG64(20181115)).integers(1, 256, TILE_BYTES, np.uint8)
 _MAX_LAYOUTS = 1024  # a sample of 4,122 original tiles has 39; a hostile archive may have any number
 
 
@@ -29,7 +28,8 @@ class Decoded:
     """The result of decoding one file.
 
     pixels: uint8 [96, 96, 3], RGB, read-only, or None when `fault` is set; width, height in pixels and mode as named
-    by Pillow (0 and "" when not even the header is readable); fault: a key of `histo.faults.FAULTS` or "".
+    by Pillow (0 and "" when not even the header is readable); fault: a key of `histo.faults.FAULTS` or ""; offset: of
+    the pixels in the file, bytes, if they lie there as in `pixels`, otherwise -1.
     """
 
     pixels: npt.NDArray[np.uint8] | None
@@ -38,6 +38,7 @@ class Decoded:
     mode: str = "RGB"
     fault: str = ""
     detail: str = ""
+    offset: int = -1
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class DecodedBlock:
     """The result of decoding n files.
 
     pixels: uint8 [m, 96, 96, 3], read-only, of the m ≤ n files that are valid, in order; it may be a view of the files.
-    invalid: results of the other files by number in the block.
+    invalid: results of the other files by number in the block. offsets: int32 [n], as `Decoded.offset`.
     """
 
     pixels: npt.NDArray[np.uint8]
     invalid: dict[int, Decoded]
+    offsets: npt.NDArray[np.int32]
 
 
 class Decoder:
@@ -63,13 +65,15 @@ class Decoder:
         """Decode one file, given its bytes. Never raises, whatever the bytes are."""
         for length, offset in self._strips:
             if len(data) == length and (data[:offset], data[offset + TILE_BYTES :]) in self._layouts:
-                return Decoded(np.frombuffer(data, np.uint8, TILE_BYTES, offset).reshape(SHAPE))
+                return Decoded(np.frombuffer(data, np.uint8, TILE_BYTES, offset).reshape(SHAPE), offset=offset)
         if not data:
             return Decoded(None, 0, 0, "", "empty_file", "0 bytes")
         decoded, strip = _decode_with_pillow(data)
-        if strip is not None and len(self._layouts) < _MAX_LAYOUTS:
-            self._learn(data, strip, decoded)
-        return decoded
+        if strip is None or decoded.pixels is None or decoded.pixels.tobytes() != data[strip : strip + TILE_BYTES]:
+            return decoded
+        if len(self._layouts) < _MAX_LAYOUTS:
+            self._learn(data, strip)
+        return replace(decoded, offset=strip)
 
     def decode_block(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> DecodedBlock:
         """Decode n files that lie one after another, each exactly as `decode` does. Never raises.
@@ -77,23 +81,27 @@ class Decoder:
         data: bytes, uint8, contiguous; offsets: int64 [n + 1], of the files in `data`, in ascending order.
         """
         count = len(offsets) - 1
-        pixels = self._slice(data, offsets)
-        if pixels is not None:
-            return DecodedBlock(pixels, {})
+        found = self._slice(data, offsets)
+        if found is not None:
+            return DecodedBlock(found[0], {}, np.full(count, found[1], np.int32))
         pixels = np.empty((count, *SHAPE), np.uint8)
+        starts = np.empty(count, np.int32)
         invalid = {}
         for number, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
             decoded = self.decode(data[start:stop].tobytes())
+            starts[number] = decoded.offset
             if decoded.pixels is None:
                 invalid[number] = decoded
             else:
                 pixels[number - len(invalid)] = decoded.pixels
         pixels = pixels[: count - len(invalid)]
         pixels.flags.writeable = False
-        return DecodedBlock(pixels, invalid)
+        return DecodedBlock(pixels, invalid, starts)
 
-    def _slice(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
-        """Return a view of the pixels of n ≥ 1 files if all have the same length and learned layouts, else None."""
+    def _slice(
+        self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint8], int] | None:
+        """Return a view of the pixels of n ≥ 1 files, and their offset, if all have one length and learned layouts."""
         lengths = offsets[1:] - offsets[:-1]
         if not len(lengths) or (lengths != lengths[0]).any():
             return None
@@ -104,22 +112,19 @@ class Decoder:
                 heads, tails = files[:, :offset], files[:, end:]
                 found = zip(_rows(heads), _rows(tails), strict=True)
                 if all(layout in self._layouts for layout in found):
-                    return files[:, offset:end].reshape(-1, *SHAPE)
+                    return files[:, offset:end].reshape(-1, *SHAPE), offset
         return None
 
-    def _learn(self, data: bytes, offset: int, decoded: Decoded) -> None:
-        """Remember the layout of `data` if its pixels are the raw bytes from `offset` on, for any pixel values."""
+    def _learn(self, data: bytes, offset: int) -> None:
+        """Remember the layout of `data`, whose pixels are raw bytes from `offset` on, if any others would be too."""
         head, strip, tail = data[:offset], data[offset : offset + TILE_BYTES], data[offset + TILE_BYTES :]
-        if len(strip) != TILE_BYTES or decoded.pixels is None or decoded.pixels.tobytes() != strip:
-            return
-        # Part of the header may lie inside the strip: verify that other pixel values, different in each byte, decode
-        # correctly too. A tag may flip or rotate the tile: verify pixels that are not symmetric.
-        for other in (strip.translate(_INVERT), _ASYMMETRIC):
-            again, _ = _decode_with_pillow(head + other + tail)
-            if again.pixels is None or again.pixels.tobytes() != other:
-                return
-        self._layouts.add((head, tail))
-        self._strips.add((len(data), offset))
+        # Part of the header may lie inside the strip, and a tag may flip or rotate the tile: verify that other pixel
+        # values decode correctly too.
+        other = (np.frombuffer(strip, np.uint8) + _CHANGE).tobytes()
+        again, _ = _decode_with_pillow(head + other + tail)
+        if again.pixels is not None and again.pixels.tobytes() == other:
+            self._layouts.add((head, tail))
+            self._strips.add((len(data), offset))
 
 
 def _rows(values: npt.NDArray[np.uint8]) -> list[bytes]:

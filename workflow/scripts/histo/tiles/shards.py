@@ -3,6 +3,9 @@
 `images` is one contiguous, uncompressed dataset. Any HDF5 tool can read it; this module maps it into memory at its file
 offset. A sorted gather from the memory map is about fifty times faster than h5py's fancy indexing, and a memory map,
 unlike an h5py handle, can be shared with forked and spawned workers.
+
+`pixels_sha1` has the SHA-1 of each tile, and the attribute `sha256` is the SHA-256 of all ids, labels and these SHA-1s:
+it proves every byte that a reader uses. Equal tiles, ids and labels give equal files, bit by bit.
 """
 
 import hashlib
@@ -20,7 +23,8 @@ from histo.errors import InputError
 from histo.files import atomic_write
 from histo.geometry import SHAPE, TILE_BYTES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+SHA1_BYTES = 20
 SYNC_BYTES = 8 << 20  # bytes written between two syncs
 
 
@@ -66,6 +70,20 @@ def syncing(file: int, every: int = SYNC_BYTES) -> Iterator[Callable[[int], None
         raise errors[0]
 
 
+def content_sha256(ids: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int8], sha1s: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of a shard's content, hexadecimal; ids: S40 [N]; sha1s: of the tiles, uint8 [N, 20]."""
+    digest = hashlib.sha256()
+    for values in (ids.astype("S40"), labels, sha1s):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def tile_sha1s(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the SHA-1 of each tile, uint8 [N, 20]; images: uint8 [N, 96, 96, 3], each tile contiguous."""
+    digests = b"".join(hashlib.sha1(tile.data, usedforsecurity=False).digest() for tile in images)
+    return np.frombuffer(digests, np.uint8).reshape(-1, SHA1_BYTES)
+
+
 def write_shard(
     path: str | Path,
     *,
@@ -75,37 +93,44 @@ def write_shard(
     labels: npt.ArrayLike,
     batches: Iterable[npt.NDArray[np.uint8]],
     code: str,
+    sha1s: npt.NDArray[np.uint8] | None = None,
 ) -> None:
     """Write a shard atomically, in bounded memory.
 
     ids: N strings of at most 40 ASCII characters, in the order of the rows; labels: int8 [N], -1 where unknown;
-    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that writes the shard.
-    Raises ValueError when the batches do not fit the ids.
+    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that writes the shard;
+    sha1s: SHA-1 of the tiles, uint8 [N, 20], if the caller has verified the batches against them by other means, None
+    to compute them here. Raises ValueError when the batches or the SHA-1s do not fit the ids.
     """
     names = np.asarray(ids, dtype="S40")
+    classes = np.asarray(labels, dtype=np.int8)
+    if sha1s is not None and sha1s.shape != (len(names), SHA1_BYTES):
+        raise ValueError(f"expected {len(names)} SHA-1s of {SHA1_BYTES} bytes, got {sha1s.shape}")
     count = len(names)
     with atomic_write(path) as temporary:
         with h5py.File(temporary, "w", libver="v110") as file:
             layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             layout.set_layout(h5py.h5d.CONTIGUOUS)
+            layout.set_obj_track_times(False)
             layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             space = h5py.h5s.create_simple((count, *SHAPE))
             images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
             offset = images.get_offset() if count else 0
-            file.create_dataset("ids", data=names)
-            file.create_dataset("labels", data=np.asarray(labels, dtype=np.int8))
+            # Times of creation would make files of equal content differ.
+            file.create_dataset("ids", data=names, track_times=False)
+            file.create_dataset("labels", data=classes, track_times=False)
             file.attrs.update(
                 {
                     "format_version": FORMAT_VERSION,
                     "split": split,
                     "shard": number,
                     "tiles": count,
-                    "positives": int((np.asarray(labels) == 1).sum()),
+                    "positives": int((classes == 1).sum()),
                     "code_version": code,
                 }
             )
-        digest = hashlib.sha256()
+        computed: list[npt.NDArray[np.uint8]] = []
         written = 0
         # Write directly at the offset that HDF5 allocated, without a copy through its buffers.
         with open(temporary, "r+b") as raw, syncing(raw.fileno()) as wrote:
@@ -116,19 +141,24 @@ def write_shard(
                     raise ValueError(f"expected tiles of shape {SHAPE}, got {block.shape[1:]}")
                 raw.write(block.data)
                 wrote(block.nbytes)
-                digest.update(block.data)
+                if sha1s is None:
+                    computed.append(tile_sha1s(block))
                 written += len(block)
         if written != count:
             raise ValueError(f"{count} ids but {written} tiles")
+        if sha1s is None:
+            sha1s = np.concatenate([np.empty((0, SHA1_BYTES), np.uint8), *computed])
         with h5py.File(temporary, "r+") as file:
-            file.attrs["images_sha256"] = digest.hexdigest()
+            file.create_dataset("pixels_sha1", data=sha1s, track_times=False)
+            file.attrs["sha256"] = content_sha256(names, classes, sha1s)
 
 
 class Shard:
     """A shard, opened for reading.
 
     Attributes: path; split ("train" or "test"); number; ids_ascii: N byte strings; labels: int8 [N]; images: uint8
-    [N, 96, 96, 3], a read-only memory map; offset: of `images` in the file, bytes; sha256: of `images` when written.
+    [N, 96, 96, 3], a read-only memory map; offset: of `images` in the file, bytes; sha1s: of the tiles as they were
+    written, uint8 [N, 20]; sha256: `content_sha256` of all that was written.
 
     Raises InputError when the file is missing, truncated, not a shard or of another format version.
     """
@@ -147,16 +177,18 @@ class Shard:
                 # The conversion to str raises an error for bytes that are not ASCII.
                 self.ids_ascii: npt.NDArray[np.bytes_] = file["ids"][:].astype(str).astype("S")
                 self.labels: npt.NDArray[np.int8] = file["labels"][:]
+                self.sha1s: npt.NDArray[np.uint8] = file["pixels_sha1"][:]
                 self.split = str(file.attrs["split"])
                 self.number = int(file.attrs["shard"])
-                self.sha256 = str(file.attrs["images_sha256"])
+                self.sha256 = str(file.attrs["sha256"])
                 count = int(file.attrs["tiles"])
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
             raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
-        if shape != (count, *SHAPE) or dtype != np.uint8 or len(self) != count or self.labels.shape != (count,):
+        beside = (len(self), self.labels.shape, self.sha1s.shape)
+        if shape != (count, *SHAPE) or dtype != np.uint8 or beside != (count, (count,), (count, SHA1_BYTES)):
             raise self._error(
-                f"{count} tiles of shape {SHAPE}, ids and labels",
-                f"images {dtype} {shape}, {len(self)} ids, {self.labels.shape} labels",
+                f"{count} tiles of shape {SHAPE}, ids, labels and SHA-1s",
+                f"images {dtype} {shape}, {len(self)} ids, labels {self.labels.shape}, SHA-1s {self.sha1s.shape}",
             )
         if count and offset is None:
             raise self._error("contiguous, uncompressed images", "chunked or compressed images")
@@ -184,12 +216,17 @@ class Shard:
             yield self.images[start : start + tiles]
 
     def verify(self) -> None:
-        """Read all images and compare their SHA-256 with the one stored at writing; InputError when it differs."""
-        digest = hashlib.sha256()
-        for batch in self.batches():
-            digest.update(batch.data)
-        if digest.hexdigest() != self.sha256:
-            raise self._error(f"images with SHA-256 {self.sha256}", digest.hexdigest())
+        """Read all images and prove every byte of them, of ids and labels; InputError when one has changed.
+
+        The SHA-1s of all tiles are computed anew.
+        """
+        sha256 = content_sha256(self.ids_ascii, self.labels, self.sha1s)
+        if sha256 != self.sha256:
+            raise self._error(f"ids, labels and SHA-1s of tiles with SHA-256 {self.sha256}", sha256)
+        found = np.concatenate([np.empty((0, SHA1_BYTES), np.uint8), *map(tile_sha1s, self.batches())])
+        altered = self.ids_ascii[(found != self.sha1s).any(axis=1)].astype(str)
+        if len(altered):
+            raise self._error("tiles with the SHA-1s stored beside them", f"{len(altered)} altered: {altered[0]}, …")
 
 
 def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:

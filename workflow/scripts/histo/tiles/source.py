@@ -1,5 +1,7 @@
 """The source of the tiles: a zip archive, or a folder extracted from one, behind one interface.
 
+The files of a shard's tiles are read block by block, from the tile file that `unzip` wrote or straight from the folder.
+
 A folder is trusted as little as an archive. Only `train/`, `test/` and the tables beside them are read. A symbolic link
 counts as its target as long as the target lies inside the folder; everything else that is not a regular file is
 rejected (reading from a pipe would block for ever). Entries of a folder have no offset, no compression and no checksum.
@@ -12,7 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from histo.errors import InputError
+from histo.tiles.tile_file import Block, TileFile
 from histo.tiles.zip_archive import LARGEST_TABLE, LARGEST_TILE, DamagedEntry, Entry, read_directory, read_entry
 
 FOLDERS = ("", "train", "test")  # searched for files, relative to the source folder
@@ -42,6 +48,48 @@ def open_source(path: Path) -> Iterator[Callable[[Entry], bytes]]:
         raise InputError(f"{path}: expected the archive or folder that was indexed, found nothing. Put it back.")
     with open(path, "rb") as file:
         yield lambda entry: read_entry(file, entry)
+
+
+class FolderFiles:
+    """The files of a shard's tiles in a folder, read as those of a `TileFile` are; nothing is copied.
+
+    rows: of the index that have a file. Attributes: path; restore: what to do if a tile has changed, as a sentence.
+    """
+
+    def __init__(self, path: Path, rows: pd.DataFrame) -> None:
+        self.path, self.restore = path, how_to_restore(path)
+        self._root = _real(path)
+        columns = (rows[name].tolist() for name in ("entry", "size"))
+        self._entries = [Entry(name, 0, size, size, 0, zipfile.ZIP_STORED) for name, size in zip(*columns, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def blocks(self, count: int) -> Iterator[Block]:
+        """Yield the files in order, `count` at a time; InputError for one that differs from the index."""
+        for start in range(0, len(self), count):
+            parts = [self._read(entry) for entry in self._entries[start : start + count]]
+            offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+            yield Block(range(start, start + len(parts)), np.frombuffer(b"".join(parts), np.uint8), offsets)
+
+    def _read(self, entry: Entry) -> bytes:
+        try:
+            return _read_file(self._root, entry)
+        except DamagedEntry as error:
+            raise InputError(f"{self.path}: {entry.name}: {error}. {self.restore}") from None
+
+
+def open_files(path: Path, rows: pd.DataFrame) -> TileFile | FolderFiles:
+    """Open the files of a shard's tiles: its tile file, or the folder that was indexed.
+
+    rows: of the index that have a file, at least `entry` and `size`. Raises InputError when neither is there.
+    """
+    if not path.exists():
+        raise InputError(
+            f"{path}: expected the tiles that were indexed, found nothing. Put the folder back, or run the stage that "
+            "writes the file."
+        )
+    return FolderFiles(path, rows) if path.is_dir() else TileFile(path, len(rows))
 
 
 def how_to_restore(path: Path) -> str:

@@ -10,12 +10,14 @@ import stat
 import struct
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from isal.igzip_lib import DECOMP_DEFLATE, IgzipDecompressor, IsalError
+from isal.isal_zlib import crc32
 
 from histo.errors import InputError
 
@@ -128,26 +130,30 @@ def _content(read: Callable[[int, int], bytes], entry: Entry) -> Iterator[bytes]
         raise DamagedEntry("no entry begins where the directory of the archive says")
     *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     start = entry.offset + _LOCAL_HEADER.size + name_length + extra_length
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS) if entry.method == zipfile.ZIP_DEFLATED else None
+    inflate = IgzipDecompressor(DECOMP_DEFLATE) if entry.method == zipfile.ZIP_DEFLATED else None
     size = crc = 0
     for done in range(0, entry.compressed, CHUNK):
         wanted = min(CHUNK, entry.compressed - done)
         data = read(start + done, wanted)
         if len(data) != wanted:
             raise DamagedEntry(f"{entry.compressed:,} compressed bytes expected, {done + len(data):,} there")
-        while data:
+        while True:
             piece = data
             if inflate:
                 try:
                     # One byte more than the directory states reveals a zip bomb without inflating it.
                     piece = inflate.decompress(data, min(PIECE, entry.size - size + 1))
-                except zlib.error as error:
+                except IsalError as error:  # type: ignore[misc]  # isal's stubs declare it as a value
                     raise DamagedEntry(f"does not inflate ({error})") from None
-            size, crc = size + len(piece), zlib.crc32(piece, crc)
+                data = b""  # the decompressor keeps what it has not used yet
+                if not piece and not inflate.needs_input and not inflate.eof:
+                    raise DamagedEntry("does not inflate (no progress)")  # instead of an endless loop
+            size, crc = size + len(piece), crc32(piece, crc)
             if size > entry.size:
                 raise DamagedEntry(f"{entry.size:,} bytes expected, more than {entry.size:,} there")
             yield piece
-            data = inflate.unconsumed_tail if inflate else b""
+            if not inflate or inflate.needs_input or inflate.eof:
+                break
         if inflate and inflate.eof:
             break
     if size != entry.size:
@@ -159,7 +165,7 @@ def _content(read: Callable[[int, int], bytes], entry: Entry) -> Iterator[bytes]
 def crc_faults(path: Path, entries: list[zipfile.ZipInfo], pool: ThreadPoolExecutor) -> list[str]:
     """Return a line for each damaged entry of an archive: its name and what is wrong with it.
 
-    zlib releases the interpreter's lock, so the threads of the pool work in parallel.
+    isal releases the interpreter's lock, so the threads of the pool work in parallel.
     """
     entries = sorted(entries, key=lambda entry: entry.header_offset)
     total, done, last = sum(entry.compress_size for entry in entries), 0, time.monotonic()
