@@ -1,14 +1,21 @@
 """Overlaps: every pair of tiles that shares tissue is found, and no other."""
 
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import overlaps
 from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
+from histo.tiles.inner_blocks import inner_hashes
 from histo.tiles.measurements import block_hashes, measure
 from overlaps import MAX_INPUT, MAX_TILES, agree, by_offset, propose, shared
+from support.archives import Archive
+from support.jpeg import recompressed
 from support.stages import Results
 
 Origins = list[tuple[int, int]]
@@ -42,6 +49,46 @@ def test_all_overlaps_of_one_slide_are_proposed_and_no_others(random):
     assert {tuple(row) for row in pairs.tolist()} == true_pairs(origins)
     assert agree(pairs, hashes).all()
     assert counts["proposed_pairs"] == len(pairs) > 100
+
+
+def hashes_of_slides(random: np.random.Generator, tiles: int) -> np.ndarray:
+    """Return block hashes of tiles at random positions of many small slides, three each, some blocks flat."""
+    slides = random.integers(1, 2**63, (tiles // 3, 14, 14), dtype=np.uint64)
+    origins = random.integers(0, 9, (tiles, 2))
+    hashes = np.stack([slides[k // 3, y : y + 6, x : x + 6].ravel() for k, (y, x) in enumerate(origins.tolist())])
+    hashes[random.random(hashes.shape) < 0.05] = 0
+    return hashes[random.permutation(tiles)]
+
+
+def test_buckets_of_hashes_give_the_same_pairs(random, monkeypatch):
+    hashes = hashes_of_slides(random, 3000)
+    hashes[:100, 3] = 5  # ignored
+    pairs, counts = propose(hashes)
+    monkeypatch.setattr(overlaps, "BUCKETS", 1)
+    together, counts_together = propose(hashes)
+    np.testing.assert_array_equal(pairs, together)
+    assert counts == counts_together
+    assert (counts["passed_over_hashes"], counts["passed_over_blocks"]) == (1, 100)
+    assert counts["flat_blocks"] == (hashes == 0).sum()
+    # The definition: two tiles share a block that is neither flat nor ignored.
+    blocks: dict[int, list[tuple[int, int]]] = {}
+    for tile, block in np.argwhere((hashes != 0) & (hashes != 5)).tolist():
+        blocks.setdefault(int(hashes[tile, block]), []).append((tile, block))
+    expected = {
+        (a, b, i // 6 - j // 6, i % 6 - j % 6) for one in blocks.values() for a, i in one for b, j in one if a < b
+    }
+    assert {tuple(pair) for pair in pairs.tolist()} == expected
+    assert len(expected) > 1000
+
+
+def test_memory_of_the_join(random):
+    """391 bytes a tile at full size, 288 of them the hashes themselves; with all hashes at once it was 2,232."""
+    hashes = hashes_of_slides(random, 30_000)
+    tracemalloc.start()
+    propose(hashes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / len(hashes) < 140
 
 
 def test_the_largest_key_fits_64_bits():
@@ -128,9 +175,81 @@ def test_pairs_with_equal_hashes_but_other_pixels_are_not_confirmed(overlapping)
         frame = tables.read(path, tables.VALIDATION)
         frame["blocks"] = [np.arange(1, 37, dtype=np.uint64)] * len(frame)
         tables.write(frame, path, tables.VALIDATION)
-    frame = results.overlaps()
+    frame = results.overlaps("exact")
     assert len(frame) > 0
     assert not frame["confirmed"].any()
+
+
+@pytest.fixture
+def jpegs(random, tmp_path) -> tuple[list[str], Results]:
+    """An archive of tiles of one slide and of tiles that share nothing, after JPEG compression; ids of the former."""
+    slide = random.integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    origins = [(0, 0), (32, 16), (64, 64), (0, 64), (64, 0)]
+    tiles = recompressed(np.concatenate([crop(slide, origins), random.integers(0, 256, (7, 96, 96, 3), np.uint8)]), 75)
+    archive = Archive(random, train=0, test=0)
+    names = [archive.add("test" if k == 2 else "train", tile, k % 2) for k, tile in enumerate(tiles)]
+    return names, Results(archive.write(tmp_path / "a.zip"), tmp_path / "r").prepare()
+
+
+def test_overlaps_of_jpeg_compressed_tiles(jpegs):
+    names, results = jpegs
+    origins = dict(zip(names, [(0, 0), (32, 16), (64, 64), (0, 64), (64, 0)], strict=False))
+    expected = {
+        (a, b): (origins[b][0] - origins[a][0], origins[b][1] - origins[a][1])
+        for a in origins
+        for b in origins
+        if a < b and all(abs(p - q) < 96 for p, q in zip(origins[a], origins[b], strict=True))
+    }
+    frame = results.overlaps("auto")
+    assert {(row.id_a, row.id_b): (row.dy, row.dx) for row in frame.itertuples()} == expected
+    assert frame["confirmed"].all()
+    summary = read_json(results.root / "overlaps.json")
+    assert (summary["pixels"], summary["confirmed_pairs"]) == ("lossy", 10)
+    assert len(results.overlaps("exact")) == 0
+    assert read_json(results.root / "overlaps.json")["pixels"] == "exact"
+
+
+def test_folds_keep_tissue_of_jpeg_compressed_tiles_together(jpegs):
+    names, results = jpegs
+    results.audit()
+    results.overlaps()
+    groups = results.groups().set_index("id")["group"]
+    tissue = groups[[names[k] for k in (0, 1, 3, 4)]]
+    assert tissue.nunique() == 1
+    assert groups.nunique() == len(groups) - 3
+    assert results.folds().set_index("id")["fold"][tissue.index].nunique() == 1
+
+
+def test_tiles_without_compression_are_searched_exactly(overlapping):
+    _, results = overlapping
+    exact = results.overlaps("exact")
+    for pixels in ("auto", "lossy"):  # pixels that are equal are equal inside of blocks, too
+        assert results.overlaps(pixels).equals(exact)
+        assert read_json(results.root / "overlaps.json")["pixels"] == {"auto": "exact"}.get(pixels, "lossy")
+
+
+def test_lossy_pairs_that_differ_inside_a_block_are_not_confirmed(jpegs, monkeypatch):
+    _, results = jpegs
+    monkeypatch.setattr(
+        overlaps, "inner_hashes", lambda images: np.tile(np.arange(1, 37, dtype=np.uint64), (len(images), 1))
+    )
+    frame = results.overlaps("lossy")
+    assert len(frame) == 12 * 11 / 2
+    assert not frame["confirmed"].any()
+
+
+@pytest.mark.parametrize("quality", [60, 90])
+def test_original_tiles_after_compression(real_archive, quality):
+    """Recall and precision are 1 among the first 1,200 tiles; bench/overlaps.md has all tiles and qualities."""
+    with zipfile.ZipFile(real_archive) as file:
+        names = [name for name in file.namelist() if name.endswith(".tif")][:1200]
+        tiles = np.stack([np.asarray(Image.open(file.open(name))) for name in names])
+    found = []
+    for hashes in (hashes_of(tiles), inner_hashes(recompressed(tiles, quality))):
+        pairs, _ = propose(hashes)
+        found.append({tuple(pair) for pair in pairs[agree(pairs, hashes)].tolist()})
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
 
 
 @pytest.mark.slow

@@ -81,10 +81,11 @@ class Results:
         )
         return tables.read(self.root / "tiles.parquet", tables.TILES)
 
-    def overlaps(self) -> pd.DataFrame:
+    def overlaps(self, pixels: str = "auto") -> pd.DataFrame:
         """Run `overlaps` and return the table of overlaps."""
         output = self.root / "overlaps.parquet"
-        overlaps(self.validations(), self.packed("train"), self.packed("test"), output, self.root / "overlaps.json")
+        shards = self.packed("train"), self.packed("test")
+        overlaps(self.validations(), *shards, output, self.root / "overlaps.json", pixels=pixels)
         return tables.read(output, tables.OVERLAPS)
 
     def groups(self, slides: Path | None = None) -> pd.DataFrame:

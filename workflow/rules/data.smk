@@ -44,6 +44,7 @@ rule overlaps:
     resources:
         mem_mb=4000,
     params:
+        settings=config["overlaps"],
         code=code_version("overlaps"),
     script:
         "../scripts/overlaps.py"

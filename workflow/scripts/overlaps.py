@@ -4,6 +4,9 @@ Tiles of one slide were cut on a grid of 16 pixels, and where two of them overla
 identical. Overlapping tiles therefore share complete aligned blocks. A join on the block hashes proposes a pair and an
 offset for each match; a comparison of all pixels of the shared region then confirms or rejects it.
 
+Tiles that were compressed as JPEG share the inner pixels of these blocks only (`histo.tiles.inner_blocks`). The search
+for lossy tiles is the same on these pixels; it reads all tiles, since `validate` hashes complete blocks.
+
 Blocks of bare background are often equal by chance. Flat blocks have no hash. A hash that occurs in more tiles than can
 contain the same block of a slide is ignored and counted.
 """
@@ -21,6 +24,7 @@ from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
 from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SHAPE, SIDE
+from histo.tiles.inner_blocks import inner_hashes, inner_pixels
 from histo.tiles.shards import Shard, open_shards
 
 MAX_TILES = BLOCKS_PER_TILE  # tiles on the grid that can contain the same block
@@ -29,6 +33,9 @@ OFFSETS = 2 * MAX_OFFSET + 1  # possible offsets per axis
 BATCH = 256  # pairs whose pixels are compared at a time, 14 MB
 MAX_INPUT = math.isqrt(2**63 // OFFSETS**2)  # tiles whose pairs and offsets a key of 63 bits can number
 HASH_BATCH = 100_000  # pairs whose hashes are compared at a time, about
+BUCKETS = 64  # parts of the hashes that are joined one after the other; a power of 2
+SAMPLE = 20_000  # tiles from which `auto` decides; takes seconds, contains 1 of 200 pairs of the competition's archive
+LOSSY_SHARE = 0.1  # of the pairs of the sample that only the lossy search finds, from which tiles count as lossy
 
 Pairs = npt.NDArray[np.int64]
 
@@ -46,36 +53,57 @@ def propose(hashes: npt.NDArray[np.uint64]) -> tuple[Pairs, dict[str, int]]:
             "numbered with 64 bits: split the data set by patient or slide."
         )
     flat = hashes.ravel()
-    hashed = np.flatnonzero(flat)
-    order = hashed[np.argsort(flat[hashed], kind="stable")]
-    values = flat[order]
-    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.empty(0, np.int64)
-    lengths = np.diff(np.r_[starts, len(values)])
-    counts = {
-        "blocks": int(flat.size),
-        "flat_blocks": int(flat.size - len(hashed)),
-        "passed_over_hashes": int((lengths > MAX_TILES).sum()),
-        "passed_over_blocks": int(lengths[lengths > MAX_TILES].sum()),
-    }
-    repeated = np.repeat((lengths > 1) & (lengths <= MAX_TILES), lengths)
-    order, run = order[repeated], np.repeat(np.arange(len(lengths)), lengths)[repeated]
+    bucket_of = np.empty(flat.size, np.uint8)
+    np.bitwise_and(flat, np.uint64(BUCKETS - 1), out=bucket_of, casting="unsafe")
+    counts = {"blocks": int(flat.size), "flat_blocks": 0, "passed_over_hashes": 0, "passed_over_blocks": 0}
     keys = np.empty(0, np.int64)
-    for lag in range(1, MAX_TILES):
-        first = np.flatnonzero(run[lag:] == run[:-lag])
-        if not len(first):
-            break
-        # The sort is stable: within a run of equal hashes the tiles are ascending, so that a <= b.
-        a, block_a = np.divmod(order[first], BLOCKS_PER_TILE)
-        b, block_b = np.divmod(order[first + lag], BLOCKS_PER_TILE)
-        dy = block_a // BLOCKS_PER_SIDE - block_b // BLOCKS_PER_SIDE
-        dx = block_a % BLOCKS_PER_SIDE - block_b % BLOCKS_PER_SIDE
-        key = ((a * len(hashes) + b) * OFFSETS + dy + MAX_OFFSET) * OFFSETS + dx + MAX_OFFSET
-        keys = np.union1d(keys, key[a != b])
+    for bucket in range(BUCKETS):
+        # Equal hashes are in one bucket; only the temporary arrays of one bucket are in memory at a time.
+        found = _join(hashes, np.flatnonzero(bucket_of == bucket), counts)
+        keys = _distinct(np.concatenate([keys, found]))
     rest, dx = np.divmod(keys, OFFSETS)
     rest, dy = np.divmod(rest, OFFSETS)
     a, b = np.divmod(rest, max(len(hashes), 1))
     counts["proposed_pairs"] = len(keys)
     return np.stack([a, b, dy - MAX_OFFSET, dx - MAX_OFFSET], axis=1), counts
+
+
+def _join(hashes: npt.NDArray[np.uint64], blocks: npt.NDArray[np.int64], counts: dict[str, int]) -> Pairs:
+    """Join some blocks, row numbers in the flattened hashes; return the keys of the pairs found, and add to `counts`.
+
+    A key is ((a * N + b) * OFFSETS + dy + MAX_OFFSET) * OFFSETS + dx + MAX_OFFSET, int64.
+    """
+    values = hashes.ravel()[blocks]
+    hashed = values != 0
+    counts["flat_blocks"] += int(len(values) - hashed.sum())
+    blocks, values = blocks[hashed], values[hashed]
+    order = np.argsort(values, kind="stable")
+    blocks, values = blocks[order], values[order]
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.empty(0, np.int64)
+    lengths = np.diff(np.r_[starts, len(values)])
+    counts["passed_over_hashes"] += int((lengths > MAX_TILES).sum())
+    counts["passed_over_blocks"] += int(lengths[lengths > MAX_TILES].sum())
+    repeated = np.repeat((lengths > 1) & (lengths <= MAX_TILES), lengths)
+    blocks, run = blocks[repeated], np.repeat(np.arange(len(lengths)), lengths)[repeated]
+    keys = [np.empty(0, np.int64)]
+    for lag in range(1, MAX_TILES):
+        first = np.flatnonzero(run[lag:] == run[:-lag])
+        if not len(first):
+            break
+        # The sort is stable: within a run of equal hashes the tiles are ascending, so that a <= b.
+        a, block_a = np.divmod(blocks[first], BLOCKS_PER_TILE)
+        b, block_b = np.divmod(blocks[first + lag], BLOCKS_PER_TILE)
+        dy = block_a // BLOCKS_PER_SIDE - block_b // BLOCKS_PER_SIDE
+        dx = block_a % BLOCKS_PER_SIDE - block_b % BLOCKS_PER_SIDE
+        key = ((a * len(hashes) + b) * OFFSETS + dy + MAX_OFFSET) * OFFSETS + dx + MAX_OFFSET
+        keys.append(key[a != b])
+    return _distinct(np.concatenate(keys))
+
+
+def _distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the distinct values in ascending order; sorts `values`, which is faster than the hashing of np.unique."""
+    values.sort()
+    return values[np.r_[True, values[1:] != values[:-1]]] if len(values) else values
 
 
 def shared(dy: int, dx: int, step: int = 1) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -109,11 +137,16 @@ def agree(pairs: Pairs, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]
 
 
 def confirm(
-    pairs: Pairs, shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64], shards: dict[int, Shard]
+    pairs: Pairs,
+    shard: npt.NDArray[np.int64],
+    row: npt.NDArray[np.int64],
+    shards: dict[int, Shard],
+    *,
+    lossy: bool = False,
 ) -> npt.NDArray[np.bool_]:
     """Return which pairs, int64 [M, 4], have equal pixels in the whole shared region: bool [M].
 
-    shard, row: position of each tile, int64 [N].
+    shard, row: position of each tile, int64 [N]; lossy: compare only the inner pixels of each block.
     """
     confirmed = np.zeros(len(pairs), bool)
     for (dy, dx), members in by_offset(pairs):
@@ -121,6 +154,8 @@ def confirm(
         for start in range(0, len(members), BATCH):
             part = members[start : start + BATCH]
             a, b = (gather(shards, shard[pairs[part, side]], row[pairs[part, side]]) for side in (0, 1))
+            if lossy:
+                a, b = inner_pixels(a), inner_pixels(b)
             confirmed[part] = (a[:, *in_a] == b[:, *in_b]).all((1, 2, 3))
     return confirmed
 
@@ -135,34 +170,89 @@ def by_offset(pairs: Pairs) -> list[tuple[tuple[int, int], npt.NDArray[np.int64]
 
 def read_blocks(validations: list[Path]) -> tuple[pd.DataFrame, npt.NDArray[np.uint64]]:
     """Return all tiles that have pixels (id, split, shard, row), and their block hashes, uint64 [N, 36]."""
-    frames, hashes = [], []
+    frames = []
     for path in validations:
-        frame = tables.read(path, tables.VALIDATION, ["id", "split", "shard", "pixels_sha1", "blocks"])
-        frame = frame[frame["pixels_sha1"] != ""]
-        hashes.append(np.stack(frame["blocks"].tolist()) if len(frame) else np.empty((0, BLOCKS_PER_TILE), np.uint64))
-        frames.append(frame[["id", "split", "shard"]].assign(row=np.arange(len(frame))))
-    return pd.concat(frames, ignore_index=True), np.concatenate(hashes)
+        frame = tables.read(path, tables.VALIDATION, ["id", "split", "shard", "pixels_sha1"])
+        frame["packed"] = frame.pop("pixels_sha1") != ""
+        frames.append(frame.assign(row=frame["packed"].cumsum() - 1))
+    tiles = pd.concat(frames, ignore_index=True)
+    hashes = np.empty((int(tiles["packed"].sum()), BLOCKS_PER_TILE), np.uint64)
+    filled = 0
+    for path, frame in zip(validations, frames, strict=True):
+        blocks = tables.read(path, tables.VALIDATION, ["blocks"])["blocks"][frame["packed"]].tolist()
+        if blocks:
+            np.stack(blocks, out=hashes[filled : filled + len(blocks)])
+        filled += len(blocks)
+    return tiles[tiles.pop("packed")].reset_index(drop=True), hashes
+
+
+def read_inner(
+    shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64], shards: dict[int, Shard]
+) -> npt.NDArray[np.uint64]:
+    """Return the hashes of the inner pixels of all blocks of tiles, uint64 [N, 36]; shard, row: int64 [N]."""
+    parts = [inner_hashes(gather(shards, shard[k : k + BATCH], row[k : k + BATCH])) for k in range(0, len(row), BATCH)]
+    return np.concatenate(parts) if parts else np.empty((0, BLOCKS_PER_TILE), np.uint64)
+
+
+def found_only_lossy(
+    hashes: npt.NDArray[np.uint64],
+    shard: npt.NDArray[np.int64],
+    row: npt.NDArray[np.int64],
+    shards: dict[int, Shard],
+) -> tuple[int, int]:
+    """Try both searches on up to `SAMPLE` tiles at random; return the pairs of the lossy one, and those only it finds.
+
+    hashes: of complete blocks, uint64 [N, 36]; shard, row: position of each tile, int64 [N].
+    """
+    sample = np.arange(len(hashes))
+    if len(hashes) > SAMPLE:
+        sample = np.sort(np.random.default_rng(0).choice(len(hashes), SAMPLE, replace=False))
+    found = []
+    for part in (hashes[sample], read_inner(shard[sample], row[sample], shards)):
+        pairs, _ = propose(part)
+        found.append({tuple(pair) for pair in pairs[agree(pairs, part)].tolist()})
+    exact, lossy = found
+    return len(lossy), len(lossy - exact)
 
 
 def overlaps(
-    validations: list[Path], train_shards: list[Path], test_shards: list[Path], output: Path, summary: Path
+    validations: list[Path],
+    train_shards: list[Path],
+    test_shards: list[Path],
+    output: Path,
+    summary: Path,
+    *,
+    pixels: str,
 ) -> None:
-    """Write all overlaps within and between the splits (`tables.OVERLAPS`) and a summary (JSON) of the search."""
+    """Write all overlaps within and between the splits (`tables.OVERLAPS`) and a summary (JSON) of the search.
+
+    pixels: "exact", "lossy" or "auto", which is lossy if at least `LOSSY_SHARE` of the pairs of a sample need it.
+    """
     start = time.perf_counter()
     tiles, hashes = read_blocks(validations)
-    pairs, counts = propose(hashes)
-    agreed = pairs[agree(pairs, hashes)]
 
     # Number the shards of both splits consecutively: test shards follow the training shards.
     shards = open_shards(train_shards, "train")
     first_test = len(shards)
     shards |= {first_test + number: shard for number, shard in open_shards(test_shards, "test").items()}
     number = tiles["shard"].to_numpy(np.int64) + first_test * (tiles["split"] == "test").to_numpy()
-    confirmed = confirm(agreed, number, tiles["row"].to_numpy(), shards)
+    row = tiles["row"].to_numpy(np.int64)
 
-    ids = tiles["id"].to_numpy(object)
+    if pixels == "auto":
+        all_found, only_lossy = found_only_lossy(hashes, number, row, shards)
+        pixels = "lossy" if all_found and only_lossy >= LOSSY_SHARE * all_found else "exact"
+        logging.info(
+            "%s search: of %d pairs in a sample, %d are found only by the lossy one", pixels, all_found, only_lossy
+        )
+    if pixels == "lossy":
+        hashes = read_inner(number, row, shards)
+    pairs, counts = propose(hashes)
+    agreed = pairs[agree(pairs, hashes)]
+    confirmed = confirm(agreed, number, row, shards, lossy=pixels == "lossy")
+
     a, b, dy, dx = agreed.T
-    frame = pd.DataFrame({"id_a": ids[a], "id_b": ids[b], "dy": dy * BLOCK, "dx": dx * BLOCK})
+    ids = [tiles["id"].take(side).to_numpy(object) for side in (a, b)]
+    frame = pd.DataFrame({"id_a": ids[0], "id_b": ids[1], "dy": dy * BLOCK, "dx": dx * BLOCK})
     # id_a is the lower id, whatever the splits.
     swap = frame["id_a"] > frame["id_b"]
     frame.loc[swap, ["id_a", "id_b"]] = frame.loc[swap, ["id_b", "id_a"]].to_numpy()
@@ -173,8 +263,9 @@ def overlaps(
     tables.write(frame, output, tables.OVERLAPS)
 
     counts |= {"tiles": len(tiles), "agreed_pairs": len(agreed), "confirmed_pairs": int(confirmed.sum())}
-    write_json(summary, counts)
-    logging.info("%s in %.1f s", ", ".join(f"{k} {v:,}" for k, v in counts.items()), time.perf_counter() - start)
+    write_json(summary, {"pixels": pixels} | counts)
+    seconds = time.perf_counter() - start
+    logging.info("%s search, %s in %.1f s", pixels, ", ".join(f"{k} {v:,}" for k, v in counts.items()), seconds)
 
 
 if __name__ == "__main__":
@@ -187,4 +278,5 @@ if __name__ == "__main__":
         [Path(path) for path in snakemake.input.test_shards],
         Path(snakemake.output.overlaps),
         Path(snakemake.output.summary),
+        **snakemake.params.settings,
     )

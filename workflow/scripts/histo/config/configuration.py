@@ -15,6 +15,7 @@ from histo.config.imagenet_weights import ImagenetWeights
 from histo.config.index import Index
 from histo.config.kaggle import Kaggle
 from histo.config.mistakes import explain
+from histo.config.overlaps import Overlaps
 from histo.config.pcam_download import PcamDownload
 from histo.config.predict import Predict
 from histo.config.search import Search
@@ -40,6 +41,7 @@ class Configuration(Section):
     index: Index = Field(Index(), description="The rule index")
     validate_: Validate = Field(Validate(), alias="validate", description="The rule validate")
     audit: Audit = Field(Audit(), description="The rule audit")
+    overlaps: Overlaps = Field(Overlaps(), description="The rule overlaps")
     folds: Folds = Field(Folds(), description="The rules groups and folds")
     stain: Stain = Field(Stain(), description="The rule stain")
     imagenet_weights: ImagenetWeights = Field(ImagenetWeights(), description="The rule imagenet_weights")
