@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "tiles": set(),
     "synthetic": set(),
     "remote": set(),
+    "statistics": set(),
     "networks": set(),
     "config": {"networks"},
     "training": {"tiles", "networks", "config"},
-    "pages": {"tiles"},
+    "pages": {"tiles", "statistics"},
 }
 
 MODULES = {
