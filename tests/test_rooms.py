@@ -16,11 +16,12 @@ MAY_IMPORT = {
     "tiles": set(),
     "synthetic": set(),
     "remote": set(),
+    "statistics": set(),
     "networks": set(),
     "config": {"networks"},
     "augmentation": {"networks", "config"},
     "training": {"tiles", "networks", "config", "augmentation"},
-    "pages": {"tiles"},
+    "pages": {"tiles", "statistics"},
 }
 
 MODULES = {
