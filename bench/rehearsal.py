@@ -264,10 +264,11 @@ def disk_bound(folder: Path) -> int:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--tiles", type=int, default=TRAIN_TILES + TEST_TILES, help="of both splits; default: %(default)s")
+    default = TRAIN_TILES + TEST_TILES
+    parser.add_argument("--tiles", type=int, default=default, help="number of tiles of both splits; default: all")
     options = parser.parse_args()
     tiles = SMOKE if options.smoke else options.tiles
-    full = tiles == TRAIN_TILES + TEST_TILES
+    full = tiles == default
     lines = machine("snakemake", "torch", "numpy", "pandas", "pyarrow")
     report = Report(__file__, "rehearsal: the whole workflow", lines, options.smoke, write=full)
     config = settings(tiles)
@@ -275,8 +276,8 @@ def main() -> None:
     report.add(
         "",
         f"{counts['train_tiles']:,} training and {counts['test_tiles']:,} test tiles, synthetic; two models "
-        f"({', '.join(model['network']['name'] for model in NETWORKS.values())}; central {config['train']['center_crop']} "
-        f"pixels), {config['folds']['count']} folds, {config['train']['epochs']} epochs; one run.",
+        f"({', '.join(model['network']['name'] for model in NETWORKS.values())}; central "
+        f"{config['train']['center_crop']} pixels), {config['folds']['count']} folds, {config['train']['epochs']} epochs; one run.",
     )
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=os.environ.get("TMPDIR")) as name:
         folder = Path(name)
