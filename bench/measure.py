@@ -155,8 +155,8 @@ def cached_share(path: str | Path) -> float:
 class Report:
     """Prints the lines of a benchmark as they come and finally writes them beside the script as `<name>.md`."""
 
-    def __init__(self, script: str, title: str, machine_lines: list[str], smoke: bool) -> None:
-        self._path = None if smoke else Path(script).resolve().with_suffix(".md")
+    def __init__(self, script: str, title: str, machine_lines: list[str], smoke: bool, write: bool = True) -> None:
+        self._path = None if smoke or not write else Path(script).resolve().with_suffix(".md")
         self._lines: list[str] = []
         self._ratios: list[str] = []
         self.add(f"# {title}", "", *machine_lines)
