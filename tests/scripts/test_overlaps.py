@@ -8,7 +8,7 @@ from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
 from histo.tiles.measurements import block_hashes, measure
-from overlaps import MAX_INPUT, MAX_TILES, agree, by_offset, propose, shared
+from overlaps import agree, by_offset, max_input, propose, shared
 from support.stages import Results
 
 Origins = list[tuple[int, int]]
@@ -45,15 +45,16 @@ def test_all_overlaps_of_one_slide_are_proposed_and_no_others(random):
 
 
 def test_the_largest_key_fits_64_bits():
-    last, offsets = MAX_INPUT - 1, 11
+    most, offsets = max_input(11), 11
+    last = most - 1
     for more, fits in ((0, True), (1, False)):
-        total = MAX_INPUT + more
+        total = most + more
         largest = (((last + more) * total + last + more) * offsets + 10) * offsets + 10
         assert (largest <= np.iinfo(np.int64).max) is fits
 
 
 def test_too_many_tiles_are_an_error(monkeypatch):
-    monkeypatch.setattr(overlaps, "MAX_INPUT", 4)
+    monkeypatch.setattr(overlaps, "max_input", lambda offsets: 4)
     assert len(propose(np.zeros((4, 36), np.uint64))[0]) == 0
     with pytest.raises(InputError, match=r"overlaps: expected at most 4 tiles, found 5\."):
         propose(np.zeros((5, 36), np.uint64))
@@ -80,12 +81,12 @@ def test_flat_blocks_propose_nothing():
 
 
 def test_hashes_in_too_many_tiles_are_ignored_and_counted(random):
-    hashes = random.integers(1, 2**63, (MAX_TILES + 1, 36), dtype=np.uint64)
+    hashes = random.integers(1, 2**63, (37, 36), dtype=np.uint64)
     hashes[:, 7] = 42
     pairs, counts = propose(hashes)
     assert len(pairs) == 0
-    assert (counts["passed_over_hashes"], counts["passed_over_blocks"]) == (1, MAX_TILES + 1)
-    assert len(propose(hashes[:-1])[0]) == MAX_TILES * (MAX_TILES - 1) // 2
+    assert (counts["passed_over_hashes"], counts["passed_over_blocks"]) == (1, 37)
+    assert len(propose(hashes[:-1])[0]) == 36 * 35 // 2
 
 
 def test_one_equal_block_is_not_an_overlap(random):

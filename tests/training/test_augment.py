@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from histo.config.train import Augmentation
+from histo.geometry import Geometry
 from histo.networks.dihedral import dihedral
 from histo.training import augment
 from support.operations import META, Operations
@@ -136,6 +137,25 @@ def test_affine_of_random_numbers_in_the_middle_is_the_identity_and_crops_the_ce
         margin = (96 - side) // 2
         expected = planes(tiles)[:, :, margin : 96 - margin, margin : 96 - margin]
         assert (got - expected).abs().max() < 1e-4
+
+
+def test_tiles_of_another_side_are_cropped_at_their_centre():
+    geometry, tiles = Geometry(tile_side=64, centre_side=16), images(2)[:, :64, :64]
+    strengths = strengths_of(shift=4, erase=1.0, cutmix=1.0)
+    plan = augment.plan(
+        strengths, side=32, mean=np.full(3, 0.5), std=np.ones(3), seed=1, epoch=1, start=0, count=2, geometry=geometry
+    )
+    boxes = plan.erase.box
+    assert ((boxes[:, [0, 2]] >= 0) & (boxes[:, [1, 3]] <= 32)).all()
+    # No erased rectangle reaches the central 16 of 32 pixels.
+    inside = (boxes[:, 0] < 24) & (boxes[:, 1] > 8) & (boxes[:, 2] < 24) & (boxes[:, 3] > 8)
+    assert not inside.any()
+    plan = augment.Plan(side=32)
+    plan.theta = augment._affine(np.full((2, 5), 0.5), 32, strengths, tile_side=64)
+    got, _ = augment.apply(plan, torch.from_numpy(tiles.copy()), torch.zeros(2))
+    assert (got - planes(tiles)[:, :, 16:48, 16:48]).abs().max() < 1e-4
+    cropped, _ = augment.apply(augment.Plan(side=32), torch.from_numpy(tiles.copy()), torch.zeros(2))
+    np.testing.assert_array_equal(cropped.permute(0, 2, 3, 1).numpy(), tiles[:, 16:48, 16:48])
 
 
 def affine_plan(**strengths):

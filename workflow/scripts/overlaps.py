@@ -20,29 +20,35 @@ import pandas as pd
 from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
-from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SHAPE, SIDE
-from histo.tiles.shards import Shard, open_shards
+from histo.geometry import BLOCK, SIDE
+from histo.tiles.shards import Shard, geometry_of, open_shards
 
-MAX_TILES = BLOCKS_PER_TILE  # tiles on the grid that can contain the same block
-MAX_OFFSET = BLOCKS_PER_SIDE - 1  # in blocks, at which two tiles still share a block
-OFFSETS = 2 * MAX_OFFSET + 1  # possible offsets per axis
 BATCH = 256  # pairs whose pixels are compared at a time, 14 MB
-MAX_INPUT = math.isqrt(2**63 // OFFSETS**2)  # tiles whose pairs and offsets a key of 63 bits can number
 HASH_BATCH = 100_000  # pairs whose hashes are compared at a time, about
 
 Pairs = npt.NDArray[np.int64]
 
 
+def max_input(offsets: int) -> int:
+    """Return the number of tiles whose pairs, with `offsets` offsets per axis, a key of 63 bits can number."""
+    return math.isqrt(2**63 // offsets**2)
+
+
 def propose(hashes: npt.NDArray[np.uint64]) -> tuple[Pairs, dict[str, int]]:
-    """Join block hashes, uint64 [N, 36] with 0 for flat blocks, and propose pairs of tiles.
+    """Join block hashes, uint64 [N, blocks] with 0 for flat blocks, and propose pairs of tiles.
 
     Returns int64 [M, 4] of distinct (a, b, dy, dx) with a < b, where (dy, dx) is the origin of b minus that of a in
     blocks; and the numbers of blocks, of flat blocks, of ignored hashes and blocks, and of pairs.
-    Raises InputError for more tiles than `MAX_INPUT`.
+    Raises InputError for more tiles than `max_input`.
     """
-    if len(hashes) > MAX_INPUT:
+    per_tile = hashes.shape[1]  # also the largest number of tiles on the grid that can contain the same block
+    per_side = math.isqrt(per_tile)
+    far = per_side - 1  # largest offset, in blocks, at which two tiles still share a block
+    offsets = 2 * far + 1  # possible offsets per axis
+    most = max_input(offsets)
+    if len(hashes) > most:
         raise InputError(
-            f"overlaps: expected at most {MAX_INPUT:,} tiles, found {len(hashes):,}. Pairs of more tiles cannot be "
+            f"overlaps: expected at most {most:,} tiles, found {len(hashes):,}. Pairs of more tiles cannot be "
             "numbered with 64 bits: split the data set by patient or slide."
         )
     flat = hashes.ravel()
@@ -54,42 +60,47 @@ def propose(hashes: npt.NDArray[np.uint64]) -> tuple[Pairs, dict[str, int]]:
     counts = {
         "blocks": int(flat.size),
         "flat_blocks": int(flat.size - len(hashed)),
-        "passed_over_hashes": int((lengths > MAX_TILES).sum()),
-        "passed_over_blocks": int(lengths[lengths > MAX_TILES].sum()),
+        "passed_over_hashes": int((lengths > per_tile).sum()),
+        "passed_over_blocks": int(lengths[lengths > per_tile].sum()),
     }
-    repeated = np.repeat((lengths > 1) & (lengths <= MAX_TILES), lengths)
+    repeated = np.repeat((lengths > 1) & (lengths <= per_tile), lengths)
     order, run = order[repeated], np.repeat(np.arange(len(lengths)), lengths)[repeated]
     keys = np.empty(0, np.int64)
-    for lag in range(1, MAX_TILES):
+    for lag in range(1, per_tile):
         first = np.flatnonzero(run[lag:] == run[:-lag])
         if not len(first):
             break
         # The sort is stable: within a run of equal hashes the tiles are ascending, so that a <= b.
-        a, block_a = np.divmod(order[first], BLOCKS_PER_TILE)
-        b, block_b = np.divmod(order[first + lag], BLOCKS_PER_TILE)
-        dy = block_a // BLOCKS_PER_SIDE - block_b // BLOCKS_PER_SIDE
-        dx = block_a % BLOCKS_PER_SIDE - block_b % BLOCKS_PER_SIDE
-        key = ((a * len(hashes) + b) * OFFSETS + dy + MAX_OFFSET) * OFFSETS + dx + MAX_OFFSET
+        a, block_a = np.divmod(order[first], per_tile)
+        b, block_b = np.divmod(order[first + lag], per_tile)
+        dy = block_a // per_side - block_b // per_side
+        dx = block_a % per_side - block_b % per_side
+        key = ((a * len(hashes) + b) * offsets + dy + far) * offsets + dx + far
         keys = np.union1d(keys, key[a != b])
-    rest, dx = np.divmod(keys, OFFSETS)
-    rest, dy = np.divmod(rest, OFFSETS)
+    rest, dx = np.divmod(keys, offsets)
+    rest, dy = np.divmod(rest, offsets)
     a, b = np.divmod(rest, max(len(hashes), 1))
     counts["proposed_pairs"] = len(keys)
-    return np.stack([a, b, dy - MAX_OFFSET, dx - MAX_OFFSET], axis=1), counts
+    return np.stack([a, b, dy - far, dx - far], axis=1), counts
 
 
-def shared(dy: int, dx: int, step: int = 1) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the shared region as slices (rows, columns) of a and of b, for an offset in units of `step` pixels."""
+def shared(
+    dy: int, dx: int, step: int = 1, per_side: int = SIDE // BLOCK
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the shared region as slices (rows, columns) of a and of b, for an offset in units of `step` pixels.
+
+    per_side: units per side of a tile.
+    """
     slices = []
     for offset in (dy, dx):
-        low, high = max(offset, 0), BLOCKS_PER_SIDE + min(offset, 0)
+        low, high = max(offset, 0), per_side + min(offset, 0)
         slices.append((slice(low * step, high * step), slice((low - offset) * step, (high - offset) * step)))
     return (slices[0][0], slices[1][0]), (slices[0][1], slices[1][1])
 
 
 def gather(shards: dict[int, Shard], shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Return the tiles at (shard, row), uint8 [N, 96, 96, 3]."""
-    images = np.empty((len(row), *SHAPE), np.uint8)
+    """Return the tiles at (shard, row), uint8 [N, side, side, 3]."""
+    images = np.empty((len(row), *geometry_of(shards).shape), np.uint8)
     for number in np.unique(shard):
         in_shard = np.flatnonzero(shard == number)
         images[in_shard] = shards[number].images[row[in_shard]]
@@ -99,9 +110,10 @@ def gather(shards: dict[int, Shard], shard: npt.NDArray[np.int64], row: npt.NDAr
 def agree(pairs: Pairs, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """Return which pairs, int64 [M, 4], have equal hashes in the whole shared region: bool [M]."""
     agrees = np.zeros(len(pairs), bool)
-    grid = hashes.reshape(-1, BLOCKS_PER_SIDE, BLOCKS_PER_SIDE)
+    per_side = math.isqrt(hashes.shape[1])
+    grid = hashes.reshape(-1, per_side, per_side)
     for (dy, dx), members in by_offset(pairs):
-        in_a, in_b = shared(dy, dx)
+        in_a, in_b = shared(dy, dx, per_side=per_side)
         for part in np.array_split(members, len(members) // HASH_BATCH + 1):
             a, b = grid[pairs[part, 0]], grid[pairs[part, 1]]
             agrees[part] = (a[:, *in_a] == b[:, *in_b]).all((1, 2))
@@ -116,8 +128,9 @@ def confirm(
     shard, row: position of each tile, int64 [N].
     """
     confirmed = np.zeros(len(pairs), bool)
+    per_side = geometry_of(shards).tile_side // BLOCK
     for (dy, dx), members in by_offset(pairs):
-        in_a, in_b = shared(dy, dx, BLOCK)
+        in_a, in_b = shared(dy, dx, BLOCK, per_side)
         for start in range(0, len(members), BATCH):
             part = members[start : start + BATCH]
             a, b = (gather(shards, shard[pairs[part, side]], row[pairs[part, side]]) for side in (0, 1))
@@ -133,13 +146,17 @@ def by_offset(pairs: Pairs) -> list[tuple[tuple[int, int], npt.NDArray[np.int64]
     return [((int(dy), int(dx)), part) for (dy, dx), part in zip(offsets, parts, strict=True)] if len(pairs) else []
 
 
-def read_blocks(validations: list[Path]) -> tuple[pd.DataFrame, npt.NDArray[np.uint64]]:
-    """Return all tiles that have pixels (id, split, shard, row), and their block hashes, uint64 [N, 36]."""
+def read_blocks(validations: list[Path], tile_side: int = SIDE) -> tuple[pd.DataFrame, npt.NDArray[np.uint64]]:
+    """Return all tiles that have pixels (id, split, shard, row), and their block hashes, uint64 [N, blocks].
+
+    tile_side: pixels.
+    """
+    schema, blocks = tables.validation(tile_side), (tile_side // BLOCK) ** 2
     frames, hashes = [], []
     for path in validations:
-        frame = tables.read(path, tables.VALIDATION, ["id", "split", "shard", "pixels_sha1", "blocks"])
+        frame = tables.read(path, schema, ["id", "split", "shard", "pixels_sha1", "blocks"])
         frame = frame[frame["pixels_sha1"] != ""]
-        hashes.append(np.stack(frame["blocks"].tolist()) if len(frame) else np.empty((0, BLOCKS_PER_TILE), np.uint64))
+        hashes.append(np.stack(frame["blocks"].tolist()) if len(frame) else np.empty((0, blocks), np.uint64))
         frames.append(frame[["id", "split", "shard"]].assign(row=np.arange(len(frame))))
     return pd.concat(frames, ignore_index=True), np.concatenate(hashes)
 
@@ -149,14 +166,15 @@ def overlaps(
 ) -> None:
     """Write all overlaps within and between the splits (`tables.OVERLAPS`) and a summary (JSON) of the search."""
     start = time.perf_counter()
-    tiles, hashes = read_blocks(validations)
-    pairs, counts = propose(hashes)
-    agreed = pairs[agree(pairs, hashes)]
-
     # Number the shards of both splits consecutively: test shards follow the training shards.
     shards = open_shards(train_shards, "train")
     first_test = len(shards)
     shards |= {first_test + number: shard for number, shard in open_shards(test_shards, "test").items()}
+    tile_side = geometry_of(shards).tile_side
+
+    tiles, hashes = read_blocks(validations, tile_side)
+    pairs, counts = propose(hashes)
+    agreed = pairs[agree(pairs, hashes)]
     number = tiles["shard"].to_numpy(np.int64) + first_test * (tiles["split"] == "test").to_numpy()
     confirmed = confirm(agreed, number, tiles["row"].to_numpy(), shards)
 
@@ -167,7 +185,7 @@ def overlaps(
     swap = frame["id_a"] > frame["id_b"]
     frame.loc[swap, ["id_a", "id_b"]] = frame.loc[swap, ["id_b", "id_a"]].to_numpy()
     frame.loc[swap, ["dy", "dx"]] *= -1
-    frame["area"] = (SIDE - frame["dy"].abs()) * (SIDE - frame["dx"].abs())
+    frame["area"] = (tile_side - frame["dy"].abs()) * (tile_side - frame["dx"].abs())
     frame["confirmed"] = confirmed
     frame = frame.sort_values(["id_a", "id_b", "dy", "dx"], ignore_index=True)
     tables.write(frame, output, tables.OVERLAPS)

@@ -47,7 +47,13 @@ class TrainSettings(Section):
     """All settings of one model."""
 
     network: Network = Field(P4mResidual(), description="The network and its options")
-    center_crop: Literal[32, 64, 96] = Field(96, description="Side of the central square that the network sees, pixels")
+    center_crop: int = Field(
+        96,
+        ge=32,
+        le=512,
+        multiple_of=32,
+        description="Side of the central square that the network sees, pixels; at most dataset.tile_side",
+    )
     normalisation: Literal["tiles", "imagenet"] = Field(
         "tiles", description="Mean and standard deviation of the channels: of the training tiles or of ImageNet"
     )

@@ -1,4 +1,4 @@
-"""Networks that map tiles to one logit each.
+"""Networks that map tiles to logits: one of two classes, else one per class.
 
 Every network is a `Network`: centre crop and channel normalisation, followed by a body from `BODIES` or torchvision.
 The crop is part of the module and the normalisation of its state dict, so training and test tiles are always treated
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histo.errors import InputError
-from histo.geometry import CENTRE, SIDE
+from histo.geometry import COMPETITION, Geometry
 from histo.networks import published, torchvision
 from histo.networks.equivariant import p4m_residual
 from histo.networks.names import TORCHVISION
@@ -31,7 +31,7 @@ class Network(nn.Module):
     """Crop, normalise, classify.
 
     Input: uint8 [N, 3, S, S] (0..255) or float [N, 3, S, S] (0..1) with S ≥ `crop`. Output: logits of label 1 (tumour
-    in the central 32 × 32 pixels), float32 [N].
+    in the central square), float32 [N]; with more than two classes, of each class, float32 [N, classes].
     """
 
     body: nn.Module
@@ -57,7 +57,7 @@ class Network(nn.Module):
         # Normalise in float32: autocast rounds to bfloat16 in the body, after the mean is subtracted.
         normalised = torch.addcmul(-self.mean / self.std, tiles.float(), unit)
         logits: Tensor = self.body(normalised.contiguous(memory_format=torch.channels_last))
-        return logits.float().flatten()
+        return logits.float().squeeze(1)
 
 
 class Block(nn.Module):
@@ -88,16 +88,16 @@ class Block(nn.Module):
 
 
 class CentreHead(nn.Module):
-    """Average over the whole map and average over the area above the central 32 × 32 pixels, concatenated; one logit.
+    """Average over the whole map and average over the area above the central square, concatenated; logits.
 
-    [N, channels, H, W] to [N, 1]. The label depends on the centre alone; the surroundings are context.
+    [N, channels, H, W] to [N, outputs]. The label depends on the centre alone; the surroundings are context.
     """
 
-    def __init__(self, channels: int, crop: int, dropout: float) -> None:
+    def __init__(self, channels: int, crop: int, dropout: float, geometry: Geometry = COMPETITION) -> None:
         super().__init__()
-        self.share = CENTRE / crop
+        self.share = geometry.centre_side / crop
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(2 * channels, 1)
+        self.linear = nn.Linear(2 * channels, geometry.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[-1]
@@ -109,7 +109,7 @@ class CentreHead(nn.Module):
         return logits
 
 
-def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module:
+def residual(crop: int, geometry: Geometry = COMPETITION, *, width: int, blocks: int, dropout: float) -> nn.Module:
     """Build a small residual CNN that is trained from scratch.
 
     A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
@@ -127,7 +127,7 @@ def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module
             first = block == 0 and stage > 0
             layers.append(Block(channels, width << stage, 2 if first else 1))
             channels = width << stage
-    layers.append(CentreHead(channels, crop, dropout))
+    layers.append(CentreHead(channels, crop, dropout, geometry))
     return nn.Sequential(*layers)
 
 
@@ -139,15 +139,16 @@ BODIES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(settings: dict[str, Any], crop: int) -> Network:
+def build(settings: dict[str, Any], crop: int, geometry: Geometry = COMPETITION) -> Network:
     """Build the network `settings["name"]` for a centre crop of `crop` pixels, with random weights.
 
-    The other settings are options of its body. `torchvision.load_weights` loads pretrained weights. Raises InputError
-    for a name that is neither in BODIES nor a classification network of torchvision, for options that the network does
-    not have, and for a crop that it does not support.
+    geometry: of the tiles. The other settings are options of its body. `torchvision.load_weights` loads pretrained
+    weights. Raises InputError for a name that is neither in BODIES nor a classification network of torchvision, for
+    options that the network does not have, and for a crop that it does not support.
     """
-    if not CENTRE <= crop <= SIDE:
-        raise InputError(f"center_crop: expected {CENTRE} to {SIDE} pixels, found {crop}. Set one of 32, 64 or 96.")
+    smallest, largest = geometry.centre_side, geometry.tile_side
+    if not smallest <= crop <= largest:
+        raise InputError(f"center_crop: expected {smallest} to {largest} pixels, found {crop}. Correct it.")
     options = {key: value for key, value in settings.items() if key != "name"}
     name = settings.get("name")
     if name not in BODIES and name not in TORCHVISION:
@@ -157,7 +158,7 @@ def build(settings: dict[str, Any], crop: int) -> Network:
         )
     builder = functools.partial(torchvision.build_body, name) if name in TORCHVISION else BODIES[name]
     try:
-        body = builder(crop, **options)
+        body = builder(crop, geometry, **options)
     except TypeError as error:
         raise InputError(
             f"network {name}: its options are wrong ({error}). Correct the settings under `network`."

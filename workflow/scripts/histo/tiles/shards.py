@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.geometry import SHAPE, TILE_BYTES
+from histo.geometry import COMPETITION, Geometry
 
 FORMAT_VERSION = 1
 SYNC_BYTES = 8 << 20  # bytes written between two syncs
@@ -75,11 +76,13 @@ def write_shard(
     labels: npt.ArrayLike,
     batches: Iterable[npt.NDArray[np.uint8]],
     code: str,
+    geometry: Geometry = COMPETITION,
 ) -> None:
     """Write a shard atomically, in bounded memory.
 
     ids: N strings of at most 40 ASCII characters, in the order of the rows; labels: int8 [N], -1 where unknown;
-    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that writes the shard.
+    batches: uint8 arrays [n, side, side, 3] whose lengths add up to N; code: version of the code that writes the shard;
+    geometry: of the tiles.
     Raises ValueError when the batches do not fit the ids.
     """
     names = np.asarray(ids, dtype="S40")
@@ -90,7 +93,7 @@ def write_shard(
             layout.set_layout(h5py.h5d.CONTIGUOUS)
             layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            space = h5py.h5s.create_simple((count, *SHAPE))
+            space = h5py.h5s.create_simple((count, *geometry.shape))
             images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
             offset = images.get_offset() if count else 0
             file.create_dataset("ids", data=names)
@@ -103,6 +106,7 @@ def write_shard(
                     "tiles": count,
                     "positives": int((np.asarray(labels) == 1).sum()),
                     "code_version": code,
+                    **asdict(geometry),
                 }
             )
         digest = hashlib.sha256()
@@ -112,8 +116,8 @@ def write_shard(
             raw.seek(offset)
             for batch in batches:
                 block = np.ascontiguousarray(batch, dtype=np.uint8)
-                if block.shape[1:] != SHAPE:
-                    raise ValueError(f"expected tiles of shape {SHAPE}, got {block.shape[1:]}")
+                if block.shape[1:] != geometry.shape:
+                    raise ValueError(f"expected tiles of shape {geometry.shape}, got {block.shape[1:]}")
                 raw.write(block.data)
                 wrote(block.nbytes)
                 digest.update(block.data)
@@ -127,8 +131,9 @@ def write_shard(
 class Shard:
     """A shard, opened for reading.
 
-    Attributes: path; split ("train" or "test"); number; ids_ascii: N byte strings; labels: int8 [N]; images: uint8
-    [N, 96, 96, 3], a read-only memory map; offset: of `images` in the file, bytes; sha256: of `images` when written.
+    Attributes: path; split ("train" or "test"); number; geometry; ids_ascii: N byte strings; labels: int8 [N]; images:
+    uint8 [N, side, side, 3], a read-only memory map; offset: of `images` in the file, bytes; sha256: of `images` when
+    written.
 
     Raises InputError when the file is missing, truncated, not a shard or of another format version.
     """
@@ -151,20 +156,23 @@ class Shard:
                 self.number = int(file.attrs["shard"])
                 self.sha256 = str(file.attrs["images_sha256"])
                 count = int(file.attrs["tiles"])
+                recorded = {field.name: file.attrs.get(field.name, field.default) for field in fields(Geometry)}
+                self.geometry = Geometry(**{name: int(value) for name, value in recorded.items()})
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
             raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
-        if shape != (count, *SHAPE) or dtype != np.uint8 or len(self) != count or self.labels.shape != (count,):
+        expected, tile_bytes = self.geometry.shape, self.geometry.tile_bytes
+        if shape != (count, *expected) or dtype != np.uint8 or len(self) != count or self.labels.shape != (count,):
             raise self._error(
-                f"{count} tiles of shape {SHAPE}, ids and labels",
+                f"{count} tiles of shape {expected}, ids and labels",
                 f"images {dtype} {shape}, {len(self)} ids, {self.labels.shape} labels",
             )
         if count and offset is None:
             raise self._error("contiguous, uncompressed images", "chunked or compressed images")
-        if count and self.path.stat().st_size < offset + count * TILE_BYTES:
-            raise self._error(f"{offset + count * TILE_BYTES} bytes", f"{self.path.stat().st_size} bytes")
+        if count and self.path.stat().st_size < offset + count * tile_bytes:
+            raise self._error(f"{offset + count * tile_bytes} bytes", f"{self.path.stat().st_size} bytes")
         self.offset = offset or 0
         self.images: npt.NDArray[np.uint8] = (
-            np.memmap(self.path, np.uint8, "r", offset, shape) if count else np.empty((0, *SHAPE), dtype=np.uint8)
+            np.memmap(self.path, np.uint8, "r", offset, shape) if count else np.empty((0, *expected), dtype=np.uint8)
         )
 
     def _error(self, expected: str, found: str) -> InputError:
@@ -179,7 +187,7 @@ class Shard:
         return self.ids_ascii.astype(np.str_)
 
     def batches(self, tiles: int = 1024) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield the images in order, uint8 [≤ tiles, 96, 96, 3]."""
+        """Yield the images in order, uint8 [≤ tiles, side, side, 3]."""
         for start in range(0, len(self), tiles):
             yield self.images[start : start + tiles]
 
@@ -193,7 +201,10 @@ class Shard:
 
 
 def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:
-    """Open shards of one split and return them by number; InputError for a shard of another split or given twice."""
+    """Open shards of one split and return them by number.
+
+    Raises InputError for a shard of another split, given twice or of another geometry than the first.
+    """
     shards: dict[int, Shard] = {}
     for path in paths:
         shard = Shard(path)
@@ -201,5 +212,16 @@ def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:
             raise InputError(f"{path}: expected a shard of {split} tiles, found {shard.split} tiles.")
         if shard.number in shards:
             raise InputError(f"{path}: shard {shard.number} is given twice, first as {shards[shard.number].path}.")
+        first = next(iter(shards.values()), shard)
+        if shard.geometry != first.geometry:
+            raise InputError(
+                f"{path}: expected tiles of {first.geometry}, as in {first.path}, found {shard.geometry}. Delete the "
+                "older file and run again."
+            )
         shards[shard.number] = shard
     return shards
+
+
+def geometry_of(shards: dict[int, Shard]) -> Geometry:
+    """Return the geometry that all given shards have; that of the competition without shards."""
+    return next((shard.geometry for shard in shards.values()), COMPETITION)

@@ -6,7 +6,7 @@ depends neither on the storage mode of the tiles, nor on the number of threads, 
 
 Brightness, contrast, saturation, hue and the per-channel changes are affine in RGB. Their product, one 3 × 4 matrix per
 tile, is computed on the CPU, so together they cost one pass over the pixels. A change of strength 0 costs nothing.
-All changes keep the meaning of the label, which only the central 32 × 32 pixels decide.
+All changes keep the meaning of the label, which only the central square decides.
 """
 
 import functools
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from histo.config.train import Augmentation
-from histo.geometry import CENTRE, SIDE
+from histo.geometry import COMPETITION, SIDE, Geometry
 from histo.networks.dihedral import dihedral
 
 BLOCK = 2048  # tiles whose plans are drawn in one call, at less than half the cost of calls for each batch
@@ -173,8 +173,10 @@ def _between(u: np.ndarray, strength: float) -> np.ndarray:
     return (2 * u - 1) * strength
 
 
-def _affine(u: np.ndarray, side: int, settings: Augmentation, views: np.ndarray | None = None) -> Tensor:
-    """Matrices float32 [N, 2, 3] that map a pixel of the result to a position in the 96 × 96 tile.
+def _affine(
+    u: np.ndarray, side: int, settings: Augmentation, views: np.ndarray | None = None, tile_side: int = SIDE
+) -> Tensor:
+    """Matrices float32 [N, 2, 3] that map a pixel of the result to a position in the tile of `tile_side` pixels.
 
     In the units of affine_grid; u: float64 [N, 5]; views: flips and 90° rotations of the result.
     """
@@ -187,8 +189,8 @@ def _affine(u: np.ndarray, side: int, settings: Augmentation, views: np.ndarray 
     shearing[:, 0, 0] = shearing[:, 1, 1] = 1
     shearing[:, 0, 1] = shear
     theta = np.empty((len(u), 2, 3))
-    theta[:, :, :2] = rotation @ shearing * (side / SIDE / zoom[:, None, None])
-    theta[:, :, 2] = _between(u[:, 3:5], settings.shift) * 2 / SIDE
+    theta[:, :, :2] = rotation @ shearing * (side / tile_side / zoom[:, None, None])
+    theta[:, :, 2] = _between(u[:, 3:5], settings.shift) * 2 / tile_side
     if views is not None:
         # Views transpose and mirror the result, so they transpose and mirror the positions that are mapped.
         theta[:, :, :2] = np.where(((views & 4) > 0)[:, None, None], theta[:, :, 1::-1], theta[:, :, :2])
@@ -235,13 +237,13 @@ def colour_matrices(u: np.ndarray, settings: Augmentation, mean: np.ndarray, std
     return np.concatenate([matrix, shift[:, :, None]], axis=2)
 
 
-def _beside_centre(u: np.ndarray, side: int) -> np.ndarray:
+def _beside_centre(u: np.ndarray, side: int, centre: int) -> np.ndarray:
     """Boxes, int64 [n, 4], that do not touch the centre; u: float64 [n, 5].
 
     Each box lies in the band between the centre and one of the four borders. Its depth is 1/4 to all of the band, its
     length 1/4 to 3/4 of the side.
     """
-    band = (side - CENTRE) // 2
+    band = (side - centre) // 2
     depth = np.ceil(band * (0.25 + 0.75 * u[:, 1])).astype(np.int64)
     length = (side * (0.25 + 0.5 * u[:, 2])).astype(np.int64)
     across = ((band - depth + 1) * u[:, 3]).astype(np.int64)
@@ -252,9 +254,9 @@ def _beside_centre(u: np.ndarray, side: int) -> np.ndarray:
     return np.where((border < 2)[:, None], rows, rows[:, [2, 3, 0, 1]])
 
 
-def _over_centre(u: np.ndarray, side: int) -> np.ndarray:
+def _over_centre(u: np.ndarray, side: int, centre: int) -> np.ndarray:
     """Boxes, int64 [n, 4], that contain the complete centre; u: float64 [n, 4]."""
-    band = (side - CENTRE) // 2
+    band = (side - centre) // 2
     near = (u[:, [0, 2]] * (band + 1)).astype(np.int64)
     far = side - (u[:, [1, 3]] * (band + 1)).astype(np.int64)
     return np.stack([near[:, 0], far[:, 0], near[:, 1], far[:, 1]], axis=1)
@@ -270,17 +272,19 @@ def plan(
     epoch: int,
     start: int,
     count: int,
+    geometry: Geometry = COMPETITION,
 ) -> Plan:
     """Draw the augmentation of the tiles at positions start … start + count - 1 of an epoch.
 
-    side: pixels of the result (center_crop); mean, std: float64 [3], per channel in 0..1, of the training tiles.
+    side: pixels of the result (center_crop); mean, std: float64 [3], per channel in 0..1, of the training tiles;
+    geometry: of the tiles.
     `contrast` and `channel_scale` leave the colour `mean` unchanged; `channel_offset` is in units of `std`.
     """
     u = draw(seed, epoch, start, count)
     result = Plan(side=side)
     views = (8 * u[:, 0]).astype(np.int64) if settings.flips else None
     if any(getattr(settings, name) for name in GEOMETRY):
-        result.theta = _affine(u[:, 1:6], side, settings, views)
+        result.theta = _affine(u[:, 1:6], side, settings, views, geometry.tile_side)
     else:
         result.views = views
     if settings.stain:
@@ -288,10 +292,11 @@ def plan(
         result.stain = torch.from_numpy(stain_matrices(factor, offset).astype(np.float32))
     if any(getattr(settings, name) for name in COLOURS):
         result.colour = torch.from_numpy(colour_matrices(u[:, 12:22], settings, mean, std).astype(np.float32))
-    has_surroundings = side > CENTRE
+    centre = geometry.centre_side
+    has_surroundings = side > centre
     if settings.erase and has_surroundings:
         tile = np.flatnonzero(u[:, 22] < settings.erase)
-        result.erase = Rectangles(tile, _beside_centre(u[tile, 23:28], side))
+        result.erase = Rectangles(tile, _beside_centre(u[tile, 23:28], side, centre))
         result.erase_colour = torch.from_numpy(u[tile, 28:31].astype(np.float32))[:, :, None, None]
     # A tile takes part in mixup or in cutmix, never in both; its partner is the next tile of the batch.
     if settings.mixup:
@@ -300,7 +305,8 @@ def plan(
     if settings.cutmix and has_surroundings:
         tile = np.flatnonzero((u[:, 31] >= settings.mixup) & (u[:, 31] < settings.mixup + settings.cutmix))
         over = u[tile, 33] < 0.5
-        box = np.where(over[:, None], _over_centre(u[tile, 34:38], side), _beside_centre(u[tile, 34:39], side))
+        boxes = _over_centre(u[tile, 34:38], side, centre), _beside_centre(u[tile, 34:39], side, centre)
+        box = np.where(over[:, None], *boxes)
         result.cutmix, result.covers_centre = Rectangles(tile, box), over
     return result
 
@@ -321,9 +327,12 @@ class Plans:
         seed: int,
         epoch: int,
         batch_size: int,
+        geometry: Geometry = COMPETITION,
     ) -> None:
-        """settings to epoch: see `plan`; batch_size: tiles of each batch."""
-        self._draw = functools.partial(plan, settings, side=side, mean=mean, std=std, seed=seed, epoch=epoch)
+        """settings to epoch, geometry: see `plan`; batch_size: tiles of each batch."""
+        self._draw = functools.partial(
+            plan, settings, side=side, mean=mean, std=std, seed=seed, epoch=epoch, geometry=geometry
+        )
         self._batch_size, self._steps = batch_size, max(1, BLOCK // batch_size)
         self._block, self._plan = -1, Plan(side=side)
 
@@ -413,13 +422,13 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
 def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Augment a batch on its device.
 
-    images: uint8 [N, 96, 96, 3]; labels: float32 [N]. Returns tiles for a network, [N, 3, side, side], as uint8
+    images: uint8 [N, S, S, 3]; labels: float32 [N]. Returns tiles for a network, [N, 3, side, side], as uint8
     (0..255) if the plan has only views, else as float32 (0..1, may overshoot), and the labels, which mixup and cutmix
     may have changed.
     """
     changes, side = plan.to(images.device, len(images)), plan.side
     if changes.theta is None:
-        margin = (SIDE - side) // 2
+        margin = (images.shape[1] - side) // 2
         images = images[:, margin : margin + side, margin : margin + side]
     if changes.views is not None:
         views = _apply_views if images.device.type == "cpu" else _apply_views_without_lists

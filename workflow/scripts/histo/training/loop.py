@@ -229,7 +229,7 @@ def prepare(
 ) -> Run:
     """Build the network with its initial weights and its normalisation, and the engine that trains it."""
     torch.manual_seed(settings.seed)
-    network = build(settings.network.model_dump(), settings.center_crop)
+    network = build(settings.network.model_dump(), settings.center_crop, training.geometry)
     if weights_in:
         load_weights(network.body, settings.network.model_dump(), settings.center_crop, weights_in)
     mean, std = training.statistics()
@@ -285,7 +285,7 @@ def plans(run: Run, epoch: int) -> augment.Plans:
     """The augmentation of the batches of an epoch."""
     return augment.Plans(
         run.settings.augment, side=run.settings.center_crop, mean=run.mean, std=run.std, seed=run.settings.seed,
-        epoch=epoch, batch_size=run.batch_size,
+        epoch=epoch, batch_size=run.batch_size, geometry=run.training.geometry,
     )  # fmt: skip
 
 
@@ -383,7 +383,7 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
     checkpoints.save(
         path, settings=settings.model_dump() | ({"stain": stain} if stain else {}), fold=run.fold, auc=val_auc,
         epoch=epoch, tiles={"training": len(run.training), "validation": len(run.validation)}, weights=weights,
-        code=code,
+        code=code, geometry=run.training.geometry,
     )  # fmt: skip
     log.info("Kept the weights of epoch %d (%s), AUC %.4f.", epoch, settings.checkpoint, val_auc)
 
