@@ -8,7 +8,7 @@ import torch
 
 from histo.augmentation import changes
 from histo.augmentation.changes import apply
-from histo.augmentation.plans import NOISE_VALUES, Plan, plan
+from histo.augmentation.plans import Plan, noise_values, plan
 from histo.networks.dihedral import dihedral
 from support.augmentation import MEAN, STD, planes, run, strengths_of
 from support.operations import META, Operations
@@ -115,7 +115,7 @@ def test_noise_is_white_and_of_the_drawn_standard_deviation():
     for one, other in neighbours:
         assert np.abs((one * other).mean((1, 2, 3))).max() < 0.04
     assert len(set(plan.noise_start)) == 40
-    assert plan.noise_start.max() <= NOISE_VALUES - 3 * 96 * 96 and np.ptp(plan.noise_start) > 200_000
+    assert plan.noise_start.max() <= noise_values(96) - 3 * 96 * 96 and np.ptp(plan.noise_start) > 200_000
 
 
 KINDS = [
@@ -241,7 +241,7 @@ def test_computing_all_rows_as_on_a_gpu_gives_the_same_bits(strengths, side, mon
 )
 def test_a_plan_is_one_copy_to_the_device_and_the_host_never_waits(strengths):
     operations_of_seeds = set()
-    changes._noise(META)  # copied once per process
+    changes._noise(META, noise_values(64))  # copied once per process
     for seed in (1, 2):
         planned = plan(strengths_of(**strengths), side=64, mean=MEAN, std=STD, seed=seed, epoch=1, start=0, count=40)
         tiles, labels = torch.empty((40, 96, 96, 3), dtype=torch.uint8, device=META), torch.empty(40, device=META)

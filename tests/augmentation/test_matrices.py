@@ -22,6 +22,16 @@ def test_affine_of_random_numbers_in_the_middle_is_the_identity_and_crops_the_ce
         assert (got - expected).abs().max() < 1e-4
 
 
+def test_tiles_of_another_side_are_cropped_at_their_centre():
+    tiles = images(2)[:, :64, :64].copy()
+    plan = Plan(side=32)
+    plan.theta = affine_matrices(np.full((2, 5), 0.5), 32, strengths_of(shift=4), tile_side=64)
+    got, _ = apply(plan, torch.from_numpy(tiles), torch.zeros(2))
+    assert (got - planes(tiles)[:, :, 16:48, 16:48]).abs().max() < 1e-4
+    cropped, _ = apply(Plan(side=32), torch.from_numpy(tiles), torch.zeros(2))
+    np.testing.assert_array_equal(cropped.permute(0, 2, 3, 1).numpy(), tiles[:, 16:48, 16:48])
+
+
 def affine_plan(**strengths):
     """Plan of one tile with random numbers that give + the full strength; a shift is along x."""
     u = np.array([[1.0 if strengths.get(name) else 0.5 for name in ("rotation", "zoom", "shear", "shift", "")]])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from histo.augmentation import plans
-from histo.augmentation.plans import draw
+from histo.augmentation.plans import draw, noise_values
+from histo.geometry import Geometry
 from support.augmentation import MEAN, STD, assert_equal, run, strengths_of
 from support.training import EVERYTHING, images
 
@@ -39,3 +40,29 @@ def test_plans_of_a_block_are_those_of_its_batches(strengths, batch_size, steps,
 def test_probability_concerns_no_other_change():
     strengths = {"flips": True, "shift": 4, "erase": 0.3, "mixup": 0.3, "cutmix": 0.3}
     assert_equal(run(images(40), probability=0.0, **strengths)[1], run(images(40), **strengths)[1])
+
+
+def plan_of(geometry, side, **strengths):
+    return plans.plan(
+        strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=1, epoch=1, start=0, count=200, geometry=geometry
+    )
+
+
+def test_rectangles_and_shifts_follow_the_geometry_of_the_tiles():
+    plan = plan_of(Geometry(tile_side=64, centre_side=16), 32, shift=4, erase=1.0, cutmix=1.0)
+    erased = plan.erase.box
+    assert ((erased[:, [0, 2]] >= 0) & (erased[:, [1, 3]] <= 32)).all()
+    # No erased rectangle reaches the central 16 of 32 pixels; some reach the central 32, which is the whole input.
+    assert not ((erased[:, 0] < 24) & (erased[:, 1] > 8) & (erased[:, 2] < 24) & (erased[:, 3] > 8)).any()
+    over = plan.cutmix.box[plan.covers_centre]
+    assert len(over) > 50 and ((over[:, [0, 2]] <= 8) & (over[:, [1, 3]] >= 24)).all()
+    assert 0.95 < np.abs(plan.theta[:, :, 2].numpy()).max() / (4 * 2 / 64) <= 1
+    assert plan_of(Geometry(tile_side=64), 32, erase=1.0).erase is None  # the input is the centre
+
+
+@pytest.mark.parametrize("side", [96, 512])
+def test_noise_is_long_enough_for_tiles_of_any_side(side):
+    start = plan_of(Geometry(tile_side=side), side, noise=5.0).noise_start
+    assert start.min() >= 0 and start.max() <= noise_values(side) - 3 * side**2
+    assert np.ptp(start) > 200_000
+    assert start.max() < 2**24  # exact as float32

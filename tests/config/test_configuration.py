@@ -52,7 +52,11 @@ def test_numbers_of_shards_have_five_digits(name):
         ("folds.count", True, "folds.count: expected a whole number from 2 to 100, found True"),
         ("folds.count", 2.5, "folds.count: expected a whole number from 2 to 100, found 2.5"),
         ("folds", "five", "folds: expected a mapping, found 'five'"),
-        ("train.center_crop", 50, "train.center_crop: expected 32 or 64 or 96, found 50"),
+        (
+            "train.center_crop",
+            50,
+            "train.center_crop: expected a whole number from 32 to 512, a multiple of 32, found 50",
+        ),
         ("train.compile", 1, "train.compile: expected true or false, found 1"),
         ("train.learning_rate", 0, "train.learning_rate: expected a number above 0 to 1, found 0"),
         ("train.learning_rate", float("nan"), "train.learning_rate: expected a number above 0 to 1, found nan"),
@@ -312,3 +316,25 @@ def test_values_of_any_kind_end_in_a_message(place):
             refused += 1
             assert len(str(error).splitlines()) > 1
     assert refused >= len(STRANGE) // 2
+
+
+@pytest.mark.parametrize(
+    ("dataset", "crop", "message"),
+    [
+        ({"tile_side": 64}, 96, r"models\.p4m\.center_crop: expected 32 to 64, .* found 96"),
+        ({"tile_side": 128, "centre_side": 64}, 32, r"models\.p4m\.center_crop: expected 64 to 128, .* found 32"),
+        ({"tile_side": 64, "centre_side": 96}, 64, r"dataset\.centre_side: expected at most .* 64, found 96"),
+        ({"tile_side": 100}, 96, r"dataset\.tile_side: expected a whole number from 32 to 512, a multiple of 32"),
+        ({"source": "pcam", "tile_side": 64}, 64, "dataset: PatchCamelyon has tile_side 96 and centre_side 32"),
+        ({"source": "synthetic", "centre_side": 16}, 96, r"dataset\.centre_side: with source: synthetic, .* found 16"),
+    ],
+)
+def test_sides_that_contradict_each_other_are_refused(dataset, crop, message):
+    with pytest.raises(InputError, match=message):
+        check(merge(DEFAULT, {"dataset": dataset, "train": {"center_crop": crop}}))
+
+
+def test_other_sides_are_taken():
+    config = merge(DEFAULT, {"dataset": {"tile_side": 224, "centre_side": 224}, "train": {"center_crop": 224}})
+    check(config)
+    assert model_settings(config, "p4m")["center_crop"] == 224

@@ -118,7 +118,10 @@ def test_texts_of_the_command_line():
         ({"space": {"learning_rate": {"step": 0.001}}}, "space.learning_rate: log and step exclude each other."),
         ({"space": {"learning_rate": {"choices": [1]}}}, "rate: choices and low, high, log exclude each other."),
         ({"space": {"epochs": {"low": 1}}}, "epochs: high missing; write {low: …, high: …} or {"),
-        ({"space": {"center_crop": {"low": 32, "high": 96}}}, "space.center_crop: expected 32 or 64 or 96, found 33."),
+        (
+            {"space": {"center_crop": {"low": 32, "high": 96}}},
+            "space.center_crop: expected a whole number from 32 to 512, a multiple of 32, found 33.",
+        ),
         ({"space": {"checkpoint": {"choices": ["last", "lst"]}}}, "space.checkpoint: expected 'last' or"),
         ({"space": {"checkpoint": {"choices": ["last", "ema"]}}}, "checkpoint: checkpoint: ema needs ema above 0"),
         ({"space": {"ema": {"low": 0, "high": 0.9, "log": True}}}, "space.ema: log needs low above 0, found 0"),

@@ -6,6 +6,7 @@ from efficientnet_lite_pytorch import utils
 from efficientnet_lite_pytorch.model import EfficientNet
 
 from histo.errors import InputError
+from histo.geometry import Geometry
 from histo.networks import efficientnet_lite0
 from histo.networks.network import build, count, head_parameters, imagenet_normalisation, load_pretrained
 from support.training import images
@@ -14,7 +15,7 @@ SETTINGS = {"name": "efficientnet_lite0", "weights": "imagenet", "dropout": 0.0,
 
 
 def pretrained(input_size=None, **options):
-    network = build(SETTINGS | options, 96, input_size)
+    network = build(SETTINGS | options, 96, input_size=input_size)
     load_pretrained(network, SETTINGS, None)
     network.set_normalisation(*imagenet_normalisation("efficientnet_lite0"))
     return network
@@ -48,6 +49,12 @@ def test_imagenet_logits_are_those_of_the_package(side):
 def test_number_of_parameters():
     """The package's network has 4,652,008; the head here has 2,561 instead of 1,281,000."""
     assert count(build(SETTINGS, 96).body)[1] == 4_652_008 - 1_281_000 + 2_561
+
+
+def test_the_head_follows_the_geometry_of_the_tiles():
+    body = build(SETTINGS, 128, Geometry(tile_side=224, centre_side=64), input_size=256).body
+    assert body.head.share == 0.5
+    assert body.head.linear.out_features == 1
 
 
 def test_weights_of_the_head_are_random_and_the_rest_is_not():

@@ -10,10 +10,13 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from histo.geometry import SIDE
 from histo.pages.charts import STYLE
-from histo.pages.gallery import GUTTER, SLOT, centre_frame, gallery, sprite, tile_gallery
+from histo.pages.gallery import GUTTER, centre_frame, gallery, sprite, tile_gallery
 from histo.tiles.shards import open_shards, write_shard
 from support.html_page import HOSTILE, parse_fragment
+
+SLOT = SIDE + 2 * GUTTER
 
 
 def tiles(count: int) -> np.ndarray:

@@ -11,9 +11,11 @@ import overlaps
 from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
+from histo.geometry import Geometry
 from histo.tiles.inner_blocks import inner_hashes
 from histo.tiles.measurements import block_hashes, measure
-from overlaps import MAX_INPUT, MAX_TILES, agree, by_offset, propose, shared
+from histo.tiles.shards import open_shards, write_shard
+from overlaps import agree, by_offset, confirm, max_input, propose, read_inner, shared
 from support.archives import Archive
 from support.jpeg import recompressed
 from support.stages import Results
@@ -92,15 +94,16 @@ def test_memory_of_the_join(random):
 
 
 def test_the_largest_key_fits_64_bits():
-    last, offsets = MAX_INPUT - 1, 11
+    most, offsets = max_input(11), 11
+    last = most - 1
     for more, fits in ((0, True), (1, False)):
-        total = MAX_INPUT + more
+        total = most + more
         largest = (((last + more) * total + last + more) * offsets + 10) * offsets + 10
         assert (largest <= np.iinfo(np.int64).max) is fits
 
 
 def test_too_many_tiles_are_an_error(monkeypatch):
-    monkeypatch.setattr(overlaps, "MAX_INPUT", 4)
+    monkeypatch.setattr(overlaps, "max_input", lambda offsets: 4)
     assert len(propose(np.zeros((4, 36), np.uint64))[0]) == 0
     with pytest.raises(InputError, match=r"overlaps: expected at most 4 tiles, found 5\."):
         propose(np.zeros((5, 36), np.uint64))
@@ -127,12 +130,12 @@ def test_flat_blocks_propose_nothing():
 
 
 def test_hashes_in_too_many_tiles_are_ignored_and_counted(random):
-    hashes = random.integers(1, 2**63, (MAX_TILES + 1, 36), dtype=np.uint64)
+    hashes = random.integers(1, 2**63, (37, 36), dtype=np.uint64)
     hashes[:, 7] = 42
     pairs, counts = propose(hashes)
     assert len(pairs) == 0
-    assert (counts["passed_over_hashes"], counts["passed_over_blocks"]) == (1, MAX_TILES + 1)
-    assert len(propose(hashes[:-1])[0]) == MAX_TILES * (MAX_TILES - 1) // 2
+    assert (counts["passed_over_hashes"], counts["passed_over_blocks"]) == (1, 37)
+    assert len(propose(hashes[:-1])[0]) == 36 * 35 // 2
 
 
 def test_one_equal_block_is_not_an_overlap(random):
@@ -236,6 +239,26 @@ def test_lossy_pairs_that_differ_inside_a_block_are_not_confirmed(jpegs, monkeyp
     frame = results.overlaps("lossy")
     assert len(frame) == 12 * 11 / 2
     assert not frame["confirmed"].any()
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_jpegs_of_another_side(random, tmp_path, side):
+    geometry, slide = Geometry(tile_side=side), random.integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    origins = np.array([(0, 0), (32, 16), (side - 16, 48), (112, 112), (0, side)])
+    tiles = np.concatenate([slide[:, y : y + side, x : x + side] for y, x in origins.tolist()])
+    write_shard(
+        tmp_path / "a.h5", split="train", number=0, ids=list("abcde"), labels=np.zeros(5), code="", geometry=geometry,
+        batches=[recompressed(tiles, 90)],
+    )  # fmt: skip
+    shards, rows = open_shards([tmp_path / "a.h5"], "train"), np.arange(5)
+    hashes = read_inner(np.zeros(5, int), rows, shards)
+    assert hashes.shape == (5, (side // 16) ** 2)
+    pairs, _ = propose(hashes)
+    agreed = pairs[agree(pairs, hashes)]
+    offsets = {(a, b): (origins[b] - origins[a]) // 16 for a in range(5) for b in range(a + 1, 5)}
+    expected = {(*pair, *offset) for pair, offset in offsets.items() if (np.abs(offset) < side // 16).all()}
+    assert {tuple(pair) for pair in agreed.tolist()} == expected and len(expected) > 2
+    assert confirm(agreed, np.zeros(5, int), rows, shards, lossy=True).all()
 
 
 @pytest.mark.parametrize("quality", [60, 90])

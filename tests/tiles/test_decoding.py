@@ -46,6 +46,20 @@ def test_a_learned_layout_decodes_as_pillow_does(random):
     assert len(decoder._layouts) == 1
 
 
+@pytest.mark.parametrize("side", [64, 224])
+def test_tiles_of_another_side(random, side):
+    tiles = random.integers(0, 256, (4, side, side, 3), dtype=np.uint8)
+    decoder, files = Decoder(side), [tiff(tile) for tile in tiles]
+    found = decoder.decode(files[0])
+    assert (found.fault, found.width, found.height) == ("", side, side)
+    data = np.frombuffer(b"".join(files), np.uint8)
+    block = decoder.decode_block(data, np.cumsum([0, *map(len, files)]))
+    np.testing.assert_array_equal(block.pixels, tiles)
+    assert len(decoder._layouts) == 1
+    refused = Decoder().decode(files[0])
+    assert (refused.fault, refused.detail) == ("wrong_size", f"{side} × {side} pixels")
+
+
 def test_other_headers_are_left_to_pillow(pixels):
     decoder = Decoder()
     good = tiff(pixels)

@@ -37,8 +37,17 @@ def test_flat_blocks_have_no_hash(random):
     assert not inner_hashes(images)[1].any()
 
 
+def test_blocks_of_tiles_of_another_side_have_the_same_hashes(random):
+    images = random.integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+    small = images[:, 16:80, 32:]
+    np.testing.assert_array_equal(inner_pixels(small), inner_pixels(images)[:, 16:80, 32:])
+    expected = inner_hashes(images).reshape(2, 6, 6)[:, 1:5, 2:]
+    np.testing.assert_array_equal(inner_hashes(small).reshape(2, 4, 4), expected)
+
+
 def test_no_tiles():
     assert inner_hashes(np.empty((0, 96, 96, 3), np.uint8)).shape == (0, 36)
+    assert inner_hashes(np.empty((0, 64, 64, 3), np.uint8)).shape == (0, 16)
 
 
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from histo.errors import InputError
+from histo.geometry import COMPETITION, Geometry
 from histo.tiles.shards import Shard, open_shards, syncing, write_shard
 
 
@@ -43,6 +44,26 @@ def test_h5py_reads_a_shard(tmp_path, images):
         assert file["images"].compression is None
         assert dict(file.attrs)["positives"] == 5
         assert dict(file.attrs)["code_version"] == "abc"
+
+
+def test_the_geometry_is_recorded(tmp_path, images):
+    geometry = Geometry(tile_side=64, centre_side=48, classes=4)
+    shard = Shard(write(tmp_path / "a.h5", images[:, :64, :64], batches=[images[:, :64, :64]], geometry=geometry))
+    assert shard.geometry == geometry
+    np.testing.assert_array_equal(shard.images, images[:, :64, :64])
+    assert Shard(write(tmp_path / "b.h5", images, number=4)).geometry == COMPETITION
+    with pytest.raises(
+        InputError, match=r"b\.h5: expected tiles of Geometry\(tile_side=64.*found Geometry\(tile_side=96"
+    ):
+        open_shards([tmp_path / "a.h5", tmp_path / "b.h5"], "train")
+
+
+def test_a_shard_without_recorded_geometry_is_of_the_competition(tmp_path, images):
+    path = write(tmp_path / "a.h5", images)
+    with h5py.File(path, "r+") as file:
+        for name in ("tile_side", "centre_side", "classes"):
+            del file.attrs[name]
+    assert Shard(path).geometry == COMPETITION
 
 
 def test_a_shard_without_tiles(tmp_path, images):

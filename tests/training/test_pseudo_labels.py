@@ -1,5 +1,6 @@
 """Pseudo-labels: which tiles are added with which labels, and what a model trained on them has seen."""
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +61,17 @@ def test_predictions_of_other_tiles_are_refused(data):
         tables.write(table.sort_values("id"), folder / name, tables.PREDICTIONS)
     with pytest.raises(InputError, match="expected tiles of the test shards, found 1 others, among them zzz"):
         joined(data)
+
+
+def test_test_tiles_of_another_geometry_are_refused(data):
+    _, _, test_paths, *_ = data
+    with h5py.File(test_paths[1], "r+") as file:
+        file.attrs["centre_side"] = 16
+    with h5py.File(test_paths[0], "r+") as file:
+        file.attrs["centre_side"] = 16
+    shards, rows = joined(data)
+    with pytest.raises(InputError, match=r"expected tiles of .*centre_side=32.* found .*centre_side=16"):
+        TileLoader(shards, rows, CPU)
 
 
 def trained(data, out, **changes):

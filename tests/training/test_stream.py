@@ -29,10 +29,11 @@ def pixels(data, positions):
     return np.stack([shards[int(shard[p])].images[row[p]] for p in positions])
 
 
-def test_tiles_of_aligned_memory_start_at_sectors():
+@pytest.mark.parametrize("side", [32, 64, 96, 224])
+def test_tiles_of_aligned_memory_start_at_sectors(side):
     for count in (0, 1, 5):
-        tiles = aligned(count)
-        assert tiles.shape == (count, 96, 96, 3)
+        tiles = aligned(count, side)
+        assert tiles.shape == (count, side, side, 3)
         assert all(tile.ctypes.data % SECTOR == 0 and tile.flags.c_contiguous for tile in tiles)
 
 

@@ -42,6 +42,7 @@ if config["dataset"]["source"] == "synthetic":
             ENVIRONMENT
         params:
             settings=config["synthesize"],
+            geometry=GEOMETRY,
             code=code_version("synthesize"),
         script:
             "../scripts/synthesize.py"
@@ -109,6 +110,7 @@ rule validate:
             "split": wildcards.split,
             "shard": int(wildcards.shard),
             "id_is_sha1": config["validate"]["id_is_sha1"],
+            "tile_side": config["dataset"]["tile_side"],
         },
         code=code_version("validate"),
     script:
@@ -132,6 +134,7 @@ rule pack:
     params:
         tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
+        geometry=GEOMETRY,  # recorded in the shards, where all later stages read it
         code=code_version("pack"),
     script:
         "../scripts/pack.py"

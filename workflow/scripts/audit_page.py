@@ -16,14 +16,14 @@ from markupsafe import Markup
 from histo import tables
 from histo.faults import FAULTS
 from histo.files import read_json
-from histo.geometry import SIDE
+from histo.geometry import BLOCK, SIDE
 from histo.pages import mosaics
 from histo.pages.charts import POSITIVE, Axis, Bars, Line, histogram, line_chart
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, provenance, render, write_page
 from histo.tiles.overlap_graph import components, layout_component, positions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
-from histo.tiles.shards import open_shards
+from histo.tiles.shards import geometry_of, open_shards
 
 SPLITS = ("train", "test")
 LISTED = 50  # tiles or sets of tiles in a table
@@ -120,12 +120,13 @@ def size_classes(sizes: list[dict[str, int]]) -> list[dict[str, Any]]:
     return rows
 
 
-def area_chart(pairs: pd.DataFrame) -> Markup:
+def area_chart(pairs: pd.DataFrame, tile_side: int = SIDE) -> Markup:
     """Return the histogram of the overlap of two tiles, in per cent of the area of a tile."""
-    shares = 100 * pairs["area"].to_numpy() / SIDE**2
+    shares = 100 * pairs["area"].to_numpy() / tile_side**2
     edges = np.linspace(0, 100, 21)
-    # The side of a tile is 6 grid steps, so shares are multiples of 1/36. Half a step keeps them away from bin edges.
-    counts = np.histogram(shares - 100 / 72, edges)[0]
+    # The side of a tile is 6 grid steps, so shares are multiples of 1/36 (in tiles of another side, of another
+    # fraction). Half a step keeps them away from bin edges.
+    counts = np.histogram(shares - 50 / (tile_side // BLOCK) ** 2, edges)[0]
     return histogram(
         "Overlap of pairs",
         edges.tolist(),
@@ -155,6 +156,7 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
     sizes = np.bincount(component)
     order = np.argsort(-sizes, kind="stable")
     figures, notes = [], []
+    geometry = geometry_of(shards["train"])
     for number in order[: MOSAICS * 2]:
         if len(figures) == MOSAICS or sizes[number] < 2:
             break
@@ -168,8 +170,8 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
             notes.append(f"{name}: the offsets of its pairs contradict each other, so some identical pixels do not "
                          "come from the same position of a slide.")  # fmt: skip
             continue
-        height, width = mosaics.extent(offsets)
-        scale = mosaics.scale_for(offsets)
+        height, width = mosaics.extent(offsets, geometry.tile_side)
+        scale = mosaics.scale_for(offsets, geometry.tile_side)
         if scale is None:
             notes.append(f"{name}: {width:,} × {height:,} pixels are too large.")
             continue
@@ -178,7 +180,7 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
         caption = f"{tile_counts(rows)}; {width:,} × {height:,} pixels" + (f", shown at 1/{scale}" if scale > 1 else "")
         alternative_text = f"Mosaic of {caption}, including tile {rows['id'].min()}"
         labels = rows["label"].to_numpy()
-        figures.append(mosaics.figure(canvas, offsets, labels, scale, caption, alternative_text))
+        figures.append(mosaics.figure(canvas, offsets, labels, scale, caption, alternative_text, geometry))
     return figures, notes
 
 
@@ -293,6 +295,7 @@ def audit_page(
         inputs.template,
         inputs.layout,
         name=dataset["name"],
+        geometry=geometry_of(shards["train"]),
         source=SOURCES[dataset["source"]],
         provenance=provenance(code),
         warnings=warnings(audit, leaks),
@@ -301,7 +304,7 @@ def audit_page(
         faults=fault_sections(shards, tiles, audit["faults"]),
         duplicates=duplicates_section(shards, tiles, leaks["duplicates"]["sets"]),
         sizes=size_classes(leaks["overlaps"]["component_sizes"]),
-        area_chart=area_chart(pairs) if len(pairs) else None,
+        area_chart=area_chart(pairs, geometry_of(shards["train"]).tile_side) if len(pairs) else None,
         mosaics=mosaic_figures,
         mosaic_notes=mosaic_notes,
         neighbour_chart=neighbour_chart(leaks["neighbours"]),

@@ -19,7 +19,10 @@ def measure(shard: Path, output: Path) -> None:
     """Write one row per tile of the shard (`histo.tiles.colour_texture.SCHEMA`), sorted by id."""
     start = time.perf_counter()
     tiles = Shard(shard)
-    values = [np.empty((0, len(NAMES)), np.float32), *(features(batch) for batch in tiles.batches())]
+    values = [
+        np.empty((0, len(NAMES)), np.float32),
+        *(features(batch, tiles.geometry.centre_side) for batch in tiles.batches()),
+    ]
     frame = pd.DataFrame(np.concatenate(values), columns=list(NAMES))
     frame.insert(0, "id", tiles.ids)
     tables.write(frame.sort_values("id", ignore_index=True), output, SCHEMA)

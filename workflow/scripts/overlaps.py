@@ -23,15 +23,11 @@ import pandas as pd
 from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
-from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SHAPE, SIDE
+from histo.geometry import BLOCK, SIDE
 from histo.tiles.inner_blocks import inner_hashes, inner_pixels
-from histo.tiles.shards import Shard, open_shards
+from histo.tiles.shards import Shard, geometry_of, open_shards
 
-MAX_TILES = BLOCKS_PER_TILE  # tiles on the grid that can contain the same block
-MAX_OFFSET = BLOCKS_PER_SIDE - 1  # in blocks, at which two tiles still share a block
-OFFSETS = 2 * MAX_OFFSET + 1  # possible offsets per axis
 BATCH = 256  # pairs whose pixels are compared at a time, 14 MB
-MAX_INPUT = math.isqrt(2**63 // OFFSETS**2)  # tiles whose pairs and offsets a key of 63 bits can number
 HASH_BATCH = 100_000  # pairs whose hashes are compared at a time, about
 BUCKETS = 64  # parts of the hashes that are joined one after the other; a power of 2
 SAMPLE = 20_000  # tiles from which `auto` decides; takes seconds, contains 1 of 200 pairs of the competition's archive
@@ -40,16 +36,24 @@ LOSSY_SHARE = 0.1  # of the pairs of the sample that only the lossy search finds
 Pairs = npt.NDArray[np.int64]
 
 
+def max_input(offsets: int) -> int:
+    """Return the number of tiles whose pairs, with `offsets` offsets per axis, a key of 63 bits can number."""
+    return math.isqrt(2**63 // offsets**2)
+
+
 def propose(hashes: npt.NDArray[np.uint64]) -> tuple[Pairs, dict[str, int]]:
-    """Join block hashes, uint64 [N, 36] with 0 for flat blocks, and propose pairs of tiles.
+    """Join block hashes, uint64 [N, blocks] with 0 for flat blocks, and propose pairs of tiles.
 
     Returns int64 [M, 4] of distinct (a, b, dy, dx) with a < b, where (dy, dx) is the origin of b minus that of a in
     blocks; and the numbers of blocks, of flat blocks, of ignored hashes and blocks, and of pairs.
-    Raises InputError for more tiles than `MAX_INPUT`.
+    Raises InputError for more tiles than `max_input`.
     """
-    if len(hashes) > MAX_INPUT:
+    far = math.isqrt(hashes.shape[1]) - 1  # largest offset, in blocks, at which two tiles still share a block
+    offsets = 2 * far + 1  # possible offsets per axis
+    most = max_input(offsets)
+    if len(hashes) > most:
         raise InputError(
-            f"overlaps: expected at most {MAX_INPUT:,} tiles, found {len(hashes):,}. Pairs of more tiles cannot be "
+            f"overlaps: expected at most {most:,} tiles, found {len(hashes):,}. Pairs of more tiles cannot be "
             "numbered with 64 bits: split the data set by patient or slide."
         )
     flat = hashes.ravel()
@@ -61,18 +65,21 @@ def propose(hashes: npt.NDArray[np.uint64]) -> tuple[Pairs, dict[str, int]]:
         # Equal hashes are in one bucket; only the temporary arrays of one bucket are in memory at a time.
         found = _join(hashes, np.flatnonzero(bucket_of == bucket), counts)
         keys = _distinct(np.concatenate([keys, found]))
-    rest, dx = np.divmod(keys, OFFSETS)
-    rest, dy = np.divmod(rest, OFFSETS)
+    rest, dx = np.divmod(keys, offsets)
+    rest, dy = np.divmod(rest, offsets)
     a, b = np.divmod(rest, max(len(hashes), 1))
     counts["proposed_pairs"] = len(keys)
-    return np.stack([a, b, dy - MAX_OFFSET, dx - MAX_OFFSET], axis=1), counts
+    return np.stack([a, b, dy - far, dx - far], axis=1), counts
 
 
 def _join(hashes: npt.NDArray[np.uint64], blocks: npt.NDArray[np.int64], counts: dict[str, int]) -> Pairs:
     """Join some blocks, row numbers in the flattened hashes; return the keys of the pairs found, and add to `counts`.
 
-    A key is ((a * N + b) * OFFSETS + dy + MAX_OFFSET) * OFFSETS + dx + MAX_OFFSET, int64.
+    A key is ((a * N + b) * offsets + dy + far) * offsets + dx + far, int64; far, offsets: see `propose`.
     """
+    per_tile = hashes.shape[1]  # also the largest number of tiles on the grid that can contain the same block
+    per_side = math.isqrt(per_tile)
+    far, offsets = per_side - 1, 2 * per_side - 1
     values = hashes.ravel()[blocks]
     hashed = values != 0
     counts["flat_blocks"] += int(len(values) - hashed.sum())
@@ -81,21 +88,21 @@ def _join(hashes: npt.NDArray[np.uint64], blocks: npt.NDArray[np.int64], counts:
     blocks, values = blocks[order], values[order]
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.empty(0, np.int64)
     lengths = np.diff(np.r_[starts, len(values)])
-    counts["passed_over_hashes"] += int((lengths > MAX_TILES).sum())
-    counts["passed_over_blocks"] += int(lengths[lengths > MAX_TILES].sum())
-    repeated = np.repeat((lengths > 1) & (lengths <= MAX_TILES), lengths)
+    counts["passed_over_hashes"] += int((lengths > per_tile).sum())
+    counts["passed_over_blocks"] += int(lengths[lengths > per_tile].sum())
+    repeated = np.repeat((lengths > 1) & (lengths <= per_tile), lengths)
     blocks, run = blocks[repeated], np.repeat(np.arange(len(lengths)), lengths)[repeated]
     keys = [np.empty(0, np.int64)]
-    for lag in range(1, MAX_TILES):
+    for lag in range(1, per_tile):
         first = np.flatnonzero(run[lag:] == run[:-lag])
         if not len(first):
             break
         # The sort is stable: within a run of equal hashes the tiles are ascending, so that a <= b.
-        a, block_a = np.divmod(blocks[first], BLOCKS_PER_TILE)
-        b, block_b = np.divmod(blocks[first + lag], BLOCKS_PER_TILE)
-        dy = block_a // BLOCKS_PER_SIDE - block_b // BLOCKS_PER_SIDE
-        dx = block_a % BLOCKS_PER_SIDE - block_b % BLOCKS_PER_SIDE
-        key = ((a * len(hashes) + b) * OFFSETS + dy + MAX_OFFSET) * OFFSETS + dx + MAX_OFFSET
+        a, block_a = np.divmod(blocks[first], per_tile)
+        b, block_b = np.divmod(blocks[first + lag], per_tile)
+        dy = block_a // per_side - block_b // per_side
+        dx = block_a % per_side - block_b % per_side
+        key = ((a * len(hashes) + b) * offsets + dy + far) * offsets + dx + far
         keys.append(key[a != b])
     return _distinct(np.concatenate(keys))
 
@@ -106,18 +113,23 @@ def _distinct(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return values[np.r_[True, values[1:] != values[:-1]]] if len(values) else values
 
 
-def shared(dy: int, dx: int, step: int = 1) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the shared region as slices (rows, columns) of a and of b, for an offset in units of `step` pixels."""
+def shared(
+    dy: int, dx: int, step: int = 1, per_side: int = SIDE // BLOCK
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the shared region as slices (rows, columns) of a and of b, for an offset in units of `step` pixels.
+
+    per_side: units per side of a tile.
+    """
     slices = []
     for offset in (dy, dx):
-        low, high = max(offset, 0), BLOCKS_PER_SIDE + min(offset, 0)
+        low, high = max(offset, 0), per_side + min(offset, 0)
         slices.append((slice(low * step, high * step), slice((low - offset) * step, (high - offset) * step)))
     return (slices[0][0], slices[1][0]), (slices[0][1], slices[1][1])
 
 
 def gather(shards: dict[int, Shard], shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Return the tiles at (shard, row), uint8 [N, 96, 96, 3]."""
-    images = np.empty((len(row), *SHAPE), np.uint8)
+    """Return the tiles at (shard, row), uint8 [N, side, side, 3]."""
+    images = np.empty((len(row), *geometry_of(shards).shape), np.uint8)
     for number in np.unique(shard):
         in_shard = np.flatnonzero(shard == number)
         images[in_shard] = shards[number].images[row[in_shard]]
@@ -127,9 +139,10 @@ def gather(shards: dict[int, Shard], shard: npt.NDArray[np.int64], row: npt.NDAr
 def agree(pairs: Pairs, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """Return which pairs, int64 [M, 4], have equal hashes in the whole shared region: bool [M]."""
     agrees = np.zeros(len(pairs), bool)
-    grid = hashes.reshape(-1, BLOCKS_PER_SIDE, BLOCKS_PER_SIDE)
+    per_side = math.isqrt(hashes.shape[1])
+    grid = hashes.reshape(-1, per_side, per_side)
     for (dy, dx), members in by_offset(pairs):
-        in_a, in_b = shared(dy, dx)
+        in_a, in_b = shared(dy, dx, per_side=per_side)
         for part in np.array_split(members, len(members) // HASH_BATCH + 1):
             a, b = grid[pairs[part, 0]], grid[pairs[part, 1]]
             agrees[part] = (a[:, *in_a] == b[:, *in_b]).all((1, 2))
@@ -149,8 +162,9 @@ def confirm(
     shard, row: position of each tile, int64 [N]; lossy: compare only the inner pixels of each block.
     """
     confirmed = np.zeros(len(pairs), bool)
+    per_side = geometry_of(shards).tile_side // BLOCK
     for (dy, dx), members in by_offset(pairs):
-        in_a, in_b = shared(dy, dx, BLOCK)
+        in_a, in_b = shared(dy, dx, BLOCK, per_side)
         for start in range(0, len(members), BATCH):
             part = members[start : start + BATCH]
             a, b = (gather(shards, shard[pairs[part, side]], row[pairs[part, side]]) for side in (0, 1))
@@ -168,18 +182,22 @@ def by_offset(pairs: Pairs) -> list[tuple[tuple[int, int], npt.NDArray[np.int64]
     return [((int(dy), int(dx)), part) for (dy, dx), part in zip(offsets, parts, strict=True)] if len(pairs) else []
 
 
-def read_blocks(validations: list[Path]) -> tuple[pd.DataFrame, npt.NDArray[np.uint64]]:
-    """Return all tiles that have pixels (id, split, shard, row), and their block hashes, uint64 [N, 36]."""
+def read_blocks(validations: list[Path], tile_side: int = SIDE) -> tuple[pd.DataFrame, npt.NDArray[np.uint64]]:
+    """Return all tiles that have pixels (id, split, shard, row), and their block hashes, uint64 [N, blocks].
+
+    tile_side: pixels.
+    """
+    schema = tables.validation(tile_side)
     frames = []
     for path in validations:
-        frame = tables.read(path, tables.VALIDATION, ["id", "split", "shard", "pixels_sha1"])
+        frame = tables.read(path, schema, ["id", "split", "shard", "pixels_sha1"])
         frame["packed"] = frame.pop("pixels_sha1") != ""
         frames.append(frame.assign(row=frame["packed"].cumsum() - 1))
     tiles = pd.concat(frames, ignore_index=True)
-    hashes = np.empty((int(tiles["packed"].sum()), BLOCKS_PER_TILE), np.uint64)
+    hashes = np.empty((int(tiles["packed"].sum()), (tile_side // BLOCK) ** 2), np.uint64)
     filled = 0
     for path, frame in zip(validations, frames, strict=True):
-        blocks = tables.read(path, tables.VALIDATION, ["blocks"])["blocks"][frame["packed"]].tolist()
+        blocks = tables.read(path, schema, ["blocks"])["blocks"][frame["packed"]].tolist()
         if blocks:
             np.stack(blocks, out=hashes[filled : filled + len(blocks)])
         filled += len(blocks)
@@ -189,9 +207,9 @@ def read_blocks(validations: list[Path]) -> tuple[pd.DataFrame, npt.NDArray[np.u
 def read_inner(
     shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64], shards: dict[int, Shard]
 ) -> npt.NDArray[np.uint64]:
-    """Return the hashes of the inner pixels of all blocks of tiles, uint64 [N, 36]; shard, row: int64 [N]."""
+    """Return the hashes of the inner pixels of all blocks of tiles, uint64 [N, blocks]; shard, row: int64 [N]."""
     parts = [inner_hashes(gather(shards, shard[k : k + BATCH], row[k : k + BATCH])) for k in range(0, len(row), BATCH)]
-    return np.concatenate(parts) if parts else np.empty((0, BLOCKS_PER_TILE), np.uint64)
+    return np.concatenate(parts) if parts else np.empty((0, (geometry_of(shards).tile_side // BLOCK) ** 2), np.uint64)
 
 
 def found_only_lossy(
@@ -202,7 +220,7 @@ def found_only_lossy(
 ) -> tuple[int, int]:
     """Try both searches on up to `SAMPLE` tiles at random; return the pairs of the lossy one, and those only it finds.
 
-    hashes: of complete blocks, uint64 [N, 36]; shard, row: position of each tile, int64 [N].
+    hashes: of complete blocks, uint64 [N, blocks]; shard, row: position of each tile, int64 [N].
     """
     sample = np.arange(len(hashes))
     if len(hashes) > SAMPLE:
@@ -229,12 +247,13 @@ def overlaps(
     pixels: "exact", "lossy" or "auto", which is lossy if at least `LOSSY_SHARE` of the pairs of a sample need it.
     """
     start = time.perf_counter()
-    tiles, hashes = read_blocks(validations)
-
     # Number the shards of both splits consecutively: test shards follow the training shards.
     shards = open_shards(train_shards, "train")
     first_test = len(shards)
     shards |= {first_test + number: shard for number, shard in open_shards(test_shards, "test").items()}
+    tile_side = geometry_of(shards).tile_side
+
+    tiles, hashes = read_blocks(validations, tile_side)
     number = tiles["shard"].to_numpy(np.int64) + first_test * (tiles["split"] == "test").to_numpy()
     row = tiles["row"].to_numpy(np.int64)
 
@@ -257,7 +276,7 @@ def overlaps(
     swap = frame["id_a"] > frame["id_b"]
     frame.loc[swap, ["id_a", "id_b"]] = frame.loc[swap, ["id_b", "id_a"]].to_numpy()
     frame.loc[swap, ["dy", "dx"]] *= -1
-    frame["area"] = (SIDE - frame["dy"].abs()) * (SIDE - frame["dx"].abs())
+    frame["area"] = (tile_side - frame["dy"].abs()) * (tile_side - frame["dx"].abs())
     frame["confirmed"] = confirmed
     frame = frame.sort_values(["id_a", "id_b", "dy", "dx"], ignore_index=True)
     tables.write(frame, output, tables.OVERLAPS)

@@ -20,7 +20,7 @@ from isal.isal_zlib import crc32
 
 from histo import tables
 from histo.errors import InputError
-from histo.geometry import SHAPE, TILE_BYTES
+from histo.geometry import COMPETITION, Geometry
 from histo.tiles.decoding import Decoder
 from histo.tiles.shards import SHA1_BYTES, write_shard
 from histo.tiles.source import FolderFiles, open_files
@@ -30,12 +30,14 @@ BATCH = 64  # tiles written at a time, 1.8 MB
 COLUMNS = ["id", "crc", "pixels_offset", "pixels_sha1"]  # of the validation table
 
 
-def read_batches(files: TileFile | FolderFiles, validated: pd.DataFrame) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the pixels of the tiles that were decoded by `validate`, uint8 [≤ 64, 96, 96, 3].
+def read_batches(
+    files: TileFile | FolderFiles, validated: pd.DataFrame, geometry: Geometry
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the pixels of the tiles that were decoded by `validate`, uint8 [≤ 64, side, side, 3].
 
     validated: `COLUMNS` of the N files. Raises InputError when a file is not the one that was validated.
     """
-    decoder = Decoder()
+    decoder, tile_bytes, shape = Decoder(geometry.tile_side), geometry.tile_bytes, geometry.shape
     names, wanted = validated["id"].tolist(), (validated["pixels_sha1"] != "").to_numpy(bool)
     crcs, offsets = validated["crc"].to_numpy(np.uint32), validated["pixels_offset"].to_numpy(np.int64)
 
@@ -51,14 +53,14 @@ def read_batches(files: TileFile | FolderFiles, validated: pd.DataFrame) -> Iter
         start = places[0]
         if start >= 0 and chosen.all() and _equal(places) and _equal(np.diff(block.offsets)):
             rows = block.data[block.offsets[0] : block.offsets[-1]].reshape(len(contents), -1)
-            yield rows[:, start : start + TILE_BYTES].reshape(-1, *SHAPE)
+            yield rows[:, start : start + tile_bytes].reshape(-1, *shape)
             continue
         pixels = []
         for number, content, start in zip(block.numbers, contents, places.tolist(), strict=True):
             if not wanted[number]:
                 continue
             if start >= 0:
-                pixels.append(content[start : start + TILE_BYTES].reshape(SHAPE))
+                pixels.append(content[start : start + tile_bytes].reshape(shape))
                 continue
             decoded = decoder.decode(content.tobytes())
             if decoded.pixels is None:
@@ -73,11 +75,21 @@ def _equal(values: npt.NDArray[np.int64]) -> bool:
     return bool((values == values[0]).all())
 
 
-def pack(tiles: Path, index: Path, validation: Path, output: Path, *, split: str, shard: int, code: str) -> None:
+def pack(
+    tiles: Path,
+    index: Path,
+    validation: Path,
+    output: Path,
+    *,
+    split: str,
+    shard: int,
+    code: str,
+    geometry: Geometry = COMPETITION,
+) -> None:
     """Write a shard of those tiles that were decoded by `validate`.
 
-    tiles: the tile file of the shard, or the folder that was indexed; code: version of the code. Raises InputError when
-    a file is not the one that was validated.
+    tiles: the tile file of the shard, or the folder that was indexed; code: version of the code; geometry: of
+    the tiles, recorded in the shard. Raises InputError when a file is not the one that was validated.
     """
     start = time.perf_counter()
     indexed = tables.read_index_of_shard(index, split, shard, ["id", "label", "entry", "size"])
@@ -93,12 +105,14 @@ def pack(tiles: Path, index: Path, validation: Path, output: Path, *, split: str
         number=shard,
         ids=indexed["id"].to_numpy(object)[kept],
         labels=indexed["label"].to_numpy(np.int8)[kept],
-        batches=read_batches(open_files(tiles, indexed[has_file]), validated[has_file]),
+        batches=read_batches(open_files(tiles, indexed[has_file]), validated[has_file], geometry),
         code=code,
+        geometry=geometry,
         sha1s=np.frombuffer(bytes.fromhex("".join(sha1s)), np.uint8).reshape(-1, SHA1_BYTES),
     )
     seconds = max(time.perf_counter() - start, 1e-9)
-    logging.info("%d of %d tiles, %.0f MB/s", kept.sum(), len(kept), kept.sum() * TILE_BYTES / 1e6 / seconds)
+    megabytes = kept.sum() * geometry.tile_bytes / 1e6
+    logging.info("%d of %d tiles, %.0f MB/s", kept.sum(), len(kept), megabytes / seconds)
 
 
 if __name__ == "__main__":
@@ -111,5 +125,6 @@ if __name__ == "__main__":
         Path(snakemake.input.validation),
         Path(snakemake.output[0]),
         code=snakemake.params.code["pack.py"],
+        geometry=Geometry(**snakemake.params.geometry),
         **snakemake.params.settings,
     )

@@ -23,7 +23,7 @@ from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
 from histo.pages.report_results import CLASSES, METHODS, VIEWS, gains_table, results_section, training_section
-from histo.tiles.shards import open_shards
+from histo.tiles.shards import geometry_of, open_shards
 
 LISTED = 50  # faulty tiles in the list
 REASONS = {
@@ -284,6 +284,7 @@ def report(
         inputs.template,
         inputs.layout,
         name=config["dataset"]["name"],
+        geometry=geometry_of(shards["train"]),
         source=SOURCES[config["dataset"]["source"]],
         config=config,
         config_text=config_text,

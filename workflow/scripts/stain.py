@@ -24,6 +24,7 @@ def stain(shard: Path, output: Path, *, code: str) -> None:
         labels=tiles.labels,
         batches=(normalise(batch) for batch in tiles.batches()),
         code=code,
+        geometry=tiles.geometry,
     )
     seconds = max(time.perf_counter() - start, 1e-9)
     logging.info("%d tiles, %.0f tiles/s", len(tiles), len(tiles) / seconds)

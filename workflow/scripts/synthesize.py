@@ -3,7 +3,8 @@
 It replaces the real archive in the demo, in tests and in benchmarks at full size, and therefore has every property that
 a stage relies on: ids are the SHA-1 of the pixels, every TIFF has the layout of the originals byte for byte, tiles of
 one slide overlap on a grid of 16 pixels, test tiles come from their own slides, and a tile is positive if and only if
-the centre of a tumour nucleus lies in its central 32 × 32 pixels. Faults can be planted.
+the centre of a tumour nucleus lies in its central square. With more than two classes, the label is the number of such
+nuclei, or the last class for more. Faults can be planted.
 
 Each region of a slide is divided into cells of two by two tiles. A cell yields either up to four tiles that do not
 overlap, or 2 to 12 tiles at random positions of the grid inside it. Groups of overlapping tiles are thus as small as in
@@ -29,13 +30,12 @@ import pyarrow.parquet as pq
 
 from histo.errors import InputError
 from histo.files import atomic_write, write_json
-from histo.geometry import BLOCK, BLOCKS_PER_SIDE, CENTRE, SIDE
+from histo.geometry import BLOCK, COMPETITION, SIDE, Geometry
 from histo.synthetic.slides import REGION, Painter, Region
 from histo.synthetic.tiff import tiff
 
 log = logging.getLogger(__name__)
 
-CELL = 2 * SIDE
 MAX_OVERLAPPING = 12  # tiles of an overlapping cell
 POSITIVE_SHARE = 0.4  # intended share of positive tiles
 MIN_TISSUE_SHARE = 0.1  # of a tile
@@ -67,13 +67,14 @@ class TileRecords:
     overlapping: int = 0  # tiles that share pixels with another
 
 
-def tile_map(region: Region) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return, for a tile at each position of the grid, whether it is positive and whether it has enough tissue.
+def tile_map(region: Region, geometry: Geometry = COMPETITION) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return, for a tile at each position of the grid, its label and whether it has enough tissue.
 
-    Both are bool [positions, positions].
+    int and bool [positions, positions].
     """
     blocks = REGION // BLOCK
-    positions = (REGION - SIDE) // BLOCK + 1
+    positions = (REGION - geometry.tile_side) // BLOCK + 1
+    centre, across = geometry.centre_side // BLOCK, geometry.tile_side // BLOCK
     nuclei = np.zeros((blocks, blocks), int)
     np.add.at(nuclei, tuple(region.tumour.T // BLOCK), 1)
     tissue = region.tissue[::4, ::4].reshape(blocks, BLOCK // 4, blocks, BLOCK // 4).mean((1, 3)) / 255
@@ -82,36 +83,41 @@ def tile_map(region: Region) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool
         view = np.lib.stride_tricks.sliding_window_view(values, (side, side))
         return np.asarray(view[start : start + positions, start : start + positions].sum((2, 3)))
 
-    positive = window_sums(nuclei, (SIDE - CENTRE) // 2 // BLOCK, CENTRE // BLOCK) > 0
-    return positive, window_sums(tissue, 0, BLOCKS_PER_SIDE) >= MIN_TISSUE_SHARE * BLOCKS_PER_SIDE**2
+    labels = np.minimum(window_sums(nuclei, (across - centre) // 2, centre), geometry.classes - 1)
+    return labels, window_sums(tissue, 0, across) >= MIN_TISSUE_SHARE * across**2
 
 
-def overlap_pairs(origins: Origins) -> npt.NDArray[np.int64]:
-    """Return all pairs i < j of tiles that share pixels, given their origins: int [N, 4] of i, j, dy, dx."""
+def overlap_pairs(origins: Origins, side: int = SIDE) -> npt.NDArray[np.int64]:
+    """Return all pairs i < j of tiles that share pixels, given their origins: int [N, 4] of i, j, dy, dx.
+
+    side: of the tiles, pixels.
+    """
     offset = origins[None, :] - origins[:, None]
-    i, j = np.nonzero(np.triu((np.abs(offset) < SIDE).all(axis=2), 1))
+    i, j = np.nonzero(np.triu((np.abs(offset) < side).all(axis=2), 1))
     return np.column_stack([i, j, offset[i, j]])
 
 
 def choose_origins(
     rng: np.random.Generator,
-    labels: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int64],
     usable: npt.NDArray[np.bool_],
     count: int,
     overlapping: float,
     tiles: TileRecords,
+    tile_side: int = SIDE,
 ) -> Iterator[Origins]:
     """Yield the origins (int [N, 2], pixels) of the tiles of one cell after another, at most `count` in total.
 
-    labels, usable: see `tile_map`. The next cell and its kind (overlapping or not) are chosen such that the tiles
-    written so far approach the intended shares of positive and of overlapping tiles.
+    labels, usable: see `tile_map`; tile_side: pixels. The next cell and its kind (overlapping or not) are chosen such
+    that the tiles written so far approach the intended shares of positive and of overlapping tiles.
     """
-    step, steps = CELL // BLOCK, (CELL - SIDE) // BLOCK + 1
+    across = tile_side // BLOCK
+    step, steps = 2 * across, across + 1
     cells = [(y, x) for y in range(0, REGION // BLOCK, step) for x in range(0, REGION // BLOCK, step)]
     rng.shuffle(cells)
     positions = {cell: np.argwhere(usable[cell[0] :, cell[1] :][:steps, :steps]) + cell for cell in cells}
     cells = [cell for cell in cells if len(positions[cell])]
-    mostly_tumour = {cell: labels[tuple(positions[cell].T)].mean() > POSITIVE_SHARE for cell in cells}
+    mostly_tumour = {cell: (labels[tuple(positions[cell].T)] > 0).mean() > POSITIVE_SHARE for cell in cells}
     while cells and count > 0:
         wants_tumour = tiles.positives <= POSITIVE_SHARE * len(tiles.ids)
         cell = next((cell for cell in cells if mostly_tumour[cell] == wants_tumour), cells[0])
@@ -120,7 +126,7 @@ def choose_origins(
         if tiles.overlapping < overlapping * (len(tiles.ids) + 1):
             chosen = chosen[rng.permutation(len(chosen))[: rng.integers(2, MAX_OVERLAPPING + 1)]]
         else:
-            chosen = chosen[((chosen - cell) % BLOCKS_PER_SIDE == 0).all(axis=1)]
+            chosen = chosen[((chosen - cell) % across == 0).all(axis=1)]
         chosen = chosen[:count] * BLOCK
         count -= len(chosen)
         yield chosen
@@ -144,14 +150,14 @@ def damaged(kind: str, key: str, pixels: npt.NDArray[np.uint8], number: int, rng
         start = len(data) - pixels.nbytes
         return data[: rng.integers(start, len(data))] if number % 2 == 0 else rng.bytes(start) + data[start:]
     if kind == "wrong_size":
-        pixels = pixels[: SIDE - BLOCK]
+        pixels = pixels[:-BLOCK]
     elif kind == "greyscale":
         pixels = pixels[..., 1]
     elif kind == "rgba":
-        pixels = np.dstack([pixels, np.full((SIDE, SIDE), 255, np.uint8)])
+        pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
     elif kind == "altered_pixels":
         pixels = pixels.copy()
-        pixels[tuple(rng.integers(0, SIDE, 2))] ^= 128
+        pixels[tuple(rng.integers(0, len(pixels), 2))] ^= 128
     return tiff(pixels, date_time(key))
 
 
@@ -165,6 +171,7 @@ class ArchiveWriter:
     rng: np.random.Generator  # for the faults only, so that planting faults changes no other tile
     planned: dict[int, str]  # number of a tile → fault
     planted: dict[str, list[str]]  # fault → ids of the tiles that have it
+    geometry: Geometry
     tiles: TileRecords = field(default_factory=TileRecords)
 
     def store(self, name: str, data: bytes) -> None:
@@ -184,21 +191,21 @@ class ArchiveWriter:
         self.tiles.ids.append(key)
         self.tiles.labels.append(label)
         self.tiles.slides.append(slide)
-        self.tiles.positives += label
+        self.tiles.positives += label > 0
 
     def add_slide(self, split: str, slide: str, count: int, rng: np.random.Generator) -> None:
         """Draw a slide, region by region, and write `count` tiles of it, plus the planted copies."""
-        properties = self.painter.slide(rng)
+        properties, side = self.painter.slide(rng), self.geometry.tile_side
         while count:
             region = self.painter.region(rng, properties)
-            labels, usable = tile_map(region)
+            labels, usable = tile_map(region, self.geometry)
             first = len(self.tiles.ids)
             origins: list[Origins] = []
-            for chosen in choose_origins(rng, labels, usable, count, self.overlapping, self.tiles):
-                self.tiles.overlapping += len(np.unique(overlap_pairs(chosen)[:, :2]))
+            for chosen in choose_origins(rng, labels, usable, count, self.overlapping, self.tiles, side):
+                self.tiles.overlapping += len(np.unique(overlap_pairs(chosen, side)[:, :2]))
                 for origin in chosen:
                     y, x = origin
-                    pixels = np.ascontiguousarray(region.image[y : y + SIDE, x : x + SIDE])
+                    pixels = np.ascontiguousarray(region.image[y : y + side, x : x + side])
                     key = hashlib.sha1(pixels.data).hexdigest()
                     if key in self.tiles.seen:
                         continue
@@ -212,7 +219,7 @@ class ArchiveWriter:
                     if copied:
                         self.add(split, slide, hashlib.sha1(key.encode()).hexdigest(), pixels, label, fault)
             if origins:
-                self.tiles.pairs.append(overlap_pairs(np.array(origins)) + np.array([first, first, 0, 0]))
+                self.tiles.pairs.append(overlap_pairs(np.array(origins), side) + np.array([first, first, 0, 0]))
 
 
 def tiles_per_slide(rng: np.random.Generator, tiles: int, slides: int) -> list[int]:
@@ -279,6 +286,7 @@ def synthesize(
     seed: int,
     faults: dict[str, int],
     overlapping: float = 0.5,
+    geometry: Geometry = COMPETITION,
 ) -> dict[str, list[str]]:
     """Write a synthetic archive and its ground truth; return the ids of the tiles that have each fault.
 
@@ -289,8 +297,9 @@ def synthesize(
     slides: CSV `id,slide` of all training tiles.
     `faults.json`, in the folder of `truth`: the ids of the tiles that have each fault.
     overlapping: share of tiles that share pixels with another tile.
+    geometry: of the tiles; tile and centre on the grid of 16 pixels.
     faults: number of training tiles by fault (one of FAULTS), included in `train_tiles`. Copies have ids that are not
-        the SHA-1 of their pixels; bad labels are alternately "2" and empty.
+        the SHA-1 of their pixels; bad labels are alternately the number of classes and empty.
     Raises InputError for settings from which no archive can be created.
     """
     check_settings(train_tiles, test_tiles, train_slides, test_slides, overlapping, faults)
@@ -306,6 +315,7 @@ def synthesize(
             fault_rng,
             dict(zip(numbers, kinds.tolist(), strict=True)),
             {kind: [] for kind in FAULTS if faults.get(kind)},
+            geometry,
         )
         tiles = writer.tiles
         for stream, split, count, slide_count in (
@@ -319,7 +329,8 @@ def synthesize(
         train = range(train_tiles)
         test = range(train_tiles, train_tiles + test_tiles)
         labels: dict[str, object] = {tiles.ids[k]: tiles.labels[k] for k in train}
-        labels |= {key: "2" if k % 2 == 0 else "" for k, key in enumerate(writer.planted.get("bad_label", []))}
+        bad = (str(geometry.classes), "")
+        labels |= {key: bad[k % 2] for k, key in enumerate(writer.planted.get("bad_label", []))}
         writer.store("train_labels.csv", csv("id,label", list(labels.items())).encode())
         writer.store("sample_submission.csv", csv("id,label", [(tiles.ids[k], 0) for k in test]).encode())
         file.filelist.sort(key=lambda entry: entry.filename)
@@ -350,4 +361,5 @@ if __name__ == "__main__":
         Path(snakemake.output.overlaps),
         Path(snakemake.output.slides),
         **snakemake.params.settings,
+        geometry=Geometry(**snakemake.params.geometry),
     )

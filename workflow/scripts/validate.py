@@ -1,8 +1,8 @@
 """Validate the tiles of one shard: one table row per tile, with a single pass over each file.
 
 Each tile is verified against its name: in this competition, the id of a tile is the SHA-1 of its pixels. The same pass
-computes MD5 and CRC-32 of the file, decodes the tile, measures brightness, colour and sharpness, and hashes its 36
-aligned blocks of 16 × 16 pixels, from which `overlaps` finds tiles that share tissue.
+computes MD5 and CRC-32 of the file, decodes the tile, measures brightness, colour and sharpness, and hashes its aligned
+blocks of 16 × 16 pixels, from which `overlaps` finds tiles that share tissue.
 
 A faulty tile is recorded in its row and raises no error: `audit` decides what to do about all faults.
 """
@@ -27,20 +27,20 @@ from histo.tiles.tile_file import TileFile
 COLUMNS = ["id", "split", "shard", "entry", "size", "crc", "fault", "detail"]  # of the index
 
 
-def examine(indexed: pd.DataFrame, tiles: Path, *, id_is_sha1: bool) -> pd.DataFrame:
-    """Return the validation table (`tables.VALIDATION`) of a shard.
+def examine(indexed: pd.DataFrame, tiles: Path, *, id_is_sha1: bool, tile_side: int = SIDE) -> pd.DataFrame:
+    """Return the validation table (`tables.validation`) of a shard.
 
-    indexed: its rows of the index, `COLUMNS`; tiles: its tile file, or the folder that was indexed. A fault found by
-    `index` (no label, listed twice) is replaced only by a fault of the file itself. Raises InputError when a file is
-    not the one that was indexed.
+    indexed: its rows of the index, `COLUMNS`; tiles: its tile file, or the folder that was indexed; tile_side: pixels.
+    A fault found by `index` (no label, listed twice) is replaced only by a fault of the file itself. Raises InputError
+    when a file is not the one that was indexed.
     """
     has_file = (indexed["entry"] != "").to_numpy(bool)
     files = open_files(tiles, indexed[has_file])
     ids = indexed["id"].to_numpy(object)[has_file]
-    decoder, measurements = Decoder(), Measurements()
+    decoder, measurements = Decoder(tile_side), Measurements(tile_side)
     md5s: list[str] = []
     crcs, offsets = np.zeros(len(files), np.uint32), np.full(len(files), -1, np.int32)
-    width, height = np.full(len(files), SIDE), np.full(len(files), SIDE)
+    width, height = np.full(len(files), tile_side), np.full(len(files), tile_side)
     mode, sha1s = np.full(len(files), "RGB", object), np.full(len(files), "", object)
     fault, detail = (indexed[name].to_numpy(object)[has_file] for name in ("fault", "detail"))
     for block in files.blocks(BATCH):
@@ -83,12 +83,17 @@ def examine(indexed: pd.DataFrame, tiles: Path, *, id_is_sha1: bool) -> pd.DataF
     return frame.assign(**measurements.columns((frame["pixels_sha1"] != "").to_numpy(bool)))
 
 
-def validate(tiles: Path, index: Path, output: Path, *, split: str, shard: int, id_is_sha1: bool) -> None:
-    """Write one row per tile of a shard (`tables.VALIDATION`); tiles: its tile file, or the folder that was indexed."""
+def validate(
+    tiles: Path, index: Path, output: Path, *, split: str, shard: int, id_is_sha1: bool, tile_side: int = SIDE
+) -> None:
+    """Write one row per tile of a shard (`tables.validation`).
+
+    tiles: its tile file, or the folder that was indexed; tile_side: pixels.
+    """
     indexed = tables.read_index_of_shard(index, split, shard, COLUMNS)
     start = time.perf_counter()
-    frame = examine(indexed, tiles, id_is_sha1=id_is_sha1)
-    tables.write(frame, output, tables.VALIDATION)
+    frame = examine(indexed, tiles, id_is_sha1=id_is_sha1, tile_side=tile_side)
+    tables.write(frame, output, tables.validation(tile_side))
     seconds = time.perf_counter() - start
     faulty = int((frame["fault"] != "").sum())
     logging.info("%d tiles, %d with a fault, %.0f tiles/s", len(frame), faulty, len(frame) / max(seconds, 1e-9))

@@ -8,7 +8,7 @@ FAULTS = {
     "repeated_id": "listed more than once",
     "empty_file": "a file of zero bytes",
     "unreadable": "cannot be decoded as an image",
-    "wrong_size": "not 96 × 96 pixels",
+    "wrong_size": "another size than the other tiles",
     "wrong_mode": "not three channels of 8 bits",
     "sha1_differs": "SHA-1 of the pixels differs from the id",
     "conflicting_copies": "same pixels as a tile with another id and another label",

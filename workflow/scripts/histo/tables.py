@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.geometry import BLOCKS_PER_TILE
+from histo.geometry import BLOCK, SIDE
 
 # Grey levels (0 to 255) over the tile; sharpness is the variance of the Laplacian of the green channel.
 COLOUR = ("brightness", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness")
@@ -35,25 +35,31 @@ INDEX = pa.schema(
         ("detail", pa.string()),
     ]
 )
-VALIDATION = pa.schema(
-    [
-        ("id", pa.string()),
-        ("split", pa.string()),
-        ("shard", pa.int32()),
-        ("bytes", pa.int32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("mode", pa.string()),
-        ("md5", pa.string()),  # of the file
-        ("crc", pa.uint32()),  # CRC-32 of the file; 0: no file
-        ("pixels_offset", pa.int32()),  # in the file, bytes, if they lie there as the shard has them; -1: encoded
-        ("pixels_sha1", pa.string()),
-        ("fault", pa.string()),
-        ("detail", pa.string()),
-        *_COLOUR,
-        ("blocks", pa.list_(pa.uint64(), BLOCKS_PER_TILE)),  # hash of each 16 × 16 block, row by row; 0: flat
-    ]
-)
+_VALIDATION = [
+    ("id", pa.string()),
+    ("split", pa.string()),
+    ("shard", pa.int32()),
+    ("bytes", pa.int32()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("mode", pa.string()),
+    ("md5", pa.string()),  # of the file
+    ("crc", pa.uint32()),  # CRC-32 of the file; 0: no file
+    ("pixels_offset", pa.int32()),  # in the file, bytes, if they lie there as the shard has them; -1: encoded
+    ("pixels_sha1", pa.string()),
+    ("fault", pa.string()),
+    ("detail", pa.string()),
+    *_COLOUR,
+]
+
+
+def validation(tile_side: int) -> pa.Schema:
+    """Schema of the validation table of tiles of `tile_side` pixels."""
+    # The hash of each 16 × 16 block, row by row; 0: flat.
+    return pa.schema([*_VALIDATION, ("blocks", pa.list_(pa.uint64(), (tile_side // BLOCK) ** 2))])
+
+
+VALIDATION = validation(SIDE)
 OVERLAPS = pa.schema(
     [
         ("id_a", pa.string()),

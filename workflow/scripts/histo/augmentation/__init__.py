@@ -3,5 +3,5 @@
 The random numbers of a tile depend only on the seed, the epoch and the tile's position in the order of the epoch, so
 the result depends neither on the storage mode of the tiles, nor on the number of threads, nor on whether the run was
 resumed. A change of strength 0 costs nothing. All changes keep the meaning of the label, which only the central
-32 × 32 pixels decide.
+square decides.
 """

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from histo.augmentation.plans import NOISE_VALUES, PER_TILE, Plan
-from histo.geometry import SIDE
+from histo.augmentation.plans import PER_TILE, Plan, noise_values
 from histo.networks.dihedral import dihedral
 
 CPU_CHUNK = 16  # tiles per chunk on the CPU; three times as fast as all tiles at once, because a chunk stays in cache
@@ -163,9 +162,9 @@ def _sharpen(tiles: Tensor, factor: Tensor) -> Tensor:
 
 
 @functools.cache
-def _noise(device: torch.device) -> Tensor:
-    """Values of standard normal distribution, float32 [NOISE_VALUES]: the same on all devices, copied once to each."""
-    values = np.random.Generator(np.random.Philox(0)).standard_normal(NOISE_VALUES, dtype=np.float32)
+def _noise(device: torch.device, count: int) -> Tensor:
+    """Values of standard normal distribution, float32 [count]: the same on all devices, copied once to each."""
+    values = np.random.Generator(np.random.Philox(0)).standard_normal(count, dtype=np.float32)
     return torch.from_numpy(values).to(device)
 
 
@@ -199,7 +198,7 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
         tiles.index_copy_(0, rows, _sharpen(tiles[rows], factor[rows]))
     if changes.noise is not None and changes.noise_start is not None:
         rows = _rows(changes.noise[part] > 0)
-        parts = _noise(tiles.device).unfold(0, 3 * side * side, 1)
+        parts = _noise(tiles.device, noise_values(side)).unfold(0, 3 * side * side, 1)
         values = parts.index_select(0, changes.noise_start[part][rows].to(torch.int64)).view(-1, 3, side, side)
         deviation = changes.noise[part][rows][:, None, None, None]
         tiles.index_copy_(0, rows, torch.addcmul(tiles[rows], values, deviation))
@@ -209,13 +208,13 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
 def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Augment a batch on its device.
 
-    images: uint8 [N, 96, 96, 3]; labels: float32 [N]. Returns tiles for a network, [N, 3, side, side], as uint8
+    images: uint8 [N, S, S, 3]; labels: float32 [N]. Returns tiles for a network, [N, 3, side, side], as uint8
     (0..255) if the plan has only views, else as float32 (0..1, may overshoot), and the labels, which mixup and cutmix
     may have changed.
     """
     changes, side = send(plan, images.device, len(images)), plan.side
     if changes.theta is None:
-        margin = (SIDE - side) // 2
+        margin = (images.shape[1] - side) // 2
         images = images[:, margin : margin + side, margin : margin + side]
     if changes.views is not None:
         views = _apply_views if images.device.type == "cpu" else _apply_views_without_lists

@@ -28,8 +28,10 @@ def between(u: np.ndarray, strength: float) -> np.ndarray:
     return (2 * u - 1) * strength
 
 
-def affine_matrices(u: np.ndarray, side: int, settings: Augmentation, views: np.ndarray | None = None) -> Tensor:
-    """Matrices float32 [N, 2, 3] that map a pixel of the result to a position in the 96 × 96 tile.
+def affine_matrices(
+    u: np.ndarray, side: int, settings: Augmentation, views: np.ndarray | None = None, tile_side: int = SIDE
+) -> Tensor:
+    """Matrices float32 [N, 2, 3] that map a pixel of the result to a position in the tile of `tile_side` pixels.
 
     In the units of affine_grid; u: float64 [N, 5]; views: flips and 90° rotations of the result.
     """
@@ -42,8 +44,8 @@ def affine_matrices(u: np.ndarray, side: int, settings: Augmentation, views: np.
     shearing[:, 0, 0] = shearing[:, 1, 1] = 1
     shearing[:, 0, 1] = shear
     theta = np.empty((len(u), 2, 3))
-    theta[:, :, :2] = rotation @ shearing * (side / SIDE / zoom[:, None, None])
-    theta[:, :, 2] = between(u[:, 3:5], settings.shift) * 2 / SIDE
+    theta[:, :, :2] = rotation @ shearing * (side / tile_side / zoom[:, None, None])
+    theta[:, :, 2] = between(u[:, 3:5], settings.shift) * 2 / tile_side
     if views is not None:
         # Views transpose and mirror the result, so they transpose and mirror the positions that are mapped.
         theta[:, :, :2] = np.where(((views & 4) > 0)[:, None, None], theta[:, :, 1::-1], theta[:, :, :2])

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from histo.augmentation.matrices import affine_matrices, between, colour_matrices, stain_matrices
 from histo.config.train import Augmentation
-from histo.geometry import CENTRE
+from histo.geometry import COMPETITION, Geometry
 
 BLOCK = 2048  # tiles whose plans are drawn in one call, at less than half the cost of calls for each batch
 DRAWS = (40, 16)  # uniform random numbers per tile from each of two sequences; multiples of 4, see `draw`
-NOISE_VALUES = 2**18  # length of the noise of which each tile takes a part, see histo.augmentation.changes
 
 GEOMETRY = ("shift", "rotation", "zoom", "shear")
 COLOURS = ("brightness", "contrast", "saturation", "hue", "channel_scale", "channel_offset")
@@ -98,13 +97,13 @@ def draw(seed: int, epoch: int, start: int, count: int) -> np.ndarray:
     return np.concatenate(drawn, axis=1)
 
 
-def _beside_centre(u: np.ndarray, side: int) -> np.ndarray:
+def _beside_centre(u: np.ndarray, side: int, centre: int) -> np.ndarray:
     """Boxes, int64 [n, 4], that do not touch the centre; u: float64 [n, 5].
 
     Each box lies in the band between the centre and one of the four borders. Its depth is 1/4 to all of the band, its
     length 1/4 to 3/4 of the side.
     """
-    band = (side - CENTRE) // 2
+    band = (side - centre) // 2
     depth = np.ceil(band * (0.25 + 0.75 * u[:, 1])).astype(np.int64)
     length = (side * (0.25 + 0.5 * u[:, 2])).astype(np.int64)
     across = ((band - depth + 1) * u[:, 3]).astype(np.int64)
@@ -115,20 +114,33 @@ def _beside_centre(u: np.ndarray, side: int) -> np.ndarray:
     return np.where((border < 2)[:, None], rows, rows[:, [2, 3, 0, 1]])
 
 
-def _over_centre(u: np.ndarray, side: int) -> np.ndarray:
+def _over_centre(u: np.ndarray, side: int, centre: int) -> np.ndarray:
     """Boxes, int64 [n, 4], that contain the complete centre; u: float64 [n, 4]."""
-    band = (side - CENTRE) // 2
+    band = (side - centre) // 2
     near = (u[:, [0, 2]] * (band + 1)).astype(np.int64)
     far = side - (u[:, [1, 3]] * (band + 1)).astype(np.int64)
     return np.stack([near[:, 0], far[:, 0], near[:, 1], far[:, 1]], axis=1)
 
 
-def from_draws(u: np.ndarray, settings: Augmentation, *, side: int, mean: np.ndarray, std: np.ndarray) -> Plan:
+def noise_values(side: int) -> int:
+    """Length of the noise of which each tile of `side` pixels takes a part, see histo.augmentation.changes."""
+    return max(2**18, 8 * 3 * side**2)
+
+
+def from_draws(
+    u: np.ndarray,
+    settings: Augmentation,
+    *,
+    side: int,
+    mean: np.ndarray,
+    std: np.ndarray,
+    geometry: Geometry = COMPETITION,
+) -> Plan:
     """The plan of tiles with these random numbers; u: see `draw`, the rest: see `plan`."""
     result = Plan(side=side)
     views = (8 * u[:, 0]).astype(np.int64) if settings.flips else None
     if any(getattr(settings, name) for name in GEOMETRY):
-        result.theta = affine_matrices(u[:, 1:6], side, settings, views)
+        result.theta = affine_matrices(u[:, 1:6], side, settings, views, geometry.tile_side)
     else:
         result.views = views
     # Columns from 40 on are of the second sequence.
@@ -151,11 +163,12 @@ def from_draws(u: np.ndarray, settings: Augmentation, *, side: int, mean: np.nda
     if settings.noise:
         deviation = np.where(chosen[:, 5, 0], settings.noise / 255 * u[:, 47], 0)
         result.noise = torch.from_numpy(deviation.astype(np.float32))
-        result.noise_start = ((NOISE_VALUES - 3 * side * side + 1) * u[:, 48]).astype(np.int64)
-    has_surroundings = side > CENTRE
+        result.noise_start = ((noise_values(side) - 3 * side * side + 1) * u[:, 48]).astype(np.int64)
+    centre = geometry.centre_side
+    has_surroundings = side > centre
     if settings.erase and has_surroundings:
         tile = np.flatnonzero(u[:, 22] < settings.erase)
-        result.erase = Rectangles(tile, _beside_centre(u[tile, 23:28], side))
+        result.erase = Rectangles(tile, _beside_centre(u[tile, 23:28], side, centre))
         result.erase_colour = torch.from_numpy(u[tile, 28:31].astype(np.float32))[:, :, None, None]
     # A tile takes part in mixup or in cutmix, never in both; its partner is the next tile of the batch.
     if settings.mixup:
@@ -164,7 +177,8 @@ def from_draws(u: np.ndarray, settings: Augmentation, *, side: int, mean: np.nda
     if settings.cutmix and has_surroundings:
         tile = np.flatnonzero((u[:, 31] >= settings.mixup) & (u[:, 31] < settings.mixup + settings.cutmix))
         over = u[tile, 33] < 0.5
-        box = np.where(over[:, None], _over_centre(u[tile, 34:38], side), _beside_centre(u[tile, 34:39], side))
+        boxes = _over_centre(u[tile, 34:38], side, centre), _beside_centre(u[tile, 34:39], side, centre)
+        box = np.where(over[:, None], *boxes)
         result.cutmix, result.covers_centre = Rectangles(tile, box), over
     return result
 
@@ -179,13 +193,15 @@ def plan(
     epoch: int,
     start: int,
     count: int,
+    geometry: Geometry = COMPETITION,
 ) -> Plan:
     """Draw the augmentation of the tiles at positions start … start + count - 1 of an epoch.
 
-    side: pixels of the result (center_crop); mean, std: float64 [3], per channel in 0..1, of the training tiles.
+    side: pixels of the result (center_crop); mean, std: float64 [3], per channel in 0..1, of the training tiles;
+    geometry: of the tiles.
     `contrast` and `channel_scale` leave the colour `mean` unchanged; `channel_offset` is in units of `std`.
     """
-    return from_draws(draw(seed, epoch, start, count), settings, side=side, mean=mean, std=std)
+    return from_draws(draw(seed, epoch, start, count), settings, side=side, mean=mean, std=std, geometry=geometry)
 
 
 class Plans:
@@ -204,9 +220,12 @@ class Plans:
         seed: int,
         epoch: int,
         batch_size: int,
+        geometry: Geometry = COMPETITION,
     ) -> None:
-        """settings to epoch: see `plan`; batch_size: tiles of each batch."""
-        self._draw = functools.partial(plan, settings, side=side, mean=mean, std=std, seed=seed, epoch=epoch)
+        """settings to epoch, geometry: see `plan`; batch_size: tiles of each batch."""
+        self._draw = functools.partial(
+            plan, settings, side=side, mean=mean, std=std, seed=seed, epoch=epoch, geometry=geometry
+        )
         self._batch_size, self._steps = batch_size, max(1, BLOCK // batch_size)
         self._block, self._plan = -1, Plan(side=side)
 

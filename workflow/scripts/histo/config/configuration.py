@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from histo.config import search_space
 from histo.config.audit import Audit
 from histo.config.classical import Classical
-from histo.config.dataset import ArchiveSource, Dataset, FolderSource, SyntheticSource
+from histo.config.dataset import ArchiveSource, Dataset, FolderSource, PcamSource, SyntheticSource
 from histo.config.download import Download
 from histo.config.folds import Folds
 from histo.config.imagenet_weights import ImagenetWeights
@@ -27,6 +27,7 @@ from histo.config.synthesize import Synthesize
 from histo.config.train import TrainSettings
 from histo.config.validate import Validate
 from histo.errors import InputError
+from histo.geometry import BLOCK, CENTRE, SIDE
 from histo.overrides import changed
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
@@ -119,9 +120,21 @@ def _files(settings: Configuration) -> list[str]:
         lines.append(f"dataset.archive: expected the path of a zip, found no such file: {dataset.archive}")
     if isinstance(dataset, FolderSource):
         lines += _folder(dataset.folder)
+    if dataset.centre_side > dataset.tile_side:
+        lines.append(
+            f"dataset.centre_side: expected at most dataset.tile_side, {dataset.tile_side}, found {dataset.centre_side}"
+        )
     synthetic = isinstance(dataset, SyntheticSource)
     if synthetic and settings.synthesize is None:
         lines.append("synthesize: missing; source: synthetic needs it. config/demo.yaml shows an example.")
+    if isinstance(dataset, PcamSource) and (dataset.tile_side, dataset.centre_side) != (SIDE, CENTRE):
+        lines.append(f"dataset: PatchCamelyon has tile_side {SIDE} and centre_side {CENTRE}; remove these settings")
+    centre, margin = dataset.centre_side, (dataset.tile_side - dataset.centre_side) // 2
+    if synthetic and (centre % BLOCK or margin % BLOCK):
+        lines.append(
+            f"dataset.centre_side: with source: synthetic, expected a square on the grid of {BLOCK} pixels, found "
+            f"{centre} in tiles of {dataset.tile_side}"
+        )
     if slides and not isfile(slides) and not (synthetic and slides == f"resources/{dataset.name}/slides.csv"):
         lines.append(f"folds.slides: expected a CSV table with the columns id,slide, found no such file: {slides}")
     return lines
@@ -174,6 +187,7 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
     if settings is None:
         return lines
     config["models"][name] = _same_keys(settings | {"search": own.get("search")}, own)
+    lines += _crop(config, settings["center_crop"], f"models.{name}")
     for teacher in settings["pseudo_labels"]:
         if teacher not in config["models"] and teacher not in config["classical"]:
             known = ", ".join([*config["models"], *config["classical"]])
@@ -185,6 +199,15 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
         return lines
     expected = "expected none, imagenet or the path of a file"
     return [*lines, f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
+
+
+def _crop(config: dict[str, Any], crop: Any, where: str) -> list[str]:
+    """Return what is wrong with a center_crop, in view of the tiles of the data set; where: the settings it is from."""
+    centre, side = config["dataset"]["centre_side"], config["dataset"]["tile_side"]
+    if centre <= crop <= side:
+        return []
+    expected = f"expected {centre} to {side}, dataset.centre_side to dataset.tile_side"
+    return [f"{where}.center_crop: {expected}, found {crop}. Set it there or in train."]
 
 
 def _same_keys(values: Any, keys: Any) -> Any:
@@ -202,4 +225,11 @@ def _search(config: dict[str, Any], name: str) -> list[str]:
     search = config["search"][name]
     search["settings"] = _same_keys(base, search["settings"])
     search["space"], lines = search_space.check(Search(**search), base)
+    if not lines:
+        space = search["space"].get("center_crop", {})
+        crops = [
+            base["center_crop"],
+            *(space.get("choices") or (space[key] for key in ("low", "high") if key in space)),
+        ]
+        lines = [line for crop in dict.fromkeys(crops) for line in _crop(config, crop, "settings")]
     return lines

@@ -5,10 +5,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from histo.config.section import Name, Section, UserPath
+from histo.geometry import CENTRE, SIDE
 
 
 class _Dataset(Section):
     name: Name = Field(description="Results lie under results/<name>/")
+    tile_side: int = Field(
+        SIDE, ge=32, le=512, multiple_of=32, description="Side of the tiles, pixels; also set train.center_crop"
+    )
+    centre_side: int = Field(
+        CENTRE,
+        ge=2,
+        le=512,
+        multiple_of=2,
+        description="Side of the central square that decides the label, pixels; tile_side if the whole tile does",
+    )
 
 
 class KaggleSource(_Dataset):

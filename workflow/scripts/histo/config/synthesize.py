@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=0, le=10_000)]
 
 class Faults(Section):
     corrupt_tiff: Count = Field(0, description="Damaged files")
-    wrong_size: Count = Field(0, description="Other than 96 × 96 pixels")
+    wrong_size: Count = Field(0, description="Another size than the other tiles")
     greyscale: Count = Field(0, description="One channel")
     rgba: Count = Field(0, description="Four channels")
     missing_file: Count = Field(0, description="Listed in train_labels.csv, no file")

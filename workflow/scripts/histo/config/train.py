@@ -60,7 +60,13 @@ class TrainSettings(Section):
     """All settings of one model."""
 
     network: Network = Field(P4mResidual(), description="The network and its options")
-    center_crop: Literal[32, 64, 96] = Field(96, description="Side of the central square that the network sees, pixels")
+    center_crop: int = Field(
+        96,
+        ge=32,
+        le=512,
+        multiple_of=32,
+        description="Side of the central square that the network sees, pixels; at most dataset.tile_side",
+    )
     input_size: Annotated[int, Field(ge=32, le=512)] | None = Field(
         None, description="Side to which the central square is resized (bilinear), pixels; null: as it is"
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histo.errors import InputError
+from histo.geometry import COMPETITION, Geometry
 from histo.hashes import file_sha256
 from histo.networks.head import CentreHead
 
@@ -80,9 +81,9 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Normalised tiles, float [N, 3, S, S], to logits [N, 1]; the last map has 1/32 of the input's resolution."""
+    """Normalised tiles, float [N, 3, S, S], to logits [N, outputs]; the last map has 1/32 of the input's resolution."""
 
-    def __init__(self, crop: int, dropout: float, frozen_stages: int) -> None:
+    def __init__(self, crop: int, dropout: float, frozen_stages: int, geometry: Geometry = COMPETITION) -> None:
         super().__init__()
         self.conv_stem = SameConv(3, 32, 3, 2)
         self.bn0 = _norm(32)
@@ -95,7 +96,7 @@ class EfficientNetLite0(nn.Module):
                 channels = outputs
         self.conv_head = SameConv(channels, 1280, 1)
         self.bn1 = _norm(1280)
-        self.head = CentreHead(1280, crop, dropout)
+        self.head = CentreHead(1280, crop, dropout, geometry)
         frozen = [self.conv_stem, self.bn0, *self.blocks[: [*first_blocks, len(self.blocks)][frozen_stages]]]
         self.frozen = frozen if frozen_stages else []
         for module in self.frozen:
@@ -116,13 +117,16 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
-def build_body(crop: int, *, dropout: float = 0.0, frozen_stages: int = 0) -> nn.Module:
+def build_body(
+    crop: int, geometry: Geometry = COMPETITION, *, dropout: float = 0.0, frozen_stages: int = 0
+) -> nn.Module:
     """Build the network with random weights; `load_imagenet_weights` loads those of ImageNet.
 
-    crop: side of the centre crop, pixels, whatever size it is resized to. dropout: share of the head's features dropped
-    in training. frozen_stages: of the seven stages, the first ones, with the stem, that are not trained.
+    crop: side of the centre crop, pixels, whatever size it is resized to. geometry: of the tiles. dropout: share of the
+    head's features dropped in training. frozen_stages: of the seven stages, the first ones, with the stem, that are not
+    trained.
     """
-    return EfficientNetLite0(crop, dropout, frozen_stages)
+    return EfficientNetLite0(crop, dropout, frozen_stages, geometry)
 
 
 def weights_path() -> Path:

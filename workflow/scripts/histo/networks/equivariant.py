@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histo.geometry import CENTRE
+from histo.geometry import COMPETITION, Geometry
 from histo.networks.dihedral import dihedral
 
 ORDER = 8  # of the group D4
@@ -221,20 +221,20 @@ class GroupBlock(nn.Module):
 
 
 class InvariantHead(nn.Module):
-    """Head with an invariant logit: [N, 8 · features, H, W] to [N, 1].
+    """Head with invariant logits: [N, 8 · features, H, W] to [N, outputs].
 
-    Each feature map is averaged over its whole area and over the area above the tile's central 32 × 32 pixels. An
-    equivariant layer with ReLU combines these averages across orientations, the mean over the orientations makes the
+    Each feature map is averaged over its whole area and over the area above the tile's central square. An equivariant
+    layer with ReLU combines these averages across orientations, the mean over the orientations makes the
     result invariant, and a linear layer gives the logit.
     """
 
-    def __init__(self, features: int, crop: int, hidden: int, dropout: float) -> None:
+    def __init__(self, features: int, crop: int, hidden: int, dropout: float, geometry: Geometry = COMPETITION) -> None:
         super().__init__()
-        self.share = CENTRE / crop
+        self.share = geometry.centre_side / crop
         self.mix = GroupConv(2 * features, hidden, 1)
         self.bias = nn.Parameter(torch.zeros(hidden))
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(hidden, 1)
+        self.linear = nn.Linear(hidden, geometry.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[-1]
@@ -249,7 +249,9 @@ class InvariantHead(nn.Module):
         return logits
 
 
-def p4m_residual(crop: int, *, width: int, blocks: int, hidden: int, dropout: float) -> nn.Module:
+def p4m_residual(
+    crop: int, geometry: Geometry = COMPETITION, *, width: int, blocks: int, hidden: int, dropout: float
+) -> nn.Module:
     """Build the equivariant counterpart of `histo.networks.network.residual`.
 
     A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
@@ -266,5 +268,5 @@ def p4m_residual(crop: int, *, width: int, blocks: int, hidden: int, dropout: fl
             outputs = width // ORDER << stage
             layers.append(GroupBlock(features, outputs, 2 if block == 0 and stage > 0 else 1))
             features = outputs
-    layers.append(InvariantHead(features, crop, hidden, dropout))
+    layers.append(InvariantHead(features, crop, hidden, dropout, geometry))
     return nn.Sequential(*layers)

@@ -1,22 +1,22 @@
-"""Head of a convolutional network: from its last feature map to one logit."""
+"""Head of a convolutional network: from its last feature map to logits."""
 
 import torch
 from torch import Tensor, nn
 
-from histo.geometry import CENTRE
+from histo.geometry import COMPETITION, Geometry
 
 
 class CentreHead(nn.Module):
-    """Average over the whole map and average over the area above the central 32 × 32 pixels, concatenated; one logit.
+    """Average over the whole map and average over the area above the central square, concatenated; logits.
 
-    [N, channels, H, W] to [N, 1]. The label depends on the centre alone; the surroundings are context.
+    [N, channels, H, W] to [N, outputs]. The label depends on the centre alone; the surroundings are context.
     """
 
-    def __init__(self, channels: int, crop: int, dropout: float) -> None:
+    def __init__(self, channels: int, crop: int, dropout: float, geometry: Geometry = COMPETITION) -> None:
         super().__init__()
-        self.share = CENTRE / crop
+        self.share = geometry.centre_side / crop
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(2 * channels, 1)
+        self.linear = nn.Linear(2 * channels, geometry.outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[-1]

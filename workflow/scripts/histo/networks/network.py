@@ -1,4 +1,4 @@
-"""Networks that map tiles to one logit each.
+"""Networks that map tiles to logits: one of two classes, else one per class.
 
 Every network is a `Network`: centre crop and channel normalisation, followed by a body from `BODIES` or torchvision.
 The crop is part of the module and the normalisation of its state dict, so training and test tiles are always treated
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histo.errors import InputError
-from histo.geometry import CENTRE, SIDE
+from histo.geometry import COMPETITION, Geometry
 from histo.networks import efficientnet_lite0, published, torchvision
 from histo.networks.equivariant import p4m_residual
 from histo.networks.head import CentreHead
@@ -32,7 +32,7 @@ class Network(nn.Module):
     """Crop, normalise, resize, classify.
 
     Input: uint8 [N, 3, S, S] (0..255) or float [N, 3, S, S] (0..1) with S ≥ `crop`. Output: logits of label 1 (tumour
-    in the central 32 × 32 pixels), float32 [N].
+    in the central square), float32 [N]; with more than two classes, of each class, float32 [N, classes].
     """
 
     body: nn.Module
@@ -61,7 +61,7 @@ class Network(nn.Module):
         if self.input_size is not None:
             normalised = functional.interpolate(normalised, (self.input_size, self.input_size), mode="bilinear")
         logits: Tensor = self.body(normalised.contiguous(memory_format=torch.channels_last))
-        return logits.float().flatten()
+        return logits.float().squeeze(1)
 
 
 class Block(nn.Module):
@@ -91,7 +91,7 @@ class Block(nn.Module):
         return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
-def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module:
+def residual(crop: int, geometry: Geometry = COMPETITION, *, width: int, blocks: int, dropout: float) -> nn.Module:
     """Build a small residual CNN that is trained from scratch.
 
     A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
@@ -109,7 +109,7 @@ def residual(crop: int, *, width: int, blocks: int, dropout: float) -> nn.Module
             first = block == 0 and stage > 0
             layers.append(Block(channels, width << stage, 2 if first else 1))
             channels = width << stage
-    layers.append(CentreHead(channels, crop, dropout))
+    layers.append(CentreHead(channels, crop, dropout, geometry))
     return nn.Sequential(*layers)
 
 
@@ -122,15 +122,19 @@ BODIES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(settings: dict[str, Any], crop: int, input_size: int | None = None) -> Network:
+def build(
+    settings: dict[str, Any], crop: int, geometry: Geometry = COMPETITION, *, input_size: int | None = None
+) -> Network:
     """Build the network `settings["name"]` for a centre crop of `crop` pixels, with random weights.
 
-    The crop is resized to `input_size` pixels, if given. The other settings are options of the body. `load_pretrained`
-    loads pretrained weights. Raises InputError for a name that is neither in BODIES nor a classification network of
-    torchvision, for options that the network does not have, and for a size of the input that it does not support.
+    geometry: of the tiles. The crop is resized to `input_size` pixels, if given. The other settings are options of the
+    body. `load_pretrained` loads pretrained weights. Raises InputError for a name that is neither in BODIES nor a
+    classification network of torchvision, for options that the network does not have, and for a size of the input that
+    it does not support.
     """
-    if not CENTRE <= crop <= SIDE:
-        raise InputError(f"center_crop: expected {CENTRE} to {SIDE} pixels, found {crop}. Set one of 32, 64 or 96.")
+    smallest, largest = geometry.centre_side, geometry.tile_side
+    if not smallest <= crop <= largest:
+        raise InputError(f"center_crop: expected {smallest} to {largest} pixels, found {crop}. Correct it.")
     options = {key: value for key, value in settings.items() if key != "name"}
     name = settings.get("name")
     if name not in BODIES and name not in TORCHVISION:
@@ -140,10 +144,10 @@ def build(settings: dict[str, Any], crop: int, input_size: int | None = None) ->
         )
     try:
         if name in TORCHVISION:
-            body = torchvision.build_body(name, input_size or crop, **options)
+            body = torchvision.build_body(name, input_size or crop, geometry, **options)
         else:
             options.pop("weights", None)  # see load_pretrained
-            body = BODIES[name](crop, **options)
+            body = BODIES[name](crop, geometry, **options)
     except TypeError as error:
         raise InputError(
             f"network {name}: its options are wrong ({error}). Correct the settings under `network`."

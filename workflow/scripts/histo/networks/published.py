@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from histo.errors import InputError
-from histo.geometry import CENTRE
+from histo.geometry import CENTRE, COMPETITION, Geometry
 
 
 def _initialise_as_keras(body: nn.Module) -> nn.Module:
@@ -50,7 +50,7 @@ def _dense(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
 
 
-def plain_2conv(crop: int) -> nn.Module:
+def plain_2conv(crop: int, geometry: Geometry = COMPETITION) -> nn.Module:
     """Build the smallest network of the first notebook.
 
     Two valid convolutions of 16 and 32 channels, each followed by pooling; a dense layer of 64. 996,449 parameters at
@@ -61,12 +61,12 @@ def plain_2conv(crop: int) -> nn.Module:
         nn.Sequential(
             *_convolution(3, 16), nn.MaxPool2d(2),
             *_convolution(16, 32), nn.MaxPool2d(2),
-            nn.Flatten(), *_dense(32 * side**2, 64), nn.Linear(64, 1),
+            nn.Flatten(), *_dense(32 * side**2, 64), nn.Linear(64, geometry.outputs),
         )
     )  # fmt: skip
 
 
-def plain_5conv(crop: int) -> nn.Module:
+def plain_5conv(crop: int, geometry: Geometry = COMPETITION) -> nn.Module:
     """Build the deeper network of the first notebook.
 
     Five valid convolutions of 32, 32, 64, 64 and 128 channels with pooling after the second, fourth and fifth; a dense
@@ -78,13 +78,14 @@ def plain_5conv(crop: int) -> nn.Module:
             *_convolution(3, 32), *_convolution(32, 32), nn.MaxPool2d(2),
             *_convolution(32, 64), *_convolution(64, 64), nn.MaxPool2d(2),
             *_convolution(64, 128), nn.MaxPool2d(2),
-            nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, 1),
+            nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, geometry.outputs),
         )
     )  # fmt: skip
 
 
 def batchnorm_gap(
     crop: int,
+    geometry: Geometry = COMPETITION,
     *,
     filters: Sequence[int] = (32, 64, 128),
     convolutions: int = 2,
@@ -113,10 +114,10 @@ def batchnorm_gap(
         layers.append(nn.MaxPool2d(2))
         channels = outputs
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), *_dense(channels, dense)]
-    return _initialise_as_keras(nn.Sequential(*layers, nn.Linear(dense, 1)))
+    return _initialise_as_keras(nn.Sequential(*layers, nn.Linear(dense, geometry.outputs)))
 
 
-def plain_3conv(crop: int) -> nn.Module:
+def plain_3conv(crop: int, geometry: Geometry = COMPETITION) -> nn.Module:
     """Build the network of the second notebook.
 
     Three valid convolutions of 32, 64 and 128 channels, each followed by pooling; a dense layer of 128 with dropout
@@ -128,12 +129,12 @@ def plain_3conv(crop: int) -> nn.Module:
             *_convolution(3, 32), nn.MaxPool2d(2),
             *_convolution(32, 64), nn.MaxPool2d(2),
             *_convolution(64, 128), nn.MaxPool2d(2),
-            nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, 1),
+            nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, geometry.outputs),
         )
     )  # fmt: skip
 
 
-def batchnorm_4conv(crop: int) -> nn.Module:
+def batchnorm_4conv(crop: int, geometry: Geometry = COMPETITION) -> nn.Module:
     """Build the network of the third notebook.
 
     Four convolutions of 32, 64, 128 and 256 channels that keep the side of the map, each followed by batch
@@ -148,10 +149,10 @@ def batchnorm_4conv(crop: int) -> nn.Module:
         layers += [nn.Dropout(dropout)] if dropout else []
         channels = outputs
     layers += [nn.Flatten(), nn.Linear(256 * (crop // 16) ** 2, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True)]
-    return _initialise_as_keras(nn.Sequential(*layers, nn.Dropout(0.5), nn.Linear(512, 1)))
+    return _initialise_as_keras(nn.Sequential(*layers, nn.Dropout(0.5), nn.Linear(512, geometry.outputs)))
 
 
-def center32_3conv(crop: int) -> nn.Module:
+def center32_3conv(crop: int, geometry: Geometry = COMPETITION) -> nn.Module:
     """Build the network of the fourth notebook, which sees only the central 32 × 32 pixels that determine the label.
 
     Three valid convolutions of 32, 64 and 128 channels, the first two followed by pooling (the notebook's last pooling
@@ -169,7 +170,7 @@ def center32_3conv(crop: int) -> nn.Module:
             *_convolution(3, 32), nn.MaxPool2d(2),
             *_convolution(32, 64), nn.MaxPool2d(2),
             *_convolution(64, 128),
-            nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, 1),
+            nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, geometry.outputs),
         )
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Classification networks of torchvision with one logit in place of their head, and their pretrained weights.
+"""Classification networks of torchvision with our logits in place of their head, and their pretrained weights.
 
 torchvision is imported when such a network is built: the import takes seconds, and other networks do not need it.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from histo.errors import InputError
+from histo.geometry import COMPETITION, Geometry
 from histo.hashes import file_sha256
 from histo.networks.names import TORCHVISION
 
@@ -41,14 +42,14 @@ def _build(name: str, crop: int, classes: int, *, pretrained: bool) -> nn.Module
     return body
 
 
-def build_body(name: str, crop: int, *, weights: str = "none") -> nn.Module:
-    """Build the network `name` of torchvision: normalised tiles, float [N, 3, crop, crop], to logits [N, 1].
+def build_body(name: str, crop: int, geometry: Geometry = COMPETITION, *, weights: str = "none") -> nn.Module:
+    """Build the network `name` of torchvision: normalised tiles, float [N, 3, crop, crop], to logits [N, outputs].
 
     The weights are random. weights: the setting `network.weights` (none, imagenet or a path); `load_weights` loads
     them. Raises InputError where the architecture does not support tiles of that size.
     """
     try:
-        body = _build(name, crop, 1, pretrained=weights != "none")
+        body = _build(name, crop, geometry.outputs, pretrained=weights != "none")
         with torch.no_grad():  # the device "meta" computes shapes only
             shape = tuple(copy.deepcopy(body).to("meta").eval()(torch.empty(2, 3, crop, crop, device="meta")).shape)
     except (AssertionError, RuntimeError, ValueError) as error:
@@ -57,17 +58,19 @@ def build_body(name: str, crop: int, *, weights: str = "none") -> nn.Module:
             f"network {name} cannot be built for tiles of {crop} pixels ({text}). Set a larger center_crop, or choose "
             "another network."
         ) from None
-    if shape != (2, 1):
+    if shape != (2, geometry.outputs):
         raise InputError(
-            f"network {name}: expected an output of shape (2, 1) for 2 tiles, found {shape}. Choose another network."
+            f"network {name}: expected an output of shape (2, {geometry.outputs}) for 2 tiles, found {shape}. Choose "
+            "another network."
         )
     return body
 
 
 def head_parameters(body: nn.Module, name: str, crop: int) -> set[str]:
     """Names of the parameters of `body`, the network `name`, whose shapes depend on the number of classes."""
-    one, two = body.state_dict(), _build(name, crop, 2, pretrained=False).state_dict()
-    return {key for key in one if one[key].shape != two[key].shape}
+    # No network of this project has two outputs: two classes have one logit.
+    own, two = body.state_dict(), _build(name, crop, 2, pretrained=False).state_dict()
+    return {key for key in own if own[key].shape != two[key].shape}
 
 
 def _listed(names: list[str]) -> str:

@@ -10,53 +10,59 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from histo.geometry import CENTRE, SIDE
-from histo.tiles.shards import Shard
+from histo.tiles.shards import Shard, geometry_of
 
 Shards = dict[str, dict[int, Shard]]  # split → shard number → shard
 
 GUTTER = 2  # pixels around each tile of a sprite sheet, so that scaling does not mix neighbouring tiles
-SLOT = SIDE + 2 * GUTTER
 
 
 def sprite(images: np.ndarray) -> bytes:
-    """Return tiles, uint8 [N, 96, 96, 3], side by side as one PNG, each with a gutter that repeats its edge pixels."""
+    """Return tiles, uint8 [N, side, side, 3], side by side as one PNG, each with a gutter that repeats its edge."""
     slots = np.pad(images, ((0, 0), (GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(list(slots), axis=1)).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def centre_frame() -> str:
-    """Return the outline of the central 32 × 32 pixels as SVG, in pixels of the tile.
+def centre_frame(tile_side: int = SIDE, centre_side: int = CENTRE) -> str:
+    """Return the outline of the central square as SVG, in pixels of the tile.
 
     A white line runs along the pixels just outside the square and a dark line around it; neither covers the square.
     """
     frame = ""
     for style, away in (("outer", 1.5), ("inner", 0.5)):
-        start, side = (SIDE - CENTRE) / 2 - away, CENTRE + 2 * away
+        start, side = (tile_side - centre_side) / 2 - away, centre_side + 2 * away
         frame += f'<rect class="{style}" x="{start}" y="{start}" width="{side}" height="{side}"/>'
     return frame
 
 
-def gallery(name: str, images: np.ndarray, captions: Sequence[str], alternative_texts: Sequence[str]) -> Markup:
-    """Return a gallery of tiles, uint8 [N, 96, 96, 3], with the central square outlined; empty for no tiles.
+def gallery(
+    name: str,
+    images: np.ndarray,
+    captions: Sequence[str],
+    alternative_texts: Sequence[str],
+    centre_side: int = CENTRE,
+) -> Markup:
+    """Return a gallery of tiles, uint8 [N, side, side, 3], with the central square outlined; empty for no tiles.
 
     name: unique on the page; letters, digits and hyphens. captions: shown below each tile. alternative_texts: for
-    screen readers, one per tile.
+    screen readers, one per tile. centre_side: of the central square, pixels.
     """
     if not len(images):
         return Markup("")
     data = base64.b64encode(sprite(images)).decode()
-    frame = centre_frame()
+    side = images.shape[1]
+    frame, slot = centre_frame(side, centre_side), side + 2 * GUTTER
     tiles = "".join(
-        f'<figure class="tile"><svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(text)}">'
-        f'<use href="#{name}" x="{-k * SLOT - GUTTER}" y="{-GUTTER}"/>{frame}</svg>'
+        f'<figure class="tile"><svg viewBox="0 0 {side} {side}" role="img" aria-label="{escape(text)}">'
+        f'<use href="#{name}" x="{-k * slot - GUTTER}" y="{-GUTTER}"/>{frame}</svg>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for k, (caption, text) in enumerate(zip(captions, alternative_texts, strict=True))
     )
     return Markup(
-        f'<div class="tiles"><svg class="sprite" aria-hidden="true"><image id="{name}" width="{SLOT * len(images)}" '
-        f'height="{SLOT}" href="data:image/png;base64,{data}"/></svg>{tiles}</div>'
+        f'<div class="tiles"><svg class="sprite" aria-hidden="true"><image id="{name}" width="{slot * len(images)}" '
+        f'height="{slot}" href="data:image/png;base64,{data}"/></svg>{tiles}</div>'
     )
 
 
@@ -75,4 +81,5 @@ def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequen
     alternative_texts = [
         f"{description}, {caption}: tile {tile}" for caption, tile in zip(captions, rows["id"], strict=True)
     ]
-    return gallery(name, np.array(images), captions_with_id, alternative_texts)
+    centre_side = next((geometry_of(opened).centre_side for opened in shards.values()), CENTRE)
+    return gallery(name, np.array(images), captions_with_id, alternative_texts, centre_side)

@@ -1,6 +1,6 @@
 """Colour and texture features of a tile, for classical models.
 
-Computed separately for the whole tile and for its central 32 × 32 pixels, which decide the label:
+Computed separately for the whole tile and for its central square, which decides the label:
 
 - colour: mean, standard deviation, skewness and five quantiles of red, green, blue and of the densities of haematoxylin
   and eosin;
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histo.geometry import CENTRE, SIDE
+from histo.geometry import CENTRE
 from histo.tiles.stain_normalisation import REFERENCE, absorbance, with_third_stain
 
 REGIONS = ("tile", "centre")
@@ -40,7 +40,6 @@ SCHEMA = pa.schema([("id", pa.string()), *((name, pa.float32()) for name in NAME
 
 DENSITY = 100  # levels per unit of log10 density; a black pixel has less than 255 levels
 BATCH = 16  # tiles processed at a time; they stay in the processor's cache
-_CENTRE = slice((SIDE - CENTRE) // 2, (SIDE + CENTRE) // 2)
 _FROM_ABSORBANCE = np.linalg.inv(with_third_stain(REFERENCE))[:, :2]
 
 
@@ -83,7 +82,7 @@ def colour(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     counts: histograms, int64 [channels, N, 256], all of the same number of pixels.
     """
     total = counts[0, 0].sum()
-    # Raw moments lose no precision here: sums of integers up to 255³ × 9216 are exact in float64.
+    # Raw moments lose no precision here: sums of integers up to 255³ × 512² are exact in float64.
     mean, square, cube = np.moveaxis(counts.astype(np.float64) @ _POWERS / total, -1, 0)
     variance = square - mean**2
     std = np.sqrt(np.where(variance > 1e-6, variance, 0))
@@ -136,15 +135,20 @@ def texture(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.concatenate([shares, gradients(planes)], axis=-1)
 
 
-def features(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the features NAMES of each tile, float32 [N, len(NAMES)]; images: uint8 [N, 96, 96, 3]."""
+def features(images: npt.NDArray[np.uint8], centre_side: int = CENTRE) -> npt.NDArray[np.float32]:
+    """Return the features NAMES of each tile, float32 [N, len(NAMES)]; images: uint8 [N, side, side, 3].
+
+    centre_side: of the central square, pixels.
+    """
+    side = images.shape[1]
+    centre = slice((side - centre_side) // 2, (side + centre_side) // 2)
     values = np.empty((len(images), len(NAMES)), np.float32)
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
         planes = np.ascontiguousarray(np.moveaxis(batch, 3, 0))
         planes = np.concatenate([planes, densities(planes)])
         columns = []
-        for region in (planes, np.ascontiguousarray(planes[:, :, _CENTRE, _CENTRE])):
+        for region in (planes, np.ascontiguousarray(planes[:, :, centre, centre])):
             textured = region[[CHANNELS.index(name) for name in TEXTURED]]
             columns += [*colour(histograms(region)), *texture(textured)]
         values[start : start + BATCH] = np.concatenate(columns, axis=1)

@@ -1,4 +1,4 @@
-"""Decoding of tile files: 96 × 96 pixels of three 8-bit channels, decoded exactly or rejected with a fault.
+"""Decoding of tile files: square tiles of three 8-bit channels, decoded exactly or rejected with a fault.
 
 Pillow defines what a file contains. It takes about 190 µs per tile, most of it to parse a header that thousands of
 files have in common (in the competition's archive, headers differ only in their date). The decoder therefore learns
@@ -15,11 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
-from histo.geometry import SHAPE, SIDE, TILE_BYTES
+from histo.geometry import SIDE
 
-# Added to pixels, modulo 256, to get others that differ in each byte. No flip or rotation maps these values to
-# themselves, so the pixels or the others are not symmetric either, and show whether the orientation tag (274) is set.
-_CHANGE = np.random.Generator(np.random.PCG64(20181115)).integers(1, 256, TILE_BYTES, np.uint8)
 _MAX_LAYOUTS = 1024  # a sample of 4,122 original tiles has 39; a hostile archive may have any number
 
 
@@ -27,9 +24,9 @@ _MAX_LAYOUTS = 1024  # a sample of 4,122 original tiles has 39; a hostile archiv
 class Decoded:
     """The result of decoding one file.
 
-    pixels: uint8 [96, 96, 3], RGB, read-only, or None when `fault` is set; width, height in pixels and mode as named
-    by Pillow (0 and "" when not even the header is readable); fault: a key of `histo.faults.FAULTS` or ""; offset: of
-    the pixels in the file, bytes, if they lie there as in `pixels`, otherwise -1.
+    pixels: uint8 [side, side, 3], RGB, read-only, or None when `fault` is set; width, height in pixels and mode as
+    named by Pillow (0 and "" when not even the header is readable); fault: a key of `histo.faults.FAULTS` or "";
+    offset: of the pixels in the file, bytes, if they lie there as in `pixels`, otherwise -1.
     """
 
     pixels: npt.NDArray[np.uint8] | None
@@ -45,7 +42,8 @@ class Decoded:
 class DecodedBlock:
     """The result of decoding n files.
 
-    pixels: uint8 [m, 96, 96, 3], read-only, of the m ≤ n files that are valid, in order; it may be a view of the files.
+    pixels: uint8 [m, side, side, 3], read-only, of the m ≤ n files that are valid, in order; it may be a view of the
+    files.
     invalid: results of the other files by number in the block. offsets: int32 [n], as `Decoded.offset`.
     """
 
@@ -55,21 +53,27 @@ class DecodedBlock:
 
 
 class Decoder:
-    """Decode tiles; remember the file layouts seen so far."""
+    """Decode tiles of `side` × `side` pixels; remember the file layouts seen so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = SIDE) -> None:
+        self._side, self._shape, self._bytes = side, (side, side, 3), side**2 * 3
+        # Added to pixels, modulo 256, to get others that differ in each byte. No flip or rotation maps these values to
+        # themselves, so the pixels or the others are not symmetric either, and show whether the orientation tag (274)
+        # is set.
+        self._change = np.random.Generator(np.random.PCG64(20181115)).integers(1, 256, self._bytes, np.uint8)
         self._layouts: set[tuple[bytes, bytes]] = set()  # the bytes before and after the pixels
         self._strips: set[tuple[int, int]] = set()  # length of the file and offset of the pixels, bytes
 
     def decode(self, data: bytes) -> Decoded:
         """Decode one file, given its bytes. Never raises, whatever the bytes are."""
         for length, offset in self._strips:
-            if len(data) == length and (data[:offset], data[offset + TILE_BYTES :]) in self._layouts:
-                return Decoded(np.frombuffer(data, np.uint8, TILE_BYTES, offset).reshape(SHAPE), offset=offset)
+            if len(data) == length and (data[:offset], data[offset + self._bytes :]) in self._layouts:
+                pixels = np.frombuffer(data, np.uint8, self._bytes, offset).reshape(self._shape)
+                return Decoded(pixels, self._side, self._side, offset=offset)
         if not data:
             return Decoded(None, 0, 0, "", "empty_file", "0 bytes")
-        decoded, strip = _decode_with_pillow(data)
-        if strip is None or decoded.pixels is None or decoded.pixels.tobytes() != data[strip : strip + TILE_BYTES]:
+        decoded, strip = _decode_with_pillow(data, self._side)
+        if strip is None or decoded.pixels is None or decoded.pixels.tobytes() != data[strip : strip + self._bytes]:
             return decoded
         if len(self._layouts) < _MAX_LAYOUTS:
             self._learn(data, strip)
@@ -84,7 +88,7 @@ class Decoder:
         found = self._slice(data, offsets)
         if found is not None:
             return DecodedBlock(found[0], {}, np.full(count, found[1], np.int32))
-        pixels = np.empty((count, *SHAPE), np.uint8)
+        pixels = np.empty((count, *self._shape), np.uint8)
         starts = np.empty(count, np.int32)
         invalid = {}
         for number, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
@@ -108,20 +112,20 @@ class Decoder:
         files = data[offsets[0] : offsets[-1]].reshape(len(lengths), -1)
         for length, offset in self._strips:
             if length == files.shape[1]:
-                end = offset + TILE_BYTES
+                end = offset + self._bytes
                 heads, tails = files[:, :offset], files[:, end:]
                 found = zip(_rows(heads), _rows(tails), strict=True)
                 if all(layout in self._layouts for layout in found):
-                    return files[:, offset:end].reshape(-1, *SHAPE), offset
+                    return files[:, offset:end].reshape(-1, *self._shape), offset
         return None
 
     def _learn(self, data: bytes, offset: int) -> None:
         """Remember the layout of `data`, whose pixels are raw bytes from `offset` on, if any others would be too."""
-        head, strip, tail = data[:offset], data[offset : offset + TILE_BYTES], data[offset + TILE_BYTES :]
+        head, strip, tail = data[:offset], data[offset : offset + self._bytes], data[offset + self._bytes :]
         # Part of the header may lie inside the strip, and a tag may flip or rotate the tile: verify that other pixel
         # values decode correctly too.
-        other = (np.frombuffer(strip, np.uint8) + _CHANGE).tobytes()
-        again, _ = _decode_with_pillow(head + other + tail)
+        other = (np.frombuffer(strip, np.uint8) + self._change).tobytes()
+        again, _ = _decode_with_pillow(head + other + tail, self._side)
         if again.pixels is not None and again.pixels.tobytes() == other:
             self._layouts.add((head, tail))
             self._strips.add((len(data), offset))
@@ -134,7 +138,7 @@ def _rows(values: npt.NDArray[np.uint8]) -> list[bytes]:
     return [joined[start : start + width] for start in range(0, count * width, width)] if width else [b""] * count
 
 
-def _decode_with_pillow(data: bytes) -> tuple[Decoded, int | None]:
+def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
     """Decode with Pillow; also return the offset of the pixels if the file stores them as one run of raw bytes."""
     width = height = 0
     mode = ""
@@ -144,7 +148,7 @@ def _decode_with_pillow(data: bytes) -> tuple[Decoded, int | None]:
             with Image.open(io.BytesIO(data), formats=("TIFF", "PNG")) as image:
                 (width, height), mode = image.size, image.mode
                 # Check the size before decoding: a header may claim gigabytes.
-                if (width, height) != (SIDE, SIDE):
+                if (width, height) != (side, side):
                     return Decoded(None, width, height, mode, "wrong_size", f"{width} × {height} pixels"), None
                 raw = _raw_modes(image)
                 if mode != "RGB" or not raw <= {"RGB", "R", "G", "B"}:
@@ -153,7 +157,7 @@ def _decode_with_pillow(data: bytes) -> tuple[Decoded, int | None]:
                 pages = getattr(image, "n_frames", 1)
                 if pages != 1:
                     return Decoded(None, width, height, mode, "unreadable", f"{pages} pages, expected one"), None
-                strip = _raw_strip(image)
+                strip = _raw_strip(image, side)
                 pixels = np.asarray(image)
     except Exception as error:
         # Pillow raises many types of exceptions on damaged files; all of them mean the same here.
@@ -161,19 +165,19 @@ def _decode_with_pillow(data: bytes) -> tuple[Decoded, int | None]:
         if not data.startswith((b"II*\0", b"MM\0*", b"\x89PNG")):
             detail = f"neither TIFF nor PNG: begins with {data[:8].hex(' ')}"
         return Decoded(None, width, height, mode, "unreadable", detail), None
-    if pixels.shape != SHAPE or pixels.dtype != np.uint8:
+    if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
         # Happens when a tag rotates the image after its size was read.
         detail = f"{pixels.dtype} array of shape {pixels.shape}"
         return Decoded(None, width, height, mode, "wrong_mode", detail), None
-    return Decoded(np.ascontiguousarray(pixels)), strip
+    return Decoded(np.ascontiguousarray(pixels), side, side), strip
 
 
-def _raw_strip(image: ImageFile.ImageFile) -> int | None:
+def _raw_strip(image: ImageFile.ImageFile, side: int) -> int | None:
     """Return the offset of the pixels in the file if they are one run of raw bytes, else None."""
     if len(image.tile) != 1:
         return None
     codec, extents, offset, arguments = image.tile[0]
-    if codec != "raw" or extents is None or tuple(extents) != (0, 0, SIDE, SIDE) or not isinstance(arguments, tuple):
+    if codec != "raw" or extents is None or tuple(extents) != (0, 0, side, side) or not isinstance(arguments, tuple):
         return None
     return offset if arguments[1] == 0 else None
 

@@ -6,32 +6,41 @@ share lies in the same blocks of both and is decoded to the same values. Only th
 differs: decoders interpolate colour between neighbouring blocks, and the neighbours differ at the edge of a tile.
 """
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
-from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SIDE
+from histo.geometry import BLOCK
 from histo.tiles.measurements import FLAT_STD, block_hashes
 
-_INNER_LINE = np.tile(np.r_[0, np.full(BLOCK - 2, 255), 0], BLOCKS_PER_SIDE).astype(np.uint8)
-INNER = np.bitwise_and.outer(_INNER_LINE, _INNER_LINE)[..., np.newaxis]  # uint8 [96, 96, 1]: 255 inside, 0 at edges
 BATCH = 32  # tiles hashed at a time; their pixels stay in the processor's cache
 
 
+@cache
+def _inner(side: int) -> npt.NDArray[np.uint8]:
+    """Return which pixels of a tile are inner ones, uint8 [side, side, 1]: 255 inside a block, 0 at its edges."""
+    line = np.tile(np.r_[0, np.full(BLOCK - 2, 255), 0], side // BLOCK).astype(np.uint8)
+    return np.bitwise_and.outer(line, line)[..., np.newaxis]
+
+
 def inner_pixels(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return tiles whose pixels at the edge of a block are 0: uint8 [N, 96, 96, 3] → the same shape."""
-    return images & INNER
+    """Return tiles whose pixels at the edge of a block are 0: uint8 [N, side, side, 3] → the same shape."""
+    return images & _inner(images.shape[1])
 
 
 def inner_hashes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Hash the inner pixels of every aligned block: uint8 [N, 96, 96, 3] → uint64 [N, 36], row by row.
+    """Hash the inner pixels of every aligned block: uint8 [N, side, side, 3] → uint64 [N, blocks], row by row.
 
     A block is flat, and its hash 0, where the green channel of its inner pixels has a standard deviation below 4.
     """
-    hashes = np.empty((len(images), BLOCKS_PER_TILE), np.uint64)
+    side = images.shape[1]
+    across = side // BLOCK
+    hashes = np.empty((len(images), across**2), np.uint64)
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
-        lines = batch[..., 1].reshape(-1, BLOCKS_PER_SIDE, BLOCK, SIDE)[:, :, 1:-1].astype(np.float32) - 128
-        lines = lines.reshape(-1, BLOCKS_PER_SIDE, BLOCK - 2, BLOCKS_PER_SIDE, BLOCK)[..., 1:-1]
+        lines = batch[..., 1].reshape(-1, across, BLOCK, side)[:, :, 1:-1].astype(np.float32) - 128
+        lines = lines.reshape(-1, across, BLOCK - 2, across, BLOCK)[..., 1:-1]
         count = (BLOCK - 2) ** 2
         variance = (lines**2).sum((2, 4)) / count - (lines.sum((2, 4)) / count) ** 2
         flat = (variance < FLAT_STD**2).reshape(len(batch), -1)

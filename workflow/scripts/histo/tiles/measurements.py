@@ -1,5 +1,6 @@
 """Measurements of every tile: brightness, colour, sharpness, and hashes of its blocks."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from histo import tables
-from histo.geometry import BLOCK, BLOCKS_PER_SIDE, BLOCKS_PER_TILE, SIDE
+from histo.geometry import BLOCK, SIDE
 
 BATCH = 32  # tiles measured at a time; their pixels stay in the processor's cache
 WORDS_PER_BLOCK = BLOCK * BLOCK * 3 // 8  # of 64 bits
@@ -21,16 +22,26 @@ MULTIPLIERS = np.random.Generator(np.random.PCG64(20181107)).integers(
     0, 2**64, WORDS_PER_BLOCK, dtype=np.uint64
 ) | np.uint64(1)
 
-# Maps a line of 96 interleaved RGB pixels to sums over its 6 blocks, [288, 18]: column 3 * block + channel.
-LINE_SUMS = np.zeros((SIDE * 3, BLOCKS_PER_SIDE * 3), np.float32)
-LINE_SUMS[np.arange(SIDE * 3), np.arange(SIDE * 3) // (BLOCK * 3) * 3 + np.arange(SIDE * 3) % 3] = 1
+
+@cache
+def line_sums(values: int) -> npt.NDArray[np.float32]:
+    """Return the matrix that maps a line of interleaved RGB pixels to sums over its blocks.
+
+    float32 [values, values // 16]: column 3 * block + channel.
+    """
+    sums = np.zeros((values, values // BLOCK), np.float32)
+    sums[np.arange(values), np.arange(values) // (BLOCK * 3) * 3 + np.arange(values) % 3] = 1
+    return sums
 
 
 def block_hashes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Hash every aligned 16 × 16 block: uint8 [N, 96, 96, 3] → uint64 [N, 36], row by row, never 0."""
-    count = len(images)
-    blocks = images.reshape(count, BLOCKS_PER_SIDE, BLOCK, BLOCKS_PER_SIDE, BLOCK * 3).transpose(0, 1, 3, 2, 4)
-    words = np.ascontiguousarray(blocks).reshape(count, BLOCKS_PER_TILE, -1).view(np.uint64)
+    """Hash every aligned 16 × 16 block: uint8 [N, 96, 96, 3] → uint64 [N, 36], row by row, never 0.
+
+    Tiles of another side have another number of blocks.
+    """
+    count, across = len(images), images.shape[1] // BLOCK
+    blocks = images.reshape(count, across, BLOCK, across, BLOCK * 3).transpose(0, 1, 3, 2, 4)
+    words = np.ascontiguousarray(blocks).reshape(count, across**2, -1).view(np.uint64)
     hashes: npt.NDArray[np.uint64] = np.einsum("nbw,w->nb", words, MULTIPLIERS)
     hashes ^= hashes >> np.uint64(31)
     return np.maximum(hashes, np.uint64(1))
@@ -39,8 +50,8 @@ def block_hashes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 def block_sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the sums over the blocks of tiles, float32 [N, 6, 16, 288] → [N, 6, 6, 3]."""
     # Summing over the lines of a block first is cheaper.
-    sums: npt.NDArray[np.float32] = values.sum(2) @ LINE_SUMS
-    return sums.reshape(len(values), BLOCKS_PER_SIDE, BLOCKS_PER_SIDE, 3)
+    sums: npt.NDArray[np.float32] = values.sum(2) @ line_sums(values.shape[3])
+    return sums.reshape(len(values), values.shape[1], values.shape[1], 3)
 
 
 def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
@@ -49,8 +60,8 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     Returns, in grey levels (0 to 255): brightness [N], mean and std [N, 3] per channel; sharpness [N], the variance
     of the Laplacian of the green channel; flat [N, 36], blocks whose green channel has a standard deviation below 4.
     """
-    count = len(images)
-    values = images.reshape(count, BLOCKS_PER_SIDE, BLOCK, SIDE * 3).astype(np.float32)
+    count, side = images.shape[:2]
+    values = images.reshape(count, side // BLOCK, BLOCK, side * 3).astype(np.float32)
     values -= 128  # values near 0 keep the precision of the squares
     sums = block_sums(values)
     values *= values
@@ -65,11 +76,11 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     # tile are cut off.
     green = images[..., 1].astype(np.int16).reshape(-1)
     laplacian = np.zeros_like(green)
-    inner = laplacian[SIDE:-SIDE]
-    np.multiply(green[SIDE:-SIDE], 4, out=inner)
-    for shift in (-SIDE, -1, 1, SIDE):
-        inner -= green[SIDE + shift : len(green) - SIDE + shift]
-    laplacian = laplacian.reshape(count, SIDE, SIDE)[:, 1:-1, 1:-1]
+    inner = laplacian[side:-side]
+    np.multiply(green[side:-side], 4, out=inner)
+    for shift in (-side, -1, 1, side):
+        inner -= green[side + shift : len(green) - side + shift]
+    laplacian = laplacian.reshape(count, side, side)[:, 1:-1, 1:-1]
     flat_laplacian = laplacian.astype(np.float32, order="C").reshape(count, -1)
     sharpness = np.einsum("ij,ij->i", flat_laplacian, flat_laplacian) / flat_laplacian.shape[1]
     sharpness -= flat_laplacian.mean(1) ** 2
@@ -83,9 +94,10 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
 
 
 class Measurements:
-    """Measure the tiles of one shard, added in order; they are measured in batches of 32."""
+    """Measure the tiles of one shard, of `side` × `side` pixels, added in order, in batches of 32."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = SIDE) -> None:
+        self._blocks = (side // BLOCK) ** 2  # per tile
         self._waiting: list[npt.NDArray[np.uint8]] = []  # arrays of fewer than 32 tiles in all
         self._measured: list[dict[str, npt.NDArray[Any]]] = []
 
@@ -99,7 +111,7 @@ class Measurements:
             images = images[missing:]
 
     def columns(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """Return the measured columns of `tables.VALIDATION`.
+        """Return the measured columns of `tables.validation`.
 
         rows: bool [N], which rows of the table have the added tiles; the others get NaN and hashes of 0.
         """
@@ -108,7 +120,7 @@ class Measurements:
         parts = self._measured
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
         values: dict[str, Any] = {name: np.full(len(rows), np.nan, np.float32) for name in tables.COLOUR}
-        blocks = np.zeros((len(rows), BLOCKS_PER_TILE), np.uint64)
+        blocks = np.zeros((len(rows), self._blocks), np.uint64)
         if joined:
             values["brightness"][rows] = joined["brightness"]
             values["sharpness"][rows] = joined["sharpness"]

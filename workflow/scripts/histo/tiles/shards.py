@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import h5py
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from histo.errors import InputError
 from histo.files import atomic_write
-from histo.geometry import SHAPE, TILE_BYTES
+from histo.geometry import COMPETITION, Geometry
 
 FORMAT_VERSION = 2
 SHA1_BYTES = 20
@@ -79,7 +80,7 @@ def content_sha256(ids: npt.NDArray[np.bytes_], labels: npt.NDArray[np.int8], sh
 
 
 def tile_sha1s(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the SHA-1 of each tile, uint8 [N, 20]; images: uint8 [N, 96, 96, 3], each tile contiguous."""
+    """Return the SHA-1 of each tile, uint8 [N, 20]; images: uint8 [N, side, side, 3], each tile contiguous."""
     digests = b"".join(hashlib.sha1(tile.data, usedforsecurity=False).digest() for tile in images)
     return np.frombuffer(digests, np.uint8).reshape(-1, SHA1_BYTES)
 
@@ -94,13 +95,14 @@ def write_shard(
     batches: Iterable[npt.NDArray[np.uint8]],
     code: str,
     sha1s: npt.NDArray[np.uint8] | None = None,
+    geometry: Geometry = COMPETITION,
 ) -> None:
     """Write a shard atomically, in bounded memory.
 
     ids: N strings of at most 40 ASCII characters, in the order of the rows; labels: int8 [N], -1 where unknown;
-    batches: uint8 arrays [n, 96, 96, 3] whose lengths add up to N; code: version of the code that writes the shard;
+    batches: uint8 arrays [n, side, side, 3] whose lengths add up to N; code: version of the code that writes the shard;
     sha1s: SHA-1 of the tiles, uint8 [N, 20], if the caller has verified the batches against them by other means, None
-    to compute them here. Raises ValueError when the batches or the SHA-1s do not fit the ids.
+    to compute them here; geometry: of the tiles. Raises ValueError when the batches or the SHA-1s do not fit the ids.
     """
     names = np.asarray(ids, dtype="S40")
     classes = np.asarray(labels, dtype=np.int8)
@@ -114,7 +116,7 @@ def write_shard(
             layout.set_obj_track_times(False)
             layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            space = h5py.h5s.create_simple((count, *SHAPE))
+            space = h5py.h5s.create_simple((count, *geometry.shape))
             images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
             offset = images.get_offset() if count else 0
             # Times of creation would make files of equal content differ.
@@ -128,6 +130,7 @@ def write_shard(
                     "tiles": count,
                     "positives": int((classes == 1).sum()),
                     "code_version": code,
+                    **asdict(geometry),
                 }
             )
         computed: list[npt.NDArray[np.uint8]] = []
@@ -137,8 +140,8 @@ def write_shard(
             raw.seek(offset)
             for batch in batches:
                 block = np.ascontiguousarray(batch, dtype=np.uint8)
-                if block.shape[1:] != SHAPE:
-                    raise ValueError(f"expected tiles of shape {SHAPE}, got {block.shape[1:]}")
+                if block.shape[1:] != geometry.shape:
+                    raise ValueError(f"expected tiles of shape {geometry.shape}, got {block.shape[1:]}")
                 raw.write(block.data)
                 wrote(block.nbytes)
                 if sha1s is None:
@@ -156,9 +159,9 @@ def write_shard(
 class Shard:
     """A shard, opened for reading.
 
-    Attributes: path; split ("train" or "test"); number; ids_ascii: N byte strings; labels: int8 [N]; images: uint8
-    [N, 96, 96, 3], a read-only memory map; offset: of `images` in the file, bytes; sha1s: of the tiles as they were
-    written, uint8 [N, 20]; sha256: `content_sha256` of all that was written.
+    Attributes: path; split ("train" or "test"); number; geometry; ids_ascii: N byte strings; labels: int8 [N]; images:
+    uint8 [N, side, side, 3], a read-only memory map; offset: of `images` in the file, bytes; sha1s: of the tiles as
+    they were written, uint8 [N, 20]; sha256: `content_sha256` of all that was written.
 
     Raises InputError when the file is missing, truncated, not a shard or of another format version.
     """
@@ -182,21 +185,24 @@ class Shard:
                 self.number = int(file.attrs["shard"])
                 self.sha256 = str(file.attrs["sha256"])
                 count = int(file.attrs["tiles"])
+                recorded = {field.name: file.attrs.get(field.name, field.default) for field in fields(Geometry)}
+                self.geometry = Geometry(**{name: int(value) for name, value in recorded.items()})
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
             raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
+        expected, tile_bytes = self.geometry.shape, self.geometry.tile_bytes
         beside = (len(self), self.labels.shape, self.sha1s.shape)
-        if shape != (count, *SHAPE) or dtype != np.uint8 or beside != (count, (count,), (count, SHA1_BYTES)):
+        if shape != (count, *expected) or dtype != np.uint8 or beside != (count, (count,), (count, SHA1_BYTES)):
             raise self._error(
-                f"{count} tiles of shape {SHAPE}, ids, labels and SHA-1s",
+                f"{count} tiles of shape {expected}, ids, labels and SHA-1s",
                 f"images {dtype} {shape}, {len(self)} ids, labels {self.labels.shape}, SHA-1s {self.sha1s.shape}",
             )
         if count and offset is None:
             raise self._error("contiguous, uncompressed images", "chunked or compressed images")
-        if count and self.path.stat().st_size < offset + count * TILE_BYTES:
-            raise self._error(f"{offset + count * TILE_BYTES} bytes", f"{self.path.stat().st_size} bytes")
+        if count and self.path.stat().st_size < offset + count * tile_bytes:
+            raise self._error(f"{offset + count * tile_bytes} bytes", f"{self.path.stat().st_size} bytes")
         self.offset = offset or 0
         self.images: npt.NDArray[np.uint8] = (
-            np.memmap(self.path, np.uint8, "r", offset, shape) if count else np.empty((0, *SHAPE), dtype=np.uint8)
+            np.memmap(self.path, np.uint8, "r", offset, shape) if count else np.empty((0, *expected), dtype=np.uint8)
         )
 
     def _error(self, expected: str, found: str) -> InputError:
@@ -211,7 +217,7 @@ class Shard:
         return self.ids_ascii.astype(np.str_)
 
     def batches(self, tiles: int = 1024) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield the images in order, uint8 [≤ tiles, 96, 96, 3]."""
+        """Yield the images in order, uint8 [≤ tiles, side, side, 3]."""
         for start in range(0, len(self), tiles):
             yield self.images[start : start + tiles]
 
@@ -230,7 +236,10 @@ class Shard:
 
 
 def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:
-    """Open shards of one split and return them by number; InputError for a shard of another split or given twice."""
+    """Open shards of one split and return them by number.
+
+    Raises InputError for a shard of another split, given twice or of another geometry than the first.
+    """
     shards: dict[int, Shard] = {}
     for path in paths:
         shard = Shard(path)
@@ -239,4 +248,22 @@ def open_shards(paths: Iterable[str | Path], split: str) -> dict[int, Shard]:
         if shard.number in shards:
             raise InputError(f"{path}: shard {shard.number} is given twice, first as {shards[shard.number].path}.")
         shards[shard.number] = shard
+    geometry_of(shards)
     return shards
+
+
+def geometry_of(shards: dict[int, Shard]) -> Geometry:
+    """Return the geometry that all given shards have; that of the competition without shards.
+
+    Raises InputError for a shard of another geometry than the first.
+    """
+    first = next(iter(shards.values()), None)
+    if first is None:
+        return COMPETITION
+    for shard in shards.values():
+        if shard.geometry != first.geometry:
+            raise InputError(
+                f"{shard.path}: expected tiles of {first.geometry}, as in {first.path}, found {shard.geometry}. Delete "
+                "the older file and run again."
+            )
+    return first.geometry

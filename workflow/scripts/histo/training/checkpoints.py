@@ -7,7 +7,8 @@ A dict of plain types and tensors, readable with `torch.load(weights_only=True)`
 - fold: the validation fold, -1 for none;
 - auc, epoch: validation AUC (NaN without a validation fold) and epoch of the weights that
   `settings["checkpoint"]` names;
-- classes: meaning of the logit;
+- classes: meaning of the labels and of the logits;
+- geometry: side of the tiles and of their central square in pixels, number of classes;
 - tiles: number of training and validation tiles;
 - weights: {"last" | "best" | "ema": state dict}, normalisation included;
 - normalisation: mean and standard deviation per channel, as lists;
@@ -18,6 +19,7 @@ A dict of plain types and tensors, readable with `torch.load(weights_only=True)`
 import io
 import platform
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,10 @@ import torch
 
 from histo.errors import InputError
 from histo.files import atomic_write
+from histo.geometry import COMPETITION, Geometry
 from histo.networks.network import Network, build
 
 FORMAT = 1
-CLASSES = {
-    "0": "no tumour in the central 32 x 32 pixels",
-    "1": "tumour in the central 32 x 32 pixels",
-    "logit": "of class 1",
-}
 REQUIRED = {
     "format": int,
     "settings": dict,
@@ -41,12 +39,21 @@ REQUIRED = {
     "auc": float,
     "epoch": int,
     "classes": dict,
+    "geometry": dict,
     "tiles": dict,
     "weights": dict,
     "normalisation": dict,
     "code": dict,
     "versions": dict,
 }
+
+
+def classes(geometry: Geometry) -> dict[str, str]:
+    """Meaning of the labels and of the logits."""
+    if geometry.classes > 2:
+        return {str(k): f"class {k}" for k in range(geometry.classes)} | {"logit": "of each class"}
+    centre = f"the central {geometry.centre_side} x {geometry.centre_side} pixels"
+    return {"0": f"no tumour in {centre}", "1": f"tumour in {centre}", "logit": "of class 1"}
 
 
 def versions() -> dict[str, str]:
@@ -86,6 +93,7 @@ def save(
     tiles: dict[str, int],
     weights: dict[str, dict[str, torch.Tensor]],
     code: dict[str, str],
+    geometry: Geometry = COMPETITION,
 ) -> None:
     """Write a weights file; the module docstring describes the arguments."""
     weights = {
@@ -100,7 +108,8 @@ def save(
         "fold": -1 if fold is None else fold,
         "auc": auc,
         "epoch": epoch,
-        "classes": CLASSES,
+        "classes": classes(geometry),
+        "geometry": asdict(geometry),
         "tiles": tiles,
         "weights": weights,
         "normalisation": normalisation,
@@ -135,7 +144,12 @@ def load_network(checkpoint: dict[str, Any]) -> Network:
     Raises InputError if the weights do not fit the network.
     """
     settings = checkpoint["settings"]
-    network = build(settings["network"], settings["center_crop"], settings["input_size"])
+    network = build(
+        settings["network"],
+        settings["center_crop"],
+        Geometry(**checkpoint["geometry"]),
+        input_size=settings["input_size"],
+    )
     try:
         network.load_state_dict(checkpoint["weights"][settings["checkpoint"]])
     except RuntimeError as error:

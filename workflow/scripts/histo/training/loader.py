@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from histo.errors import InputError
-from histo.geometry import SHAPE, TILE_BYTES
-from histo.tiles.shards import Shard
+from histo.geometry import TILE_BYTES
+from histo.tiles.shards import Shard, geometry_of
 from histo.training.memory import available_memory
 from histo.training.stream import stream
 
@@ -57,7 +57,7 @@ def file_order(count: int, batch_size: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
 
 
-def choose_storage(tiles: int, device: torch.device) -> str:
+def choose_storage(tiles: int, device: torch.device, tile_bytes: int = TILE_BYTES) -> str:
     """Storage mode for this number of tiles (see the module docstring).
 
     `device` for a GPU if the tiles take at most 60 % of its free memory; else `cache` if they take at most 70 % of the
@@ -69,7 +69,7 @@ def choose_storage(tiles: int, device: torch.device) -> str:
         if override not in STORAGES:
             raise InputError(f"HISTO_TILES_STORAGE: expected one of {', '.join(STORAGES)}, found {override!r}.")
         return override
-    needed = tiles * TILE_BYTES
+    needed = tiles * tile_bytes
     if device.type == "cuda" and needed <= 0.6 * torch.cuda.mem_get_info(device)[0]:
         return "device"
     return "cache" if needed <= 0.7 * available_memory() else "stream"
@@ -96,7 +96,8 @@ def prefetch(items: Iterable[Item], depth: int = PREFETCH_DEPTH) -> Iterator[Ite
 class TileLoader:
     """Selected tiles of shards.
 
-    Attributes: labels (int8 [N], or float32 [N] where some lie between 0 and 1), storage (the storage mode), device.
+    Attributes: labels (int8 [N], or float32 [N] where some lie between 0 and 1), geometry, storage (the storage mode),
+    device.
     """
 
     def __init__(
@@ -111,13 +112,13 @@ class TileLoader:
         self.labels = rows["label"].to_numpy(dtype=np.float32 if rows["label"].dtype.kind == "f" else np.int8)
         self._shard = rows["shard"].to_numpy(dtype=np.int32)
         self._row = rows["row"].to_numpy(dtype=np.int32)
-        self._shards = shards
+        self._shards, self.geometry = shards, geometry_of(shards)
         self._check(rows["id"])
         self.device = device
-        self.storage = storage or choose_storage(len(self), device)
+        self.storage = storage or choose_storage(len(self), device, self.geometry.tile_bytes)
         self._images: Tensor | None = None
         if self.storage == "device":
-            self._images = torch.empty((len(self), *SHAPE), dtype=torch.uint8, device=device)
+            self._images = torch.empty((len(self), *self.geometry.shape), dtype=torch.uint8, device=device)
             for positions in file_order(len(self), GATHER_CHUNK):
                 chunk = torch.from_numpy(self.gather(positions))
                 self._images[int(positions[0]) : int(positions[-1]) + 1].copy_(chunk)
@@ -157,8 +158,8 @@ class TileLoader:
                 )
 
     def gather(self, positions: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Tiles at `positions` from the memory maps, uint8 [n, 96, 96, 3], written to `out` if given."""
-        out = np.empty((len(positions), *SHAPE), dtype=np.uint8) if out is None else out
+        """Tiles at `positions` from the memory maps, uint8 [n, side, side, 3], written to `out` if given."""
+        out = np.empty((len(positions), *self.geometry.shape), dtype=np.uint8) if out is None else out
         shard, row = self._shard[positions], self._row[positions]
         for number in np.unique(shard):
             in_shard = np.flatnonzero(shard == number)
@@ -174,7 +175,7 @@ class TileLoader:
     ) -> Iterator[tuple[Tensor, Tensor, Any]]:
         """Yield images, labels and prepared data for each batch of `order`.
 
-        Images: uint8 [n, 96, 96, 3]; labels: float32 [n]; both on the device. Prepared data: the result of
+        Images: uint8 [n, side, side, 3]; labels: float32 [n]; both on the device. Prepared data: the result of
         `prepare(index of the batch, n)`, which is called in the prefetching thread.
         """
         copy_stream: torch.cuda.Stream | None = None
@@ -223,7 +224,8 @@ class TileLoader:
         largest = max((len(positions) for positions in order), default=0)
         if copy_stream is not None:
             # Two buffers: one is filled while the other is copied.
-            pinned = [torch.empty((largest, *SHAPE), dtype=torch.uint8, pin_memory=True) for _ in range(2)]
+            shape = largest, *self.geometry.shape
+            pinned = [torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
             events: list[torch.cuda.Event | None] = [None, None]
         for index, (positions, images) in enumerate(read):
             labels = torch.from_numpy(self.labels[positions].astype(np.float32))

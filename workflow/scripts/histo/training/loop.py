@@ -269,7 +269,7 @@ def prepare(
     """Build the network with its initial weights and its normalisation, and the engine that trains it."""
     torch.manual_seed(settings.seed)
     options = settings.network.model_dump()
-    network = build(options, settings.center_crop, settings.input_size)
+    network = build(options, settings.center_crop, training.geometry, input_size=settings.input_size)
     if options.get("weights", "none") != "none":
         load_pretrained(network, options, weights_in)
     mean, std = training.statistics()
@@ -326,7 +326,7 @@ def plans(run: Run, epoch: int) -> Plans:
     """The augmentation of the batches of an epoch."""
     return Plans(
         run.settings.augment, side=run.settings.center_crop, mean=run.mean, std=run.std, seed=run.settings.seed,
-        epoch=epoch, batch_size=run.batch_size,
+        epoch=epoch, batch_size=run.batch_size, geometry=run.training.geometry,
     )  # fmt: skip
 
 
@@ -426,7 +426,7 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
     checkpoints.save(
         path, settings=settings.model_dump() | ({"stain": stain} if stain else {}), fold=run.fold, auc=val_auc,
         epoch=epoch, tiles={"training": len(run.training), "validation": len(run.validation or ())}, weights=weights,
-        code=code,
+        code=code, geometry=run.training.geometry,
     )  # fmt: skip
     log.info("Kept the weights of epoch %d (%s), AUC %.4f.", epoch, settings.checkpoint, val_auc)
 

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def fingerprint(
         "code": code,
         "fold": fold,
         "folds": table.hexdigest(),
-        "shards": {str(shard.number): shard.sha256 for shard in shards},
+        "shards": {str(shard.number): [shard.sha256, *astuple(shard.geometry)] for shard in shards},
     }
 
 

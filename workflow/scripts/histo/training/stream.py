@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from histo.errors import InputError
-from histo.geometry import SHAPE, TILE_BYTES
-from histo.tiles.shards import Shard
+from histo.geometry import SIDE
+from histo.tiles.shards import Shard, geometry_of
 
 WINDOW = 512  # tiles per window, 14 MB; two or three windows are in memory
 READERS = 16  # threads, that is concurrent reads
@@ -24,18 +24,22 @@ RUNS = 4  # runs per task of a thread
 SECTOR = 512  # bytes; O_DIRECT needs offsets and addresses that are multiples of it
 
 
-def aligned(count: int) -> np.ndarray:
-    """Uninitialised memory for tiles, uint8 [count, 96, 96, 3], each of which starts at a multiple of SECTOR."""
-    raw = np.empty(count * TILE_BYTES + SECTOR, dtype=np.uint8)
+def aligned(count: int, side: int = SIDE) -> np.ndarray:
+    """Uninitialised memory for tiles, uint8 [count, side, side, 3], each of which starts at a multiple of SECTOR.
+
+    side: a multiple of 32, so that tiles fill whole sectors.
+    """
+    size = count * side**2 * 3
+    raw = np.empty(size + SECTOR, dtype=np.uint8)
     start = -raw.ctypes.data % SECTOR
-    return raw[start : start + count * TILE_BYTES].reshape(count, *SHAPE)
+    return raw[start : start + size].reshape(count, side, side, 3)
 
 
 class Source:
     """Open file of a shard. Attribute `direct`: whether reads bypass the page cache."""
 
     def __init__(self, shard: Shard) -> None:
-        self._path, self._offset = shard.path, shard.offset
+        self._path, self._offset, self._geometry = shard.path, shard.offset, shard.geometry
         self.direct = len(shard) > 0 and self._open_direct()
         if not self.direct:
             self._file = os.open(self._path, os.O_RDONLY)
@@ -51,7 +55,7 @@ class Source:
         except OSError:
             return False
         try:
-            os.preadv(file, list(aligned(1)), self._offset)
+            os.preadv(file, list(aligned(1, self._geometry.tile_side)), self._offset)
         except OSError:
             os.close(file)
             return False
@@ -60,7 +64,8 @@ class Source:
 
     def read(self, row: int, images: list[np.ndarray]) -> None:
         """Read the tiles from `row` on into `images`. Raises InputError if the file was truncated."""
-        offset, size = self._offset + row * TILE_BYTES, len(images) * TILE_BYTES
+        tile_bytes = self._geometry.tile_bytes
+        offset, size = self._offset + row * tile_bytes, len(images) * tile_bytes
         # numpy declares the buffer protocol only for Python 3.12 and later.
         if os.preadv(self._file, images, offset) != size:  # type: ignore[arg-type]
             raise InputError(f"{self._path}: truncated while it was read. Delete the file and run again.")
@@ -78,12 +83,13 @@ Run = tuple[Source, int, list[np.ndarray]]  # consecutive tiles: file, first row
 def stream(
     shards: dict[int, Shard], shard: np.ndarray, row: np.ndarray, order: list[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for each batch of `order` its positions and images, uint8 [n, 96, 96, 3].
+    """Yield for each batch of `order` its positions and images, uint8 [n, side, side, 3].
 
     shards: by number; shard, row: of the tile at each position; order: arrays of positions. The images of a batch are
     a view of its window, which stays in memory as long as one of its batches is used. Raises InputError, naming the
     file, if a shard was truncated after it was opened.
     """
+    side = geometry_of(shards).tile_side
     windows: list[list[np.ndarray]] = [[]]
     for positions in order:
         if windows[-1] and sum(map(len, windows[-1])) + len(positions) > WINDOW:
@@ -95,7 +101,7 @@ def stream(
     def submit(window: list[np.ndarray]) -> tuple[np.ndarray, list[Future[None]]]:
         """Start to read a window; return its images and the reads to wait for."""
         positions = np.concatenate(window) if window else np.empty(0, dtype=np.int64)
-        images = aligned(len(positions))
+        images = aligned(len(positions), side)
         runs = list(consecutive_runs(sources, shard[positions], row[positions], images))
         return images, [readers.submit(read, runs[start : start + RUNS]) for start in range(0, len(runs), RUNS)]
 
