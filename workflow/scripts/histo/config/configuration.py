@@ -125,8 +125,12 @@ def _files(settings: Configuration) -> list[str]:
     synthetic = isinstance(dataset, SyntheticSource)
     if synthetic and settings.synthesize is None:
         lines.append("synthesize: missing; source: synthetic needs it. config/demo.yaml shows an example.")
-    if isinstance(dataset, PcamSource) and (dataset.tile_side, dataset.centre_side) != (SIDE, CENTRE):
-        lines.append(f"dataset: PatchCamelyon has tile_side {SIDE} and centre_side {CENTRE}; remove these settings")
+    if isinstance(dataset, PcamSource) and (
+        dataset.tile_side, dataset.centre_side, dataset.classes
+    ) != (SIDE, CENTRE, 2):  # fmt: skip
+        lines.append(
+            f"dataset: PatchCamelyon has tile_side {SIDE}, centre_side {CENTRE} and classes 2; remove these settings"
+        )
     centre, margin = dataset.centre_side, (dataset.tile_side - dataset.centre_side) // 2
     if synthetic and (centre % BLOCK or margin % BLOCK):
         lines.append(
@@ -186,6 +190,9 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
         return lines
     config["models"][name] = _same_keys(settings | {"search": own.get("search")}, own)
     lines = _crop(config, settings["center_crop"], f"models.{name}")
+    if config["dataset"]["classes"] > 2 and settings["pos_weight"] != 1:
+        found = settings["pos_weight"]
+        lines.append(f"models.{name}.pos_weight: expected 1 with more than two classes, found {found}.")
     if lines:
         return lines
     weights = settings["network"].get("weights", "none")

@@ -30,13 +30,14 @@ from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
 from histo.hashes import file_sha256
+from histo.logits import softmax
 from histo.metrics import auc
 from histo.networks.network import IMAGENET_MEAN, IMAGENET_STD, build, count
 from histo.networks.torchvision import load_weights
-from histo.tiles.shards import open_shards
+from histo.tiles.shards import geometry_of, open_shards
 from histo.training import augment, checkpoints
 from histo.training.devices import claim_device, device_name
-from histo.training.engine import Engine, learning_rate, loss
+from histo.training.engine import Engine, learning_rate, loss, targets
 from histo.training.loader import TileLoader, epoch_order
 from histo.training.resume import ResumeFile, fingerprint
 
@@ -169,7 +170,7 @@ def train(
         raise InputError(f"network.weights: {pretrained} needs a file of pretrained weights, but none was given.")
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
-    training_rows, validation_rows = split(table, fold)
+    training_rows, validation_rows = split(table, fold, geometry_of(opened).classes)
     identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
     if weights_in:
         identity["weights_in"] = file_sha256(Path(weights_in))
@@ -192,20 +193,21 @@ def train(
         resume.remove()
 
 
-def split(folds: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(folds: pd.DataFrame, fold: int, classes: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and validation rows of the table of folds, sorted by shard and row.
 
-    Raises InputError unless both have tiles of both labels.
+    Raises InputError unless both have tiles of all labels.
     """
     folds = folds.sort_values(["shard", "row"], ignore_index=True)
     held_out = folds["fold"] == fold
     training, validation = folds[~held_out], folds[held_out]
     for name, rows in (("training", training), ("validation", validation)):
         labels = sorted(set(rows["label"]))
-        if labels != [0, 1]:
+        if labels != list(range(classes)):
+            expected = "both" if classes == 2 else f"all {classes}"
             raise InputError(
-                f"fold {fold}: expected {name} tiles of both labels, found {len(rows)} tiles with the labels {labels}. "
-                "Set fewer folds or another seed of the folds."
+                f"fold {fold}: expected {name} tiles of {expected} labels, found {len(rows)} tiles with the labels "
+                f"{labels}. Set fewer folds or another seed of the folds."
             )
     return training, validation
 
@@ -300,6 +302,7 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
         order[first_step:], lambda index, tiles: planned.batch(first_step + index)
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
+        labels = targets(labels, run.training.geometry.classes)
         value = run.engine.train_step(*augment.apply(plan, images, labels))
         progress.steps += 1
         losses.add(value, epoch, progress.steps)
@@ -332,7 +335,7 @@ def validate(run: Run, progress: Progress) -> None:
     logits = engine.logits(run.validation)
     if not np.isfinite(logits).all():
         raise diverged("logits are", epoch, run.steps_per_epoch, settings)
-    val_auc = float(auc(run.validation.labels, logits))
+    val_auc = float(auc(run.validation.labels, softmax(logits) if logits.ndim == 2 else logits))
     val_loss = validation_loss(logits, run.validation.labels, settings)
     row = {
         "epoch": epoch,
@@ -361,7 +364,8 @@ def validate(run: Run, progress: Progress) -> None:
 
 def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: TrainSettings) -> float:
     """The training loss of the validation tiles, which are not augmented."""
-    return float(loss(torch.from_numpy(logits), torch.tensor(labels, dtype=torch.float32), settings))
+    known = targets(torch.tensor(labels, dtype=torch.float32), logits.shape[1] if logits.ndim == 2 else 2)
+    return float(loss(torch.from_numpy(logits), known, settings))
 
 
 def write_history(history: list[dict[str, Any]], path: str | Path) -> None:
