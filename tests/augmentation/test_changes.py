@@ -251,3 +251,12 @@ def test_a_plan_is_one_copy_to_the_device_and_the_host_never_waits(strengths):
         assert operations.copies() == ["_to_copy"] and operations.waits() == set()
         operations_of_seeds.add(tuple(name for name, _ in operations.found))
     assert len(operations_of_seeds) == 1  # the same operations whichever tiles are chosen
+
+
+def test_labels_of_several_classes_are_mixed_like_labels_of_two():
+    tiles, labels = images(60), torch.arange(60) % 2 * 1.0
+    (_, expected), _ = run(tiles, labels, mixup=0.4, cutmix=0.4)
+    both = torch.stack([1 - labels, labels], dim=1)
+    (_, found), _ = run(tiles, both, mixup=0.4, cutmix=0.4)
+    assert (expected != labels).sum() > 10
+    torch.testing.assert_close(found, torch.stack([1 - expected, expected], dim=1))

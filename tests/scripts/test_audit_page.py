@@ -83,7 +83,7 @@ def test_the_page_is_self_contained_and_shows_all_counts(archive, faulty):
     box = page.text[page.text.index("Warnings") : page.text.index("meaning train test")]
     assert "Tiles excluded because of a fault: 2 training and 0 test tiles." in box
     assert "Test tiles that share tissue with a training tile: 1 (14.3 %)." in box
-    assert "bad_label a label other than 0 and 1 1 0" in page.text
+    assert "bad_label a label that is not one of the classes 1 0" in page.text
     assert f"train/{archive.train[7]} the label is '<i>2</i>'" in page.text
     assert f"train/{archive.train[5]} neither TIFF nor PNG" in page.text
     assert "1 set of tiles with identical pixels, 2 tiles in total. Sets with different labels: 0." in page.text

@@ -73,7 +73,7 @@ def test_the_tables_show_the_metrics_of_each_model(run, page):
 
 def test_the_data_section_shows_counts_faults_groups_folds_and_overlaps(page):
     assert "train 120 118 2 test 20 20 0" in page.text
-    assert "bad_label a label other than 0 and 1 1 0" in page.text
+    assert "bad_label a label that is not one of the classes 1 0" in page.text
     assert "unreadable cut short" in page.text
     assert "There are 12 groups; the largest has 10 tiles." in page.text
     assert f"slide {REASONS['slide']} 70 7" in page.text

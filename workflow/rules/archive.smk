@@ -62,7 +62,7 @@ rule index:
         ENVIRONMENT
     params:
         archive=lambda wildcards: archive(),
-        settings=config["index"],
+        settings=config["index"] | {"classes": config["dataset"]["classes"]},
         code=code_version("index"),
     script:
         "../scripts/index.py"

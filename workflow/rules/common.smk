@@ -40,7 +40,7 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 NAME = config["dataset"]["name"]
-GEOMETRY = {key: config["dataset"][key] for key in ("tile_side", "centre_side")}
+GEOMETRY = {key: config["dataset"][key] for key in ("tile_side", "centre_side", "classes")}
 SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])] for split in ("train", "test")}
 FOLDS = list(range(config["folds"]["count"]))
 PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in this order

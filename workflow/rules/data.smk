@@ -21,7 +21,7 @@ rule audit:
     conda:
         ENVIRONMENT
     params:
-        settings=config["audit"],
+        settings=config["audit"] | {"classes": config["dataset"]["classes"]},
         code=code_version("audit"),
     script:
         "../scripts/audit.py"

@@ -55,8 +55,11 @@ def exclude_flagged(tiles: pd.DataFrame, excluded: Sequence[str]) -> dict[str, i
     return {name: int((flag == name).sum()) for name in excluded}
 
 
-def summarise(tiles: pd.DataFrame) -> dict[str, Any]:
-    """Return the numbers of tiles, kept tiles and faults by split, the share of positives, the number of copies."""
+def summarise(tiles: pd.DataFrame, classes: int = 2) -> dict[str, Any]:
+    """Return the numbers of tiles, kept tiles and faults by split, the share of positives, the number of copies.
+
+    Positives have a label above 0. With more than two classes, "labels" has the number of training tiles of each.
+    """
     split = tiles["split"]
     kept = tiles[tiles["kept"]]
     labels = kept.loc[kept["split"] == "train", "label"]
@@ -68,8 +71,9 @@ def summarise(tiles: pd.DataFrame) -> dict[str, Any]:
         "tiles": {name: int((split == name).sum()) for name in ("train", "test")},
         "kept": {name: int((kept["split"] == name).sum()) for name in ("train", "test")},
         "faults": faults,
-        "positives": int((labels == 1).sum()),
-        "positive_share": float((labels == 1).mean()) if len(labels) else 0.0,
+        "positives": int((labels > 0).sum()),
+        "positive_share": float((labels > 0).mean()) if len(labels) else 0.0,
+        **({"labels": np.bincount(labels[labels >= 0], minlength=classes).tolist()} if classes > 2 else {}),
         "copies": int(contents["pixels_sha1"].duplicated().sum()),
         "in_both_splits": int((contents.groupby("pixels_sha1")["split"].nunique() > 1).sum()),
     }
@@ -81,12 +85,20 @@ def describe(faulty: pd.DataFrame) -> list[str]:
 
 
 def audit(
-    index: Path, validations: list[Path], output: Path, summary: Path, *, on_fault: str, leave_out: Sequence[str] = ()
+    index: Path,
+    validations: list[Path],
+    output: Path,
+    summary: Path,
+    *,
+    on_fault: str,
+    leave_out: Sequence[str] = (),
+    classes: int = 2,
 ) -> None:
     """Write the result for every tile (`tables.TILES`) and a summary (JSON, `summarise`).
 
     on_fault: "fail" or "leave_out"; leave_out: quality flags (keys of `quality.QUALITY_FLAGS`) whose training tiles are
-    excluded. Raises InputError for a faulty tile if `on_fault` is "fail", and when too little is left for training.
+    excluded; classes: of the labels. Raises InputError for a faulty tile if `on_fault` is "fail", and when too little
+    is left for training.
     """
     columns = [name for name in tables.VALIDATION.names if name != "blocks"]
     tiles = join(
@@ -113,11 +125,16 @@ def audit(
             "Fix the archive, or set `audit: {on_fault: leave_out}` to exclude these tiles."
         )
     left_out = exclude_flagged(tiles, leave_out)
-    result = summarise(tiles) | {"left_out": left_out}
+    result = summarise(tiles, classes) | {"left_out": left_out}
     if not 0 < result["positives"] < result["kept"]["train"]:
         raise InputError(
             f"{index}: expected training tiles of both classes, found {result['positives']} positives among "
             f"{result['kept']['train']} usable tiles. Check the labels and the faults listed above."
+        )
+    if "labels" in result and not all(result["labels"]):
+        raise InputError(
+            f"{index}: expected training tiles of each of {classes} classes, found {result['labels']} usable tiles of "
+            "the labels from 0 on. Check the labels, dataset.classes and the faults listed above."
         )
     tables.write(tiles, output, tables.TILES)
     write_json(summary, result)

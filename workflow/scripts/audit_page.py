@@ -137,13 +137,18 @@ def area_chart(pairs: pd.DataFrame, tile_side: int = SIDE) -> Markup:
     )
 
 
-def tile_counts(rows: pd.DataFrame) -> str:
+def positive_text(classes: int) -> str:
+    """Return what the tiles with a label above 0 have in common."""
+    return "with tumour" if classes == 2 else "with a label above 0"
+
+
+def tile_counts(rows: pd.DataFrame, classes: int = 2) -> str:
     """Return the number of tiles by split and the number with tumour, as text; rows: split and label of the tiles."""
-    positives, known = int((rows["label"] == 1).sum()), int((rows["label"] >= 0).sum())
+    positives, known = int((rows["label"] > 0).sum()), int((rows["label"] >= 0).sum())
     names = {"train": "training", "test": "test"}
     counts = [f"{count:,} {names[split]}" for split in SPLITS if (count := int((rows["split"] == split).sum()))]
     text = f"{' + '.join(counts)} tiles"
-    return text + (f", {positives:,} of {known:,} labelled tiles with tumour" if known else "")
+    return text + (f", {positives:,} of {known:,} labelled tiles {positive_text(classes)}" if known else "")
 
 
 def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[Markup], list[str]]:
@@ -177,23 +182,25 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
             continue
         images = [shards[row.split][row.shard].images[row.row] for row in rows.itertuples()]
         canvas = mosaics.compose(images, offsets, scale)
-        caption = f"{tile_counts(rows)}; {width:,} × {height:,} pixels" + (f", shown at 1/{scale}" if scale > 1 else "")
+        caption = f"{tile_counts(rows, geometry.classes)}; {width:,} × {height:,} pixels" + (
+            f", shown at 1/{scale}" if scale > 1 else ""
+        )
         alternative_text = f"Mosaic of {caption}, including tile {rows['id'].min()}"
         labels = rows["label"].to_numpy()
         figures.append(mosaics.figure(canvas, offsets, labels, scale, caption, alternative_text, geometry))
     return figures, notes
 
 
-def neighbour_chart(neighbours: dict[str, Any]) -> Markup:
+def neighbour_chart(neighbours: dict[str, Any], classes: int = 2) -> Markup:
     """Return the chart of the tumour proportion by number of overlapping tiles; neighbours: from leaks.json."""
     rows = [row for row in neighbours["rows"] if row["tiles"]]
     shares = [100 * row["positives"] / row["tiles"] for row in rows]
     last = neighbours["at_least"]
     return line_chart(
-        "Tumour tiles by number of overlapping tiles",
+        ("Tumour tiles" if classes == 2 else "Tiles with a label above 0") + " by number of overlapping tiles",
         [Line("training tiles", [row["neighbours"] for row in rows], shares, POSITIVE, marks=True)],
         Axis(f"overlapping tiles ({last}: {last} or more)", 0, last, integer=True),
-        Axis("with tumour, per cent", 0, 100),
+        Axis(f"{positive_text(classes)}, per cent", 0, 100),
         "; ".join(f"{row['neighbours']}: {share:.0f} per cent" for row, share in zip(rows, shares, strict=True)),
     )
 
@@ -240,7 +247,7 @@ def flag_sections(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int])
                 "meaning": meaning,
                 "count": len(rows),
                 "counts": {split: int((rows["split"] == split).sum()) for split in SPLITS},
-                "positives": int((known["label"] == 1).sum()),
+                "positives": int((known["label"] > 0).sum()),
                 "left_out": left_out.get(name, 0),
                 "ids": [
                     f"{row.split}/{row.id}" for row in rows.sort_values(["split", "id"]).head(LISTED_IDS).itertuples()
@@ -296,6 +303,7 @@ def audit_page(
         inputs.layout,
         name=dataset["name"],
         geometry=geometry_of(shards["train"]),
+        with_tumour=positive_text(geometry_of(shards["train"]).classes),
         source=SOURCES[dataset["source"]],
         provenance=provenance(code),
         warnings=warnings(audit, leaks),
@@ -307,7 +315,7 @@ def audit_page(
         area_chart=area_chart(pairs, geometry_of(shards["train"]).tile_side) if len(pairs) else None,
         mosaics=mosaic_figures,
         mosaic_notes=mosaic_notes,
-        neighbour_chart=neighbour_chart(leaks["neighbours"]),
+        neighbour_chart=neighbour_chart(leaks["neighbours"], geometry_of(shards["train"]).classes),
         colour_charts=colour_charts(tiles[tiles["kept"]]),
         single=sorted(((MEASUREMENTS[key], auc) for key, auc in single.items()), key=lambda row: -abs(row[1] - 0.5)),
         flags=flag_sections(shards, tiles, audit["left_out"]),

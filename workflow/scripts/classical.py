@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from histo import tables
 from histo.errors import InputError
-from histo.logits import logit, sigmoid
+from histo.logits import logit, sigmoid, softmax
+from histo.predictions import probability_columns
 from histo.tiles.colour_texture import NAMES, SCHEMA
 
 MAX_ITERATIONS = 2000  # of the solver; usually it converges after a few hundred
@@ -40,26 +41,31 @@ def read_features(paths: list[Path], ids: pd.Series) -> np.ndarray:
 def logits(
     training: np.ndarray, labels: np.ndarray, others: list[np.ndarray], settings: dict[str, Any], threads: int
 ) -> list[np.ndarray]:
-    """Fit a model to `training`; return the logits of each of `others`, float64 [M].
+    """Fit a model to `training`; return the logits of each of `others`, float64 [M]; of K > 2 classes, [M, K].
 
-    training: float32 [N, F]; labels: 0 or 1, [N]; others: float32 [M, F] each.
+    training: float32 [N, F]; labels: 0 to K - 1, [N]; others: float32 [M, F] each.
 
     The result does not depend on the number of threads. For logistic regression, the statistics are standardised with
     mean and standard deviation of the training tiles. The probability of a random forest is clipped at half a vote from
     0 and 1, so that its logit is finite.
     """
+    classes = int(labels.max()) + 1
+    empty = np.empty(0) if classes == 2 else np.empty((0, classes))
     if settings["method"] == "logistic_regression":
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / settings["l2"], max_iter=MAX_ITERATIONS))
         with threadpool_limits(1):  # the rounding of sums depends on the number of threads
             model.fit(training, labels)
-            return [model.decision_function(part) if len(part) else np.empty(0) for part in others]
+            return [model.decision_function(part) if len(part) else empty for part in others]
     trees = settings["n_estimators"]
     model = RandomForestClassifier(
         trees, min_samples_leaf=settings["min_samples_leaf"], random_state=settings["seed"], n_jobs=threads
     )
     model.fit(training, labels)
     model.n_jobs = 1  # with several threads, the order of the sum over trees varies
-    probabilities = [model.predict_proba(part)[:, 1] if len(part) else np.empty(0) for part in others]
+    if classes > 2:
+        votes = [model.predict_proba(part) if len(part) else empty for part in others]
+        return [np.log(np.maximum(values, 0.5 / trees)) for values in votes]
+    probabilities = [model.predict_proba(part)[:, 1] if len(part) else empty for part in others]
     return [logit(np.clip(values, 0.5 / trees, 1 - 0.5 / trees)) for values in probabilities]
 
 
@@ -75,7 +81,7 @@ def classical(
     settings: dict[str, Any],
     threads: int,
 ) -> None:
-    """Write the predictions of the tiles of `fold` and of every kept test tile (`tables.PREDICTIONS`).
+    """Write the predictions of the tiles of `fold` and of every kept test tile (`tables.predictions`).
 
     settings: of one model in the section `classical`. Raises InputError if a label is missing among the tiles of the
     fold or of the other folds.
@@ -83,10 +89,12 @@ def classical(
     folds_table = tables.read(folds, tables.FOLDS)
     held_out = (folds_table["fold"] == fold).to_numpy()
     labels = folds_table["label"].to_numpy()
+    classes = max(2, int(labels.max()) + 1)
     for name, rows in ((f"fold {fold}", held_out), (f"the folds other than {fold}", ~held_out)):
-        if set(labels[rows]) != {0, 1}:
+        if set(labels[rows]) != set(range(classes)):
+            expected = "both" if classes == 2 else f"all {classes}"
             raise InputError(
-                f"{folds}: expected tiles of both labels in {name}, found {rows.sum()} tiles with the labels "
+                f"{folds}: expected tiles of {expected} labels in {name}, found {rows.sum()} tiles with the labels "
                 f"{sorted(set(labels[rows].tolist()))}. Reduce folds.count or change folds.seed."
             )
     test = tables.read(tiles, tables.TILES, columns=["id", "split", "row", "kept"])
@@ -95,11 +103,16 @@ def classical(
     others = [features[held_out], read_features(test_features, test)]
     predicted = logits(features[~held_out], labels[~held_out], others, settings, threads)
     for ids, values, path in zip((folds_table["id"][held_out], test), predicted, (oof_out, test_out), strict=True):
-        frame = pd.DataFrame({"id": ids.to_numpy(), "fold": fold, "logit": values, "probability": sigmoid(values)})
-        # The statistics do not change under flips and 90° rotations, so there is no test-time augmentation.
-        frame = frame.assign(logit_none=frame["logit"], logit_flips=np.float32(np.nan))
-        tables.write(frame.sort_values("id", ignore_index=True), path, tables.PREDICTIONS)
-        logging.info("%s: %d tiles, mean probability %.3f.", path, len(frame), frame["probability"].mean())
+        frame = pd.DataFrame({"id": ids.to_numpy(), "fold": fold})
+        if classes == 2:
+            frame = frame.assign(logit=values, probability=sigmoid(values))
+            # The statistics do not change under flips and 90° rotations, so there is no test-time augmentation.
+            frame = frame.assign(logit_none=frame["logit"], logit_flips=np.float32(np.nan))
+        else:
+            columns = probability_columns(softmax(values)) | {f"logit_{k}": column for k, column in enumerate(values.T)}
+            frame = frame.assign(**columns)
+        tables.write(frame.sort_values("id", ignore_index=True), path, tables.predictions(classes))
+        logging.info("%s: %d tiles.", path, len(frame))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from histo.files import write_json
 from histo.logits import logit
 from histo.metrics import auc
 from histo.model_files import by_model
-from histo.predictions import join_folds, stack_networks
+from histo.predictions import join_folds, probability_columns, stack_networks
+from histo.predictions import probabilities as table_probabilities
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,12 @@ def scaled_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def rank_mean(probabilities: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Return the mean over models of the ranks within each fold, [N]; probabilities: [N, models]; folds: int [N]."""
+    """Return the mean over models of the ranks within each fold, [N]; probabilities: [N, models]; folds: int [N].
+
+    Of more than two classes, the ranks of each class: [N, models, K] give [N, K].
+    """
+    if probabilities.ndim == 3:
+        return np.stack([rank_mean(of_class, folds) for of_class in np.moveaxis(probabilities, 2, 0)], axis=1)
     mean = np.empty(len(probabilities))
     for fold in np.unique(folds):
         mean[folds == fold] = scaled_ranks(probabilities[folds == fold].T).mean(axis=0)
@@ -51,20 +57,29 @@ def rank_mean(probabilities: np.ndarray, folds: np.ndarray) -> np.ndarray:
 
 
 def weighted_mean(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean over models, [N]; probabilities: [N, models]; weights: same or [models], with sum 1."""
+    """Return the weighted mean over models, [N]; probabilities: [N, models]; weights: same or [models], with sum 1.
+
+    Of more than two classes, [N, models, K] give [N, K].
+    """
+    if probabilities.ndim == 3:
+        weights = weights[..., None]
     return np.minimum((probabilities * weights).sum(axis=1), 1)  # rounding may exceed 1
 
 
 def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the blend weights [models], >= 0 with sum 1, that maximise the likelihood of the labels.
 
-    probabilities: [N, models]; labels: 0 or 1, [N]. The log-likelihood is concave in the weights, so a local
-    maximum is global.
+    probabilities: [N, models], of K > 2 classes [N, models, K]; labels: 0 to K - 1, [N]. The log-likelihood is concave
+    in the weights, so a local maximum is global.
     """
     models = probabilities.shape[1]
     if models == 1:
         return np.ones(1)
-    likelihood = np.maximum(np.where(labels[:, None] == 1, probabilities, 1 - probabilities), FLOOR)
+    if probabilities.ndim == 3:
+        of_label = probabilities[np.arange(len(labels)), :, labels]
+    else:
+        of_label = np.where(labels[:, None] == 1, probabilities, 1 - probabilities)
+    likelihood = np.maximum(of_label, FLOOR)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         blended = np.maximum(likelihood @ weights, FLOOR)  # the optimizer may leave the bounds by a rounding error
@@ -95,7 +110,7 @@ def ensemble(
     *,
     method: str,
 ) -> None:
-    """Write blended out-of-fold and test probabilities (`tables.PROBABILITIES`; fold -1 for test tiles) and a summary.
+    """Write blended out-of-fold and test probabilities (`tables.probabilities`; fold -1 for test tiles) and a summary.
 
     oof, test: predictions of each model, one file per network. The summary has the metrics of `evaluate_oof` and
     `models`, `method`, `methods` (out-of-fold AUC of each method), `weights` (blend weights by model, fitted to all
@@ -104,7 +119,8 @@ def ensemble(
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
     labels, fold = parts[0]["label"].to_numpy(), parts[0]["fold"].to_numpy()
-    probabilities = np.stack([part["probability"].to_numpy() for part in parts], axis=1)
+    probabilities = np.stack([table_probabilities(part) for part in parts], axis=1)
+    schema = tables.probabilities(tables.classes_of(next(iter(oof.values()))[0]))
     weights = fit_weights(probabilities, labels)
     by_fold = (
         nested_weights(probabilities, labels, fold) if len(oof) > 1 else {int(k): weights for k in np.unique(fold)}
@@ -115,8 +131,7 @@ def ensemble(
         "weights": weighted_mean(probabilities, np.stack([by_fold[k] for k in fold.tolist()])),
     }
     scores = {name: auc(labels, values) for name, values in blended.items()}
-    chosen = parts[0].assign(probability=blended[method], logit=logit(blended[method]))
-    tables.write(chosen, oof_out, tables.PROBABILITIES)
+    tables.write(parts[0].assign(**columns(blended[method])), oof_out, schema)
     write_json(
         summary,
         {"model": "ensemble", "models": list(oof), "method": method, "methods": scores}
@@ -125,13 +140,15 @@ def ensemble(
     )
 
     ids, networks = stack_networks([path for paths in test.values() for path in paths])
-    if method == "rank_mean":
+    if method == "rank_mean" and networks.ndim == 2:
         networks = scaled_ranks(networks)
+    elif method == "rank_mean":  # of each class
+        networks = np.moveaxis(scaled_ranks(np.moveaxis(networks, 2, 1)), 1, 2)
     ends = np.cumsum([len(paths) for paths in test.values()])
-    models = np.stack([part.mean(axis=0) for part in np.split(networks, ends[:-1])], axis=1)  # [N, models]
+    # [N, models], of more than two classes [N, models, K]
+    models = np.stack([part.mean(axis=0) for part in np.split(networks, ends[:-1])], axis=1)
     tiles = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
-    table = {"id": ids, "fold": -1, "logit": logit(tiles), "probability": tiles}
-    tables.write(pd.DataFrame(table), test_out, tables.PROBABILITIES)
+    tables.write(pd.DataFrame({"id": ids, "fold": -1, **columns(tiles)}), test_out, schema)
     log.info(
         "%s: out-of-fold AUC %s; blend weights %s; selected method: %s.",
         " + ".join(oof),
@@ -139,6 +156,11 @@ def ensemble(
         ", ".join(f"{weight:.4f}" for weight in weights),
         method,
     )
+
+
+def columns(blended: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of `tables.probabilities` that hold blended probabilities, [N] or [N, K]."""
+    return probability_columns(blended) | ({"logit": logit(blended)} if blended.ndim == 1 else {})
 
 
 def weight_of(models: Iterable[str], weights: np.ndarray) -> dict[str, float]:

@@ -9,14 +9,18 @@ from histo import tables
 from histo.evaluation import evaluate_oof
 from histo.files import write_json
 from histo.metrics import auc
-from histo.predictions import join_folds
+from histo.predictions import join_folds, probabilities
 
 
 def auc_by_augmentation(frame: pd.DataFrame, tta: str) -> dict[str, float | None]:
     """Return the out-of-fold AUC with each test-time augmentation up to `tta`: {none, flips, all}.
 
-    A value is None if its predictions were not computed. frame: `tables.PREDICTIONS` and label.
+    A value is None if its predictions were not computed; of more than two classes, all but that of `tta`. frame:
+    `tables.predictions` and label.
     """
+    if "probability" not in frame:
+        macro = auc(frame["label"].to_numpy(), probabilities(frame))
+        return {name: macro if name == tta else None for name in ("none", "flips", "all")}
     scores = {"none": frame["logit_none"], "flips": frame["logit_flips"], "all": None}
     # Some models ignore the setting. They have no logits of flips, and their probability is that of the original tile.
     scores[tta if scores["flips"].notna().all() else "none"] = frame["probability"]
@@ -31,7 +35,7 @@ def evaluate(predictions: list[Path], folds: Path, output: Path, *, model: str, 
     tta: the test-time augmentation of `predictions`. Raises InputError unless each training tile is predicted once.
     """
     frame = join_folds(predictions, tables.read(folds, tables.FOLDS))
-    metrics = evaluate_oof(frame["label"].to_numpy(), frame["probability"].to_numpy(), frame["fold"].to_numpy())
+    metrics = evaluate_oof(frame["label"].to_numpy(), probabilities(frame), frame["fold"].to_numpy())
     write_json(output, {"model": model} | metrics | {"tta": auc_by_augmentation(frame, tta)})
     logging.info(
         "%s: out-of-fold AUC %.4f (95 %% confidence interval %.4f to %.4f); by fold %s.",

@@ -22,15 +22,16 @@ def stratified_group_folds(groups: pd.Series, labels: pd.Series, count: int, see
     """Return the fold of each tile, int64 [N] in 0 … count - 1.
 
     Greedy, as in scheduling (Graham, SIAM J. Appl. Math. 17(2), 1969): in descending order of size, each group goes to
-    the fold where it increases the squared sizes of both classes least. Groups of equal size are in an order that is
+    the fold where it increases the squared sizes of the classes least. Groups of equal size are in an order that is
     random, determined by the seed and their names.
     """
-    sizes = pd.DataFrame({"negative": labels == 0, "positive": labels == 1}).groupby(groups).sum()
+    classes = list(range(max(2, int(labels.max()) + 1)))
+    sizes = pd.DataFrame({k: labels == k for k in classes}).groupby(groups).sum()
     draw = [hashlib.sha256(f"{seed} {name}".encode()).hexdigest() for name in sizes.index]
     sizes = sizes.assign(size=-sizes.sum(axis=1), draw=draw).sort_values(["size", "draw"])
-    group_sizes = sizes[["negative", "positive"]].to_numpy(float)
+    group_sizes = sizes[classes].to_numpy(float)
     weight = 1 / np.maximum(group_sizes.sum(0), 1) ** 2
-    fold_sizes = np.zeros((count, 2))
+    fold_sizes = np.zeros((count, len(classes)))
     fold_of = np.empty(len(group_sizes), np.int64)
     for i, added in enumerate(group_sizes):
         fold = int(np.argmin((2 * fold_sizes + added) @ (added * weight)))
@@ -40,7 +41,7 @@ def stratified_group_folds(groups: pd.Series, labels: pd.Series, count: int, see
 
 
 def check(folds_table: pd.DataFrame, pairs: pd.DataFrame, count: int) -> None:
-    """Check that no group and no overlap is split across folds, and that each fold has both classes.
+    """Check that no group and no overlap is split across folds, and that each fold has all classes.
 
     folds_table: id, label, group, fold; pairs: id_a, id_b of tiles that share tissue. Raises AssertionError for a group
     or an overlap that is split (a bug), InputError for a fold without one of the classes (too few groups).
@@ -56,10 +57,12 @@ def check(folds_table: pd.DataFrame, pairs: pd.DataFrame, count: int) -> None:
         records = split.head().to_dict("records")
         raise AssertionError(f"Bug: do not train on these folds: tiles that share tissue in different folds: {records}")
     classes = folds_table.groupby("fold")["label"].nunique().reindex(range(count), fill_value=0)
-    if (classes < 2).any():
+    expected = max(2, folds_table["label"].nunique())
+    if (classes < expected).any():
         wrong, group_count = classes.to_numpy().argmin(), folds_table["group"].nunique()
+        wanted = "both" if expected == 2 else f"all {expected}"
         raise InputError(
-            f"folds.count: expected both classes in each of {count} folds, found fold {wrong} without one of them: "
+            f"folds.count: expected {wanted} classes in each of {count} folds, found fold {wrong} without one of them: "
             f"{group_count} groups of tiles are too few. Set `folds.count` lower."
         )
 
@@ -68,7 +71,7 @@ def summarise(folds_table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per fold: tiles, positives, share of positives, groups."""
     rows = []
     for fold, part in folds_table.groupby("fold"):
-        positives = int((part["label"] == 1).sum())
+        positives = int((part["label"] > 0).sum())
         row = {"fold": int(fold), "tiles": len(part), "positives": positives}
         rows.append(row | {"positive_share": positives / len(part), "groups": int(part["group"].nunique())})
     return rows

@@ -46,26 +46,26 @@ def read_rows(path: Path, entry: Entry, columns: list[str]) -> Iterator[tuple[in
     yield from parse_csv(f"{path}: {entry.name}", data, columns)
 
 
-def parse_label(text: str) -> tuple[int, str, str]:
-    """Return (label, fault, detail): label 0 or 1 in any number format, or -1 and what is wrong."""
+def parse_label(text: str, classes: int = 2) -> tuple[int, str, str]:
+    """Return (label, fault, detail): label 0 to classes - 1 in any number format, or -1 and what is wrong."""
     if not text:
         return -1, "no_label", "the label is empty"
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if value in (0.0, 1.0):
+    if value in range(classes):
         return int(value), "", ""
     return -1, "bad_label", f"the label is {text[:40]!r}"
 
 
-def read_labels(path: Path, entry: Entry) -> Listed:
+def read_labels(path: Path, entry: Entry, classes: int = 2) -> Listed:
     """Return {id: (label, fault, detail)} of the training tiles."""
     labels: Listed = {}
     lines: dict[str, int] = {}
     for line, (text, value) in read_rows(path, entry, ["id", "label"]):
         name = check_id(f"{path}: {entry.name}, line {line}", text)
-        parsed = parse_label(value)
+        parsed = parse_label(value, classes)
         if name in labels:
             detail = f"lines {lines[name]} and {line} of {LABELS}, labels {labels[name][0]} and {parsed[0]}"
             parsed = (labels[name][0] if labels[name][0] == parsed[0] else -1, "repeated_id", detail)
@@ -129,10 +129,13 @@ def join(split: str, listed: Listed, tiles: dict[str, Entry], shards: int) -> pd
     return frame
 
 
-def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, test_shards: int) -> None:
+def index(
+    archive: Path, output: Path, sample_copy: Path, *, train_shards: int, test_shards: int, classes: int = 2
+) -> None:
     """Write one row per tile of both splits (`tables.INDEX`), and an unchanged copy of sample_submission.csv.
 
-    archive: a zip archive, or a folder extracted from one; train_shards, test_shards: number of shards per split.
+    archive: a zip archive, or a folder extracted from one; train_shards, test_shards: number of shards per split;
+    classes: labels are 0 to classes - 1.
     Raises InputError when the archive cannot be used.
     """
     entries = list_entries(archive)
@@ -143,7 +146,7 @@ def index(archive: Path, output: Path, sample_copy: Path, *, train_shards: int, 
         raise InputError(f"{archive}: expected {LABELS} and {SAMPLE} in one folder, found {labels} and {sample}.")
     frames = []
     for split, listed, shards in (
-        ("train", read_labels(archive, entries[labels]), train_shards),
+        ("train", read_labels(archive, entries[labels], classes), train_shards),
         ("test", read_test_ids(archive, entries[sample]), test_shards),
     ):
         tiles = find_tiles(archive, entries, root, split)

@@ -63,8 +63,9 @@ def neighbour_counts(count: int, links: Links) -> npt.NDArray[np.int64]:
 def neighbours(labels: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
     """Return the AUC of the number of neighbours as a predictor of the label, and tiles and positives by number.
 
-    labels: 0 or 1 [N]; counts: int64 [N].
+    labels: [N], of which those above 0 count as positive; counts: int64 [N].
     """
+    labels = (labels > 0).astype(labels.dtype)
     low, high = auc_interval(labels, counts)
     top = 5
     rows = []

@@ -1,6 +1,7 @@
 """Predict with one network: the tiles of its validation fold (out-of-fold), if it has one, and all test tiles.
 
-Writes two tables (id, fold, logit, probability, logit_none, logit_flips). The weights file contains crop and
+Writes two tables (id, fold, logit, probability, logit_none, logit_flips; of more than two classes id, fold and one
+probability and one logit per class). The weights file contains crop and
 normalisation, so test tiles are processed like training tiles. Prediction is a stage of its own, so that a change of
 test-time augmentation does not repeat training. The last two columns hold the logits with less augmentation, which show
 the gain of test-time augmentation without another run.
@@ -13,8 +14,9 @@ import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
-from histo.logits import logit, sigmoid
+from histo.logits import LOWEST, logit, sigmoid, softmax
 from histo.networks.network import Network
+from histo.predictions import probabilities, probability_columns
 from histo.tiles.shards import open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device
@@ -27,31 +29,37 @@ log = logging.getLogger(__name__)
 def combine(views: np.ndarray, average: str) -> tuple[np.ndarray, np.ndarray]:
     """Logit, float32 [N], and probability, float64 [N], of each tile from the logits of its views, float32 [N, views].
 
+    Of more than two classes, logits [N, views, K] give logits and probabilities [N, K].
+
     average: take the mean of `logits` or of `probabilities`, both in float64. In the mean of logits one very confident
     view can outvote the others, in the mean of probabilities it cannot. The logit of a single view is unchanged.
     """
     if average == "logits" or views.shape[1] == 1:
         mean = views.mean(axis=1, dtype=np.float64)
-        return mean.astype(np.float32), sigmoid(mean)
-    mean = sigmoid(views).mean(axis=1)
-    return logit(mean), mean
+        return mean.astype(np.float32), sigmoid(mean) if views.ndim == 2 else softmax(mean)
+    mean = (sigmoid(views) if views.ndim == 2 else softmax(views)).mean(axis=1)
+    # Of more than two classes, the logarithms are logits: softmax returns the probabilities.
+    return logit(mean) if views.ndim == 2 else np.log(np.maximum(mean, LOWEST)).astype(np.float32), mean
 
 
 def predictions(network: Network, tiles: TileLoader, *, choice: str, tta: str, average: str, fold: int) -> pd.DataFrame:
-    """Table of predictions (`tables.PREDICTIONS`), sorted by id; choice: the setting `precision`.
+    """Table of predictions (`tables.predictions`), sorted by id; choice: the setting `precision`.
 
     Raises InputError if a logit is not finite.
     """
     views = predict_logits(network, tiles, precision(choice, tiles.device, network), tta)
     if not np.isfinite(views).all():
-        tile, view = np.argwhere(~np.isfinite(views))[0]
+        tile, view = np.argwhere(~np.isfinite(views))[0][:2]
         raise InputError(
             f"tile {tiles.ids[tile]}: expected a finite logit, found {views[tile, view]}. Train with precision: "
             "float32 or a lower learning_rate."
         )
-    logits, probabilities = combine(views, average)
+    logits, means = combine(views, average)
+    if means.ndim == 2:
+        columns = probability_columns(means) | {f"logit_{k}": values for k, values in enumerate(logits.T)}
+        return pd.DataFrame({"id": tiles.ids, "fold": fold, **columns}).sort_values("id", ignore_index=True)
     flips = len(VIEWS["flips"])
-    table = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": logits, "probability": probabilities})
+    table = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": logits, "probability": means})
     table["logit_none"] = views[:, 0]
     table["logit_flips"] = combine(views[:, :flips], average)[0] if views.shape[1] >= flips else np.float32(np.nan)
     return table.sort_values("id", ignore_index=True)
@@ -95,8 +103,9 @@ def predict(
                 continue
             loader = TileLoader(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
             table = predictions(network, loader, choice=choice, tta=tta, average=average, fold=fold)
-            tables.write(table, out, tables.PREDICTIONS)
-            log.info("%s: %d tiles, mean probability %.3f.", out, len(table), table["probability"].mean())
+            tables.write(table, out, tables.predictions(loader.geometry.classes))
+            mean = np.atleast_1d(probabilities(table).mean(axis=0))
+            log.info("%s: %d tiles, mean probability %s.", out, len(table), " ".join(f"{value:.3f}" for value in mean))
 
 
 if __name__ == "__main__":

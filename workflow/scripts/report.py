@@ -22,7 +22,7 @@ from histo.overrides import resolve_search
 from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
-from histo.pages.report_results import CLASSES, METHODS, VIEWS, gains_table, results_section, training_section
+from histo.pages.report_results import METHODS, VIEWS, class_names, gains_table, results_section, training_section
 from histo.tiles.shards import geometry_of, open_shards
 
 LISTED = 50  # faulty tiles in the list
@@ -106,17 +106,22 @@ def settings_table(models: dict[str, dict[str, Any]]) -> list[tuple[str, list[st
 
 
 def data_section(
-    inputs: ReportInputs, shards: Shards, audit: dict[str, Any], tiles: pd.DataFrame, folds_table: pd.DataFrame
+    inputs: ReportInputs,
+    shards: Shards,
+    audit: dict[str, Any],
+    tiles: pd.DataFrame,
+    folds_table: pd.DataFrame,
+    names: dict[int, str],
 ) -> dict[str, Any]:
     """Return counts, faults, groups, folds, overlaps and galleries of tiles.
 
-    audit: the summary of the stage `audit`; tiles: `tables.TILES`; folds_table: `tables.FOLDS`.
+    audit: the summary of the stage `audit`; tiles: `tables.TILES`; folds_table: `tables.FOLDS`; names: of the labels.
     """
     faulty = tiles[tiles["fault"] != ""]
     faulty_shown = evenly_spaced(faulty[faulty["row"] >= 0].sort_values(["fault", "id"]))
     kept = folds_table.assign(split="train").sort_values("id")
     samples = {}
-    for label, name in CLASSES.items():
+    for label, name in names.items():
         rows = evenly_spaced(kept[kept["label"] == label])
         captions = [f"fold {fold}" for fold in rows["fold"]]
         samples[name] = tile_gallery(f"label-{label}", shards, rows, captions, f"label {label}, {name}")
@@ -171,7 +176,11 @@ def warnings(
     if submission["filled"]:
         found.append(
             f"Test tiles without a prediction: {len(submission['filled']):,}. In the submission they have the "
-            f"proportion of positive training tiles, {submission['filled_value']:.4f}."
+            + (
+                "proportion of each class in the training tiles."
+                if config["dataset"].get("classes", 2) > 2
+                else f"proportion of positive training tiles, {submission['filled_value']:.4f}."
+            )
         )
     unknown = sum(int(row["tiles"]) for name, _, row in data["reasons"] if name != "slide")
     if not config["folds"]["slides"]:
@@ -276,7 +285,10 @@ def report(
     shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
     tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])
     folds_table = tables.read(inputs.folds, tables.FOLDS)
-    data = data_section(inputs, shards, audit, tiles, folds_table)
+    geometry = geometry_of(shards["train"])
+    names = class_names(geometry.classes)
+    data = data_section(inputs, shards, audit, tiles, folds_table, names)
+    oof = tables.read(inputs.oof, tables.probabilities(geometry.classes))
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
@@ -284,7 +296,8 @@ def report(
         inputs.template,
         inputs.layout,
         name=config["dataset"]["name"],
-        geometry=geometry_of(shards["train"]),
+        geometry=geometry,
+        names=names,
         source=SOURCES[config["dataset"]["source"]],
         config=config,
         config_text=config_text,
@@ -298,14 +311,14 @@ def report(
         training=training,
         evaluations=shown,
         ensemble=ensemble,
-        results=results_section(shards, folds_table, tables.read(inputs.oof, tables.PROBABILITIES), shown, ensemble),
+        results=results_section(shards, folds_table, oof, shown, ensemble),
         gains=gains_table(evaluations, ensemble, config),
         submission=submission,
         submission_chart=histogram(
             "Predictions for the test tiles",
             distribution["edges"],
             Bars("test tiles", distribution["tiles"], 2),
-            "predicted probability of tumour",
+            "predicted probability of tumour" if geometry.classes == 2 else "predicted probabilities of all classes",
             f"{submission['rows']:,} rows, from {submission['min']:.4f} to {submission['max']:.4f}.",
         ),
         sent=kaggle_submissions(sent, submission["sha256"]),

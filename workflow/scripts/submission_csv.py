@@ -1,5 +1,8 @@
 """Write submission.csv: the ids of sample_submission.csv in the same order, with probabilities in full precision.
 
+The columns are id and label, the probability of label 1; of more than two classes id and label_0, label_1, …, the
+probability of each class.
+
 Test tiles without a prediction get the proportion of positive training tiles, so that no id is missing; the summary
 lists them. A submission that Kaggle would reject is an error, and so is one with only the values 0 and 1.
 """
@@ -17,6 +20,7 @@ from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
 from histo.files import atomic_write, read_json, write_json
 from histo.metrics import auc, auc_interval
+from histo.predictions import probabilities
 
 
 def read_ids(sample: Path) -> pd.DataFrame:
@@ -29,7 +33,9 @@ def read_ids(sample: Path) -> pd.DataFrame:
 
 
 def check(submission: pd.DataFrame, wanted: list[str]) -> None:
-    """Raise InputError unless `submission` (id, label) has the ids `wanted` in this order and valid probabilities.
+    """Raise InputError unless `submission` has the ids `wanted` in this order and valid probabilities.
+
+    Its columns are id and label, or id and a label_… of each class.
 
     Errors are missing, extra or repeated ids, a different order, NaN, infinity, values outside [0, 1], and values that
     are all 0 or 1.
@@ -48,9 +54,9 @@ def check(submission: pd.DataFrame, wanted: list[str]) -> None:
         raise InputError(
             "The ids of the submission are not in the order of sample_submission.csv. Run `submission_csv` again."
         )
-    values = submission["label"].to_numpy(float)
+    values = submission.drop(columns="id").to_numpy(float)
     if not np.isfinite(values).all():
-        bad = submission.loc[~np.isfinite(values), "id"]
+        bad = submission.loc[~np.isfinite(values).all(axis=1), "id"]
         raise InputError(
             f"The submission has {len(bad)} values that are not finite numbers, for example for {bad.iloc[0]}."
         )
@@ -70,9 +76,8 @@ def score(submission: pd.DataFrame, truth: Path) -> dict[str, Any]:
     truth: CSV with the columns id and label, from `synthesize`. With the column `part`, from `pcam_index`, the result
     has the same metrics of each part (public, private) under "parts".
     """
-    known = pd.read_csv(truth, dtype={"id": str}).merge(
-        submission.rename(columns={"label": "probability"}), on="id", validate="1:1"
-    )
+    predicted = submission.rename(columns=lambda name: name.replace("label", "probability"))
+    known = pd.read_csv(truth, dtype={"id": str}).merge(predicted, on="id", validate="1:1")
     parts = (
         {name: _auc_with_interval(part) for name, part in known.groupby("part", sort=False)} if "part" in known else {}
     )
@@ -80,24 +85,36 @@ def score(submission: pd.DataFrame, truth: Path) -> dict[str, Any]:
 
 
 def _auc_with_interval(tiles: pd.DataFrame) -> dict[str, Any]:
-    labels, values = tiles["label"].to_numpy(), tiles["probability"].to_numpy()
+    labels, values = tiles["label"].to_numpy(), probabilities(tiles)
     if len(np.unique(labels)) < 2:
         raise InputError(
             f"The {len(tiles)} held-out test labels are all of one class, so the AUC is undefined. Use more test tiles."
+        )
+    if values.ndim == 2 and len(np.unique(labels)) < values.shape[1]:
+        raise InputError(
+            f"The {len(tiles)} held-out test labels lack some of {values.shape[1]} classes, so the macro AUC is "
+            "undefined. Use more test tiles."
         )
     low, high = auc_interval(labels, values)
     return {"tiles": len(tiles), "auc": auc(labels, values), "auc_low": low, "auc_high": high}
 
 
 def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, output: Path, summary: Path) -> None:
-    """Write `output` (columns id, label) and its summary; with `truth`, the summary has the AUC on these labels.
+    """Write `output` and its summary; with `truth`, the summary has the AUC on these labels.
 
-    test: `tables.PROBABILITIES` of the test tiles. Raises InputError if `test` has ids that `sample` lacks, or if the
+    test: `tables.probabilities` of the test tiles. Raises InputError if `test` has ids that `sample` lacks, or if the
     submission fails `check`.
     """
     rows = read_ids(sample)
-    predicted = tables.read(test, tables.PROBABILITIES).set_index("id")["probability"]
-    share = read_json(audit)["positive_share"]
+    classes = tables.classes_of(test)
+    predicted = tables.read(test, tables.probabilities(classes)).set_index("id")
+    audited = read_json(audit)
+    share = audited["positive_share"]
+    # Column of the submission: column of the predictions, value where there is no prediction.
+    columns = {"label": ("probability", share)}
+    if classes > 2:
+        total = sum(audited["labels"])
+        columns = {f"label_{k}": (f"probability_{k}", n / total) for k, n in enumerate(audited["labels"])}
     unknown = set(predicted.index) - set(rows["id"])
     if unknown:
         raise InputError(
@@ -105,17 +122,18 @@ def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, ou
             "Run `predict` again."
         )
     filled = ~rows["id"].isin(predicted.index)
-    rows["label"] = rows["id"].map(predicted).where(~filled, share)
-    submission = pd.DataFrame({"id": rows["written"], "label": rows["label"]})
+    submission = pd.DataFrame({"id": rows["written"]})
+    for name, (column, value) in columns.items():
+        submission[name] = rows["id"].map(predicted[column]).where(~filled, value)
     check(submission, rows["written"].tolist())
     with atomic_write(output) as temporary:
         # All digits are written, because ties caused by rounding would change the AUC.
         submission.to_csv(temporary, index=False, lineterminator="\n")
     # "NA" is a valid id; only an empty label is missing.
-    written = pd.read_csv(output, dtype={"id": str}, keep_default_na=False, na_values={"label": [""]})
+    written = pd.read_csv(output, dtype={"id": str}, keep_default_na=False, na_values={key: [""] for key in columns})
     check(written, rows["written"].tolist())
 
-    values = submission["label"]
+    values = submission[list(columns)].stack() if classes > 2 else submission["label"]
     edges = np.linspace(0, 1, 51)
     result = {
         "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),  # identifies the file for `submit`

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, roc_curve
 
+from histo.class_metrics import evaluate_classes
 from histo.metrics import auc, auc_interval
 
 CURVE_POINTS = 400  # of the ROC curve, at most
@@ -13,8 +14,11 @@ CURVE_POINTS = 400  # of the ROC curve, at most
 def evaluate_oof(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
     """Return the metrics of out-of-fold probabilities as plain numbers; counts and rates use the threshold 0.5.
 
-    labels: int [N]; probabilities: float [N]; folds: int [N]. "confusion" is [[tn, fp], [fn, tp]].
+    labels: int [N]; probabilities: float [N]; folds: int [N]. "confusion" is [[tn, fp], [fn, tp]]. Of more than two
+    classes, probabilities [N, K]: `class_metrics.evaluate_classes`.
     """
+    if probabilities.ndim == 2:
+        return evaluate_classes(labels, probabilities, folds)
     low, high = auc_interval(labels, probabilities)
     by_fold = [
         {"fold": int(k), "tiles": int((folds == k).sum()), "auc": auc(labels[folds == k], probabilities[folds == k])}

@@ -4,7 +4,7 @@ FAULTS = {
     "missing_file": "listed in a table, but no file in the archive",
     "unlisted_file": "a file in the archive, but not listed in a table",
     "no_label": "no label in train_labels.csv",
-    "bad_label": "a label other than 0 and 1",
+    "bad_label": "a label that is not one of the classes",
     "repeated_id": "listed more than once",
     "empty_file": "a file of zero bytes",
     "unreadable": "cannot be decoded as an image",

@@ -4,12 +4,17 @@ import numpy as np
 from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_auc_score
 
+from histo.class_metrics import macro_auc, macro_auc_interval
+
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     """Return the area under the ROC curve; labels: 0 or 1, [N]; scores: [N].
 
-    Raises ValueError if the labels do not hold both classes.
+    With scores [N, K] of more than two classes, the mean of the one-vs-rest AUCs. Raises ValueError unless every class
+    has a label.
     """
+    if scores.ndim == 2:
+        return macro_auc(labels, scores)
     if len(np.unique(labels)) != 2:
         raise ValueError(f"The AUC needs labels of both classes, found {np.unique(labels).tolist()}.")
     return float(roc_auc_score(labels, scores))
@@ -20,8 +25,10 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, confidence: float = 0.9
 
     Computed on the logit scale with DeLong's variance (Sun & Xu, IEEE Signal Processing Letters 21(11), 2014). It
     treats tiles as independent. Tiles of one slide are correlated, so it underestimates the uncertainty. The interval
-    has zero width if the AUC is 0 or 1 or a class has fewer than two tiles.
+    has zero width if the AUC is 0 or 1 or a class has fewer than two tiles. With scores [N, K]: `macro_auc_interval`.
     """
+    if scores.ndim == 2:
+        return macro_auc_interval(labels, scores, confidence)
     positive, negative = scores[labels == 1], scores[labels == 0]
     m, n = len(positive), len(negative)
     ranks = rankdata(np.concatenate([positive, negative]))

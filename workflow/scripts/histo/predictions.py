@@ -9,33 +9,48 @@ from histo import tables
 from histo.errors import InputError
 
 
+def probabilities(frame: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities of a table: of label 1, float64 [N]; of more than two classes, float64 [N, classes]."""
+    if "probability" in frame:
+        return frame["probability"].to_numpy()
+    return frame[[name for name in frame.columns if name.startswith("probability_")]].to_numpy()
+
+
+def probability_columns(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of a table that hold `values`, as `probabilities` returns them."""
+    return {"probability": values} if values.ndim == 1 else {f"probability_{k}": v for k, v in enumerate(values.T)}
+
+
 def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
-    """Join out-of-fold predictions with the folds table: `tables.PREDICTIONS` and label, sorted by id.
+    """Join out-of-fold predictions with the folds table: `tables.predictions` and label, sorted by id.
 
     Raises InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
     """
-    frame = pd.concat([tables.read(path, tables.PREDICTIONS) for path in predictions], ignore_index=True)
+    schema = tables.predictions(tables.classes_of(predictions[0]))
+    frame = pd.concat([tables.read(path, schema) for path in predictions], ignore_index=True)
     joined = folds[["id", "label", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
-    wrong = joined[joined["label"].isna() | joined["probability"].isna() | (joined["fold"] != joined["fold_predicted"])]
+    unpredicted = joined[[name for name in schema.names if name.startswith("probability")]].isna().any(axis=1)
+    wrong = joined[joined["label"].isna() | unpredicted | (joined["fold"] != joined["fold_predicted"])]
     if len(wrong) or len(joined) != len(folds):
         name = wrong["id"].iloc[0] if len(wrong) else joined.loc[joined["id"].duplicated(), "id"].iloc[0]
         raise InputError(
             f"{predictions[0].parent.parent}: expected one out-of-fold prediction for each of {len(folds)} training "
             f"tiles, found {len(frame)}; the first wrong tile is {name}. Run `predict` again."
         )
-    return joined.sort_values("id", ignore_index=True)[["label", *tables.PREDICTIONS.names]]
+    return joined.sort_values("id", ignore_index=True)[["label", *schema.names]]
 
 
 def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted ids of the test tiles [N] and their probabilities by each network, float64 [networks, N].
+    """Return the sorted ids of the test tiles [N] and their probabilities by each network, float64 [networks, N, …].
 
     predictions: one file per network. Raises InputError unless all of them predict the same tiles, each once.
     """
-    frames = [tables.read(path, tables.PREDICTIONS).sort_values("id") for path in predictions]
+    schema = tables.predictions(tables.classes_of(predictions[0]))
+    frames = [tables.read(path, schema).sort_values("id") for path in predictions]
     ids = frames[0]["id"].to_numpy()
     for path, frame in zip(predictions, frames, strict=True):
         if not np.array_equal(frame["id"].to_numpy(), ids) or not frame["id"].is_unique:
             raise InputError(
                 f"{path}: expected the {len(ids)} test tiles of {predictions[0]}, found other tiles. Run again."
             )
-    return ids, np.stack([frame["probability"].to_numpy() for frame in frames])
+    return ids, np.stack([probabilities(frame) for frame in frames])

@@ -107,6 +107,31 @@ PREDICTIONS = pa.schema(
 )
 
 
+def probabilities(classes: int) -> pa.Schema:
+    """Schema of probabilities: `PROBABILITIES`; of more than two classes, one column of probabilities per class."""
+    if classes == 2:
+        return PROBABILITIES
+    return pa.schema(
+        [("id", pa.string()), ("fold", pa.int16()), *((f"probability_{k}", pa.float64()) for k in range(classes))]
+    )
+
+
+def predictions(classes: int) -> pa.Schema:
+    """Schema of the predictions of one network: `PREDICTIONS`; of more than two classes, `probabilities` and logits."""
+    if classes == 2:
+        return PREDICTIONS
+    return pa.schema([*probabilities(classes), *((f"logit_{k}", pa.float32()) for k in range(classes))])
+
+
+def classes_of(path: str | Path) -> int:
+    """Return the number of classes of a table of probabilities or predictions; 2 if it cannot be read."""
+    try:
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return 2  # `read` explains what is wrong
+    return sum(name.startswith("probability_") for name in names) or 2
+
+
 def write(frame: pd.DataFrame, path: str | Path, schema: pa.Schema) -> None:
     """Write the columns of `schema` in its order, atomically."""
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)

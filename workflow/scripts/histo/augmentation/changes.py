@@ -208,9 +208,9 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
 def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Augment a batch on its device.
 
-    images: uint8 [N, S, S, 3]; labels: float32 [N]. Returns tiles for a network, [N, 3, side, side], as uint8
-    (0..255) if the plan has only views, else as float32 (0..1, may overshoot), and the labels, which mixup and cutmix
-    may have changed.
+    images: uint8 [N, S, S, 3]; labels: float32 [N] or [N, classes]. Returns tiles for a network, [N, 3, side, side], as
+    uint8 (0..255) if the plan has only views, else as float32 (0..1, may overshoot), and the labels, which mixup and
+    cutmix may have changed.
     """
     changes, side = send(plan, images.device, len(images)), plan.side
     if changes.theta is None:
@@ -250,13 +250,14 @@ def _mix(changes: Changes, tiles: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     if mixup is not None:
         rows = _rows(mixup >= 0)
         other, weight = (rows + 1) % count, mixup[rows]
-        mixed = torch.lerp(labels[rows], labels[other], weight)
-        labels = labels.index_copy(0, rows, torch.where(weight >= 0, mixed, labels[rows]))
+        share = weight.view(-1, *[1] * (labels.ndim - 1))
+        mixed = torch.lerp(labels[rows], labels[other], share)
+        labels = labels.index_copy(0, rows, torch.where(share >= 0, mixed, labels[rows]))
         weight = weight[:, None, None, None]
         blended = torch.lerp(tiles[rows], tiles[other], weight)
         tiles.index_copy_(0, rows, torch.where(weight >= 0, blended, tiles[rows]))
     if cutmix is not None and covers_centre is not None:
-        over = covers_centre[cutmix_rows] > 0
+        over = covers_centre[cutmix_rows].view(-1, *[1] * (labels.ndim - 1)) > 0
         labels = labels.index_copy(0, cutmix_rows, torch.where(over, pasted_labels, labels[cutmix_rows]))
         mask = _masks(cutmix[cutmix_rows], changes.side)
         tiles.index_copy_(0, cutmix_rows, torch.where(mask, pasted, tiles[cutmix_rows]))

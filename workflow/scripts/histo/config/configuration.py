@@ -127,8 +127,12 @@ def _files(settings: Configuration) -> list[str]:
     synthetic = isinstance(dataset, SyntheticSource)
     if synthetic and settings.synthesize is None:
         lines.append("synthesize: missing; source: synthetic needs it. config/demo.yaml shows an example.")
-    if isinstance(dataset, PcamSource) and (dataset.tile_side, dataset.centre_side) != (SIDE, CENTRE):
-        lines.append(f"dataset: PatchCamelyon has tile_side {SIDE} and centre_side {CENTRE}; remove these settings")
+    if isinstance(dataset, PcamSource) and (
+        dataset.tile_side, dataset.centre_side, dataset.classes
+    ) != (SIDE, CENTRE, 2):  # fmt: skip
+        lines.append(
+            f"dataset: PatchCamelyon has tile_side {SIDE}, centre_side {CENTRE} and classes 2; remove these settings"
+        )
     centre, margin = dataset.centre_side, (dataset.tile_side - dataset.centre_side) // 2
     if synthetic and (centre % BLOCK or margin % BLOCK):
         lines.append(
@@ -194,6 +198,12 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
             lines.append(f"models.{name}.pseudo_labels: {teacher!r} is none of the models. Known: {known}.")
         elif teacher in config["models"] and model_settings(config, teacher)["pseudo_labels"]:
             lines.append(f"models.{name}.pseudo_labels: {teacher!r} has pseudo_labels itself; name a model without.")
+    if config["dataset"]["classes"] > 2:
+        if settings["pos_weight"] != 1:
+            found = settings["pos_weight"]
+            lines.append(f"models.{name}.pos_weight: expected 1 with more than two classes, found {found}.")
+        if settings["pseudo_labels"]:
+            lines.append(f"models.{name}.pseudo_labels: expected [] with more than two classes.")
     weights = settings["network"].get("weights", "none")
     if weights in ("none", "imagenet") or isfile(weights):
         return lines

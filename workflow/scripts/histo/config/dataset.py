@@ -20,6 +20,7 @@ class _Dataset(Section):
         multiple_of=2,
         description="Side of the central square that decides the label, pixels; tile_side if the whole tile does",
     )
+    classes: int = Field(2, ge=2, le=100, description="Number of classes; labels are 0 to classes - 1")
 
 
 class KaggleSource(_Dataset):

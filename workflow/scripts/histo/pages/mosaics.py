@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from histo.geometry import COMPETITION, SIDE, Geometry
+from histo.pages.charts import COLOURS
 
 LARGEST = 1200  # pixels of the longer side of a mosaic
 SCALES = (1, 2, 4, 8, 16)  # reduction factors, divisors of the grid
@@ -67,11 +68,15 @@ def figure(
     start = (side - centre) // 2
     outlines = "".join(f"M{x} {y}h{side}v{side}h-{side}z" for y, x in offsets.tolist())
     centres = ""
-    for label in (0, 1):
+    for label in range(geometry.classes):
         squares = "".join(
             f"M{x + start} {y + start}h{centre}v{centre}h-{centre}z" for y, x in offsets[labels == label].tolist()
         )
-        centres += f'<path class="under" d="{squares}"/><path class="stroke-{label}" d="{squares}"/>' if squares else ""
+        centres += (
+            f'<path class="under" d="{squares}"/><path class="stroke-{label % COLOURS}" d="{squares}"/>'
+            if squares
+            else ""
+        )
     box = f"{-MARGIN} {-MARGIN} {width + 2 * MARGIN} {height + 2 * MARGIN}"
     # Small mosaics are shown at up to twice their size, so that cells are visible.
     shown = min((width + 2 * MARGIN) * 2 // scale, LARGEST)

@@ -8,6 +8,7 @@ import pandas as pd
 from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Bars, Interval, Line, histogram, interval_chart, line_chart
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE
+from histo.predictions import probabilities
 
 BINS = 50  # of the histogram of probabilities
 CALIBRATION_BINS = 10
@@ -18,6 +19,14 @@ METHODS = {
     "weights": "weighted mean of probabilities",
 }
 CLASSES = {0: "no tumour", 1: "tumour"}
+LEFT_OUT = (
+    "With more than two classes, the ROC curve and the distribution and calibration of probabilities are left out."
+)
+
+
+def class_names(classes: int) -> dict[int, str]:
+    """Return the name of each label."""
+    return CLASSES if classes == 2 else {k: f"class {k}" for k in range(classes)}
 
 
 def training_section(histories: dict[str, list[pd.DataFrame]]) -> list[dict[str, Any]]:
@@ -52,8 +61,11 @@ def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> tuple[li
 def largest_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the galleries of the false positives and false negatives at threshold 0.5, the largest errors first.
 
-    frame: id, split, shard, row, label, fold and probability of the training tiles.
+    frame: id, split, shard, row, label, fold and probability of the training tiles; of more than two classes, the
+    probability of each class, and the galleries have for each class its tiles with the lowest probability of it.
     """
+    if "probability" not in frame:
+        return largest_class_errors(shards, frame)
     galleries = []
     for label, title, ascending in ((0, "False positives", False), (1, "False negatives", True)):
         wrong = frame[(frame["label"] == label) & ((frame["probability"] >= 0.5) != (label == 1))]
@@ -62,6 +74,24 @@ def largest_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, Any]]:
         description = f"label {label}, {CLASSES[label]}, predicted probability of tumour"
         tiles = tile_gallery(f"error-{label}", shards, rows, captions, description)
         galleries.append({"title": title, "label": CLASSES[label], "count": len(wrong), "tiles": tiles})
+    return galleries
+
+
+def largest_class_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return for each of more than two classes the gallery of its tiles that are taken for another class."""
+    values, galleries = probabilities(frame), []
+    guesses = values.argmax(axis=1)
+    for label, name in class_names(values.shape[1]).items():
+        wrong = frame.assign(guess=guesses)[(frame["label"] == label) & (guesses != label)]
+        rows = wrong.sort_values([f"probability_{label}", "id"]).head(GALLERY_SIZE)
+        captions = [
+            f"{value:.4f}, taken for {guess}, fold {fold}"
+            for value, guess, fold in zip(rows[f"probability_{label}"], rows["guess"], rows["fold"], strict=True)
+        ]
+        tiles = tile_gallery(f"error-{label}", shards, rows, captions, f"label {label}, predicted probability of it")
+        galleries.append(
+            {"title": f"Label {label} taken for another", "label": name, "count": len(wrong), "tiles": tiles}
+        )
     return galleries
 
 
@@ -74,24 +104,16 @@ def results_section(
 ) -> dict[str, Any]:
     """Return the charts of the out-of-fold predictions and the galleries of the largest errors.
 
-    folds_table: `tables.FOLDS`; oof: `tables.PROBABILITIES` of what is submitted; evaluations: of all models that are
+    folds_table: `tables.FOLDS`; oof: `tables.probabilities` of what is submitted; evaluations: of all models that are
     shown, see `evaluation.evaluate_oof`; ensemble: the summary of the stage `ensemble`.
     """
-    frame = folds_table.assign(split="train").merge(oof[["id", "probability"]], on="id", validate="1:1")
-    labels, probabilities = frame["label"].to_numpy(), frame["probability"].to_numpy()
-    curves = [
-        Line(f"{row['model']} ({row['auc']:.4f})", row["roc"]["fpr"], row["roc"]["tpr"], k)
-        for k, row in enumerate(evaluations)
-    ]
+    frame = folds_table.assign(split="train").merge(oof.drop(columns="fold"), on="id", validate="1:1")
     intervals = [
         Interval(row["model"], row["auc"], row["auc_low"], row["auc_high"], [fold["auc"] for fold in row["folds"]])
         for row in evaluations
     ]
     aucs = [value for row in intervals for value in (row.low, row.high, *row.points)]
-    edges = np.linspace(0, 1, BINS + 1)
-    counts = {label: np.histogram(probabilities[labels == label], edges)[0].tolist() for label in CLASSES}
-    means, proportions = calibration_curve(labels, probabilities)
-    return {
+    section = {
         "intervals": interval_chart(
             "Out-of-fold AUC", intervals, Axis.around("AUC", aucs, 1.0),
             "; ".join(
@@ -99,6 +121,22 @@ def results_section(
                 for row in intervals
             ),
         ),
+        "errors": largest_errors(shards, frame),
+    }  # fmt: skip
+    return section | (_binary_charts(frame, evaluations, ensemble) if "probability" in oof else {"left_out": LEFT_OUT})
+
+
+def _binary_charts(frame: pd.DataFrame, evaluations: list[dict[str, Any]], ensemble: dict[str, Any]) -> dict[str, Any]:
+    """Return ROC curve, distribution and calibration of the probabilities of label 1; see `results_section`."""
+    labels, values = frame["label"].to_numpy(), frame["probability"].to_numpy()
+    curves = [
+        Line(f"{row['model']} ({row['auc']:.4f})", row["roc"]["fpr"], row["roc"]["tpr"], k)
+        for k, row in enumerate(evaluations)
+    ]
+    edges = np.linspace(0, 1, BINS + 1)
+    counts = {label: np.histogram(values[labels == label], edges)[0].tolist() for label in CLASSES}
+    means, proportions = calibration_curve(labels, values)
+    return {
         "roc": line_chart(
             "ROC curve (AUC)", curves, Axis("false positive rate", 0, 1), Axis("true positive rate", 0, 1),
             f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True,
@@ -115,7 +153,6 @@ def results_section(
             Axis("mean predicted probability", 0, 1), Axis("observed proportion with tumour", 0, 1),
             ", ".join(f"{x:.2f}: {y:.2f}" for x, y in zip(means, proportions, strict=True)), diagonal=True,
         ),
-        "errors": largest_errors(shards, frame),
     }  # fmt: skip
 
 

@@ -65,8 +65,15 @@ def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:
     return end + (peak - end) * (1 + math.cos(math.pi * share)) / 2
 
 
+def targets(labels: Tensor, classes: int) -> Tensor:
+    """Labels in the form that `loss` and mixup need: float [N] of two classes, else one-hot, float32 [N, classes]."""
+    return labels if classes == 2 else functional.one_hot(labels.long(), classes).float()
+
+
 def loss(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
     """Mean binary cross-entropy of logits [N] and labels [N] in 0..1 (mixup gives labels in between).
+
+    Mean cross-entropy of logits [N, K] of K > 2 classes and shares of the classes, [N, K] (see `targets`).
 
     With `pos_weight` on label 1, `label_smoothing` (Szegedy et al. 2016, arXiv:1512.00567) and `focal_gamma` (Lin et
     al. 2017, arXiv:1708.02002), which gives well classified tiles less weight. Raises ValueError for a `pos_weight` of
@@ -74,12 +81,18 @@ def loss(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
     """
     if settings.pos_weight is None:
         raise ValueError("pos_weight: expected a number, found None. Set it from the counts of the labels.")
-    targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+    if logits.ndim == 2:
+        shares = labels * (1 - settings.label_smoothing) + settings.label_smoothing / logits.shape[1]
+        log_p = functional.log_softmax(logits, dim=1)
+        if settings.focal_gamma:
+            shares = shares * (1 - log_p.exp()) ** settings.focal_gamma
+        return -(shares * log_p).sum(1).mean()
+    smooth = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
     weight = torch.full((), settings.pos_weight, device=logits.device)
-    losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="none")
+    losses = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weight, reduction="none")
     if settings.focal_gamma:
         p = torch.sigmoid(logits)
-        losses = losses * (targets * (1 - p) + (1 - targets) * p) ** settings.focal_gamma
+        losses = losses * (smooth * (1 - p) + (1 - smooth) * p) ** settings.focal_gamma
     return losses.mean()
 
 
@@ -185,7 +198,7 @@ class Engine:
         return value.detach()
 
     def logits(self, tiles: TileLoader) -> np.ndarray:
-        """Logits of all tiles in their order by `eval_network`, float32 [N]."""
+        """Logits of all tiles in their order by `eval_network`, float32 [N]; of more than two classes, [N, classes]."""
         return predict_logits(self.eval_network, tiles, self.dtype)[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,6 +226,8 @@ class Engine:
 def predict_logits(network: Network, tiles: TileLoader, dtype: torch.dtype, tta: str = "none") -> np.ndarray:
     """Logits of all tiles in their order, float32 [N, views], one column for each view of test-time augmentation.
 
+    Of more than two classes: [N, views, classes].
+
     tta: `none` (1 view), `flips` (4: unchanged, mirrored left-right, top-bottom, both) or `all` (8 flips and 90°
     rotations, the dihedral group D4; the first 4 are those of `flips`).
     """
@@ -225,4 +240,7 @@ def predict_logits(network: Network, tiles: TileLoader, dtype: torch.dtype, tta:
             with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
                 columns.append(network(batch).float())
         batches.append(torch.stack(columns, dim=1))
-    return torch.cat(batches).cpu().numpy() if batches else np.empty((0, len(VIEWS[tta])), dtype=np.float32)
+    if batches:
+        return torch.cat(batches).cpu().numpy()
+    classes = tiles.geometry.classes
+    return np.empty((0, len(VIEWS[tta]), *([classes] if classes > 2 else [])), dtype=np.float32)

@@ -32,12 +32,13 @@ from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
 from histo.hashes import file_sha256
+from histo.logits import softmax
 from histo.metrics import auc
 from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
-from histo.tiles.shards import open_shards
+from histo.tiles.shards import geometry_of, open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device, device_name
-from histo.training.engine import Engine, learning_rate, loss
+from histo.training.engine import Engine, learning_rate, loss, targets
 from histo.training.loader import TileLoader, epoch_order
 from histo.training.pseudo_labels import with_pseudo_labels
 from histo.training.resume import ResumeFile, fingerprint
@@ -174,7 +175,7 @@ def train(
     check(settings, fold, pseudo_labels)
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
-    training_rows, validation_rows = split(table, fold)
+    training_rows, validation_rows = split(table, fold, geometry_of(opened).classes)
     identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
     identity["replicate"] = replicate
     if weights_in:
@@ -219,11 +220,11 @@ def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str
         )
 
 
-def split(folds: pd.DataFrame, fold: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(folds: pd.DataFrame, fold: int | None, classes: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and validation rows of the table of folds, sorted by shard and row.
 
     fold: the validation fold; None: all rows are training rows. Raises InputError unless both parts, if expected, have
-    tiles of both labels.
+    tiles of all labels.
     """
     folds = folds.sort_values(["shard", "row"], ignore_index=True)
     held_out = folds["fold"] == (-1 if fold is None else fold)
@@ -231,10 +232,11 @@ def split(folds: pd.DataFrame, fold: int | None) -> tuple[pd.DataFrame, pd.DataF
     parts = {"training": training} if fold is None else {"training": training, "validation": validation}
     for name, rows in parts.items():
         labels = sorted(set(rows["label"]))
-        if labels != [0, 1]:
+        if labels != list(range(classes)):
+            expected = "both" if classes == 2 else f"all {classes}"
             raise InputError(
-                f"{described(fold)}: expected {name} tiles of both labels, found {len(rows)} tiles with the labels "
-                f"{labels}. Set fewer folds or another seed of the folds."
+                f"{described(fold)}: expected {name} tiles of {expected} labels, found {len(rows)} tiles with the "
+                f"labels {labels}. Set fewer folds or another seed of the folds."
             )
     return training, validation
 
@@ -341,6 +343,7 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
         order[first_step:], lambda index, tiles: planned.batch(first_step + index)
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
+        labels = targets(labels, run.training.geometry.classes)
         value = run.engine.train_step(*apply(plan, images, labels))
         progress.steps += 1
         losses.add(value, epoch, progress.steps)
@@ -375,7 +378,7 @@ def validate(run: Run, progress: Progress) -> None:
         logits = engine.logits(run.validation)
         if not np.isfinite(logits).all():
             raise diverged("logits are", epoch, run.steps_per_epoch, settings)
-        val_auc = float(auc(run.validation.labels, logits))
+        val_auc = float(auc(run.validation.labels, softmax(logits) if logits.ndim == 2 else logits))
         val_loss = validation_loss(logits, run.validation.labels, settings)
     row = {
         "epoch": epoch,
@@ -404,7 +407,8 @@ def validate(run: Run, progress: Progress) -> None:
 
 def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: TrainSettings) -> float:
     """The training loss of the validation tiles, which are not augmented."""
-    return float(loss(torch.from_numpy(logits), torch.tensor(labels, dtype=torch.float32), settings))
+    known = targets(torch.tensor(labels, dtype=torch.float32), logits.shape[1] if logits.ndim == 2 else 2)
+    return float(loss(torch.from_numpy(logits), known, settings))
 
 
 def write_history(history: list[dict[str, Any]], path: str | Path) -> None:
