@@ -121,7 +121,11 @@ def test_numbers_of_shards_have_five_digits(name):
             {"name": "batchnorm_gap", "convolutions": 3},
             "train.network.convolutions: expected 1 or 2, found 3",
         ),
-        ("train.network.name", "residual", "train.network.hidden: no such setting; Known here: name, width, blocks, d"),
+        (
+            "train.network",
+            {"name": "residual", "hidden": 8},
+            "train.network.hidden: no such setting; Known here: name, width, blocks, d",
+        ),
         ("models.p4m.network", {"width": 20}, "from 8 to 256, a multiple of 8, found 20."),
         ("models.residual.checkpoint", "ema", "models.residual: checkpoint: ema needs ema above 0"),
         ("models.residual.augment", {"mixup": 0.6, "cutmix": 0.6}, "at most 1 together"),

@@ -78,10 +78,10 @@ def test_transforming_an_image_transforms_its_features(g):
     assert (original - transform_features(original, 3)).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("crop", [32, 64, 96])
-def test_all_eight_views_have_the_same_logit(crop):
+@pytest.mark.parametrize(("crop", "stem"), [(32, "stride"), (64, "stride"), (96, "stride"), (32, "full"), (96, "full")])
+def test_all_eight_views_have_the_same_logit(crop, stem):
     torch.manual_seed(2)
-    network = as_if_trained(build(SETTINGS, crop))
+    network = as_if_trained(build({**SETTINGS, "stem": stem}, crop))
     tiles = torch.from_numpy(images(3))
     with torch.no_grad():
         logits = torch.stack([network(dihedral(tiles, view).permute(0, 3, 1, 2)) for view in range(8)])
@@ -103,6 +103,9 @@ def test_centre_and_surroundings_have_different_effects():
 def test_number_of_parameters():
     network = build({**SETTINGS, "width": 32, "blocks": 2, "hidden": 128}, 96)
     assert sum(p.numel() for p in network.parameters()) == 452_889
+    # Instead of 4 kernels 4 × 4 × 3: 4 kernels 3 × 3 × 3, 4 scales and shifts, 4 kernels 4 × 4 × 32.
+    full = build({**SETTINGS, "width": 32, "blocks": 2, "hidden": 128, "stem": "full"}, 96)
+    assert sum(p.numel() for p in full.parameters()) == 452_889 - 192 + 108 + 8 + 2048
 
 
 def test_eval_mode_pools_the_statistics_of_the_orientations():

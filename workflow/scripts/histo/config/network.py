@@ -43,6 +43,9 @@ class P4mResidual(_Network):
     blocks: int = Field(2, ge=1, le=8, description="Residual blocks per stage")
     hidden: Channels = Field(128, description="Features in the head")
     dropout: Dropout = Field(0, description="Dropout in the head")
+    stem: Literal["stride", "full"] = Field(
+        "stride", description="stride: a convolution with stride 2; full: one at full resolution before it"
+    )
 
 
 class Residual(_Network):

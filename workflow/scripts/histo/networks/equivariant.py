@@ -250,19 +250,33 @@ class InvariantHead(nn.Module):
 
 
 def p4m_residual(
-    crop: int, geometry: Geometry = COMPETITION, *, width: int, blocks: int, hidden: int, dropout: float
+    crop: int,
+    geometry: Geometry = COMPETITION,
+    *,
+    width: int,
+    blocks: int,
+    hidden: int,
+    dropout: float,
+    stem: str = "stride",
 ) -> nn.Module:
     """Build the equivariant counterpart of `histo.networks.network.residual`.
 
     A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
     channels: `width` / 8 features in eight orientations in the first stage, doubled in each further stage. `hidden`:
-    features in the head. dropout: share of the head's features dropped in training. Raises TypeError unless `width` is
-    a multiple of 8.
+    features in the head. dropout: share of the head's features dropped in training. stem: `stride`, one convolution
+    with stride 2, or `full`, a convolution at full resolution before one with stride 2. Raises TypeError unless `width`
+    is a multiple of 8.
     """
     if width % ORDER:
         raise TypeError(f"width: expected a multiple of {ORDER}, found {width}")
     features = width // ORDER
-    layers: list[nn.Module] = [LiftingConv(3, features, 4, 2), GroupBatchNorm(features), nn.ReLU(inplace=True)]
+    layers: list[nn.Module] = []
+    if stem == "full":
+        layers += [LiftingConv(3, features, 3, 1), GroupBatchNorm(features), nn.ReLU(inplace=True)]
+        layers += [GroupConv(features, features, 4, 2)]
+    else:
+        layers += [LiftingConv(3, features, 4, 2)]
+    layers += [GroupBatchNorm(features), nn.ReLU(inplace=True)]
     for stage in range(4):
         for block in range(blocks):
             outputs = width // ORDER << stage

@@ -1,0 +1,60 @@
+"""A student trains on the test tiles with the probabilities of its teacher's networks."""
+
+import re
+
+import numpy as np
+import pytest
+
+from histo.training import checkpoints
+from support.archives import Archive
+from support.chain import job_counts, snakemake
+
+
+def teachers_of(done):
+    """Return the predictions that each network of the student reads, from the jobs that a dry run prints."""
+    jobs = re.split(r"\n(?=rule |localrule )", done.stdout + done.stderr)
+    found = {}
+    for job in jobs:
+        output = re.search(r"output: \S*train/student/([^/]+)/weights\.pt", job)
+        if output:
+            found[output[1]] = re.findall(r"predict/(\w+/[\w-]+)/test\.parquet", job.partition("output:")[0])
+    return found
+
+
+def settings(tmp_path, *more):
+    Archive(np.random.default_rng(9), train=40, test=10).write(tmp_path / "archive.zip")
+    return [
+        f"dataset={{name: small, source: archive, archive: {tmp_path / 'archive.zip'}}}",
+        "models={student: {pseudo_labels: [tiny], network: {width: 8, blocks: 1}, epochs: 1, batch_size: 8}}",
+        *more,
+    ]
+
+
+def test_a_network_of_a_fold_learns_from_the_networks_of_the_same_fold(tmp_path):
+    done = snakemake(
+        tmp_path, "submission", *settings(tmp_path, "submission={models: [student], full_networks: 1}"), "--dry-run"
+    )
+    assert done.returncode == 0, done.stderr
+    assert teachers_of(done) == {"fold-0": ["tiny/fold-0"], "fold-1": ["tiny/fold-1"], "full-0": ["tiny/full-0"]}
+
+
+def test_unknown_teachers_and_students_of_students_are_refused(tmp_path):
+    done = snakemake(tmp_path, "submission", *settings(tmp_path), "models={student: {pseudo_labels: [nobody]}}")
+    assert done.returncode != 0
+    assert "models.student.pseudo_labels: 'nobody' is none of the models. Known: " in done.stderr
+    done = snakemake(
+        tmp_path, "submission", *settings(tmp_path),
+        "models={student: {pseudo_labels: [tiny]}, second: {pseudo_labels: [student]}}",
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "models.second.pseudo_labels: 'student' has pseudo_labels itself; name a model without." in done.stderr
+
+
+@pytest.mark.slow
+def test_a_student_trains_on_training_and_test_tiles(tmp_path):
+    done = snakemake(tmp_path, "submission", *settings(tmp_path, "submission={models: [student]}"))
+    assert done.returncode == 0, done.stderr
+    assert job_counts(done)["train"] == 4
+    for fold in range(2):
+        loaded = checkpoints.load(tmp_path / f"results/small/train/student/fold-{fold}/weights.pt")
+        assert sum(loaded["tiles"].values()) == 50 and loaded["tiles"]["training"] >= 30 - 1
