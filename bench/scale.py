@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from isal.isal_zlib import crc32
 from measure import Report, arguments, cores, evict, machine, paired, peak_mb
 
 from histo import tables
@@ -72,20 +73,23 @@ class Size:
         frame["label"] = np.arange(self.tiles) % 2
         numbers = {"offset": 0, "compressed": 0, "size": 0, "crc": 0, "method": 0}
         index = frame.assign(split="train", entry=frame["id"], fault="", detail="", **numbers)
-        tables.write(index, self.folder / "index.parquet", tables.INDEX)
+        tables.write_index(index, self.folder / "index.parquet")
         tables.write(frame.assign(group=frame["id"], fold=0), self.folder / "folds.parquet", tables.FOLDS)
 
     def write_tiles(self, shard: int) -> int:
         """Write the tile file of one shard and its validation table to disk; return the number of tiles."""
-        index = tables.read(self.folder / "index.parquet", tables.INDEX, ["id", "split", "shard"])
-        index = index[index["shard"] == shard]
+        index = tables.read_index_of_shard(self.folder / "index.parquet", "train", shard, ["id", "split", "shard"])
         random = np.random.default_rng(shard)
         header = tiff_header(SIDE, SIDE, 3, "2018:11:15 17:21:32")
+        crcs = []
         with writing(self.folder / "tiles", np.full(len(index), len(header) + TILE_BYTES)) as write:
             for number in range(len(index)):
-                write(number, header + random.bytes(TILE_BYTES))
+                data = header + random.bytes(TILE_BYTES)
+                crcs.append(crc32(data))
+                write(number, data)
         texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
         numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
+        numbers |= {"crc": crcs, "pixels_offset": len(header)}
         frame = index.assign(**texts, **numbers, blocks=[np.zeros(BLOCKS_PER_TILE, np.uint64)] * len(index))
         tables.write(frame, self.folder / "validation.parquet", tables.VALIDATION)
         os.sync()

@@ -11,6 +11,7 @@ import pytest
 
 from histo.errors import InputError
 from histo.geometry import COMPETITION, Geometry
+from histo.tiles import shards
 from histo.tiles.shards import Shard, open_shards, syncing, write_shard
 
 
@@ -35,6 +36,31 @@ def test_round_trip(tmp_path, images):
     assert (shard.split, shard.number, len(shard)) == ("train", 3, 10)
     shard.verify()
     assert not shard.images.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda images: np.pad(images.reshape(len(images), -1), ((0, 0), (287, 8)))[:, 287:-8].reshape(images.shape),
+        lambda images: np.asfortranarray(images),
+        lambda images: images.astype(np.int64),
+    ],
+    ids=["parts of files", "Fortran order", "another type"],
+)
+def test_batches_of_any_layout(tmp_path, images, view, monkeypatch):
+    monkeypatch.setattr(shards, "WRITTEN", 3)
+    batch = view(images)
+    np.testing.assert_array_equal(batch, images)
+    shard = Shard(write(tmp_path / "a.h5", images, batches=[batch]))
+    np.testing.assert_array_equal(shard.images, images)
+    shard.verify()
+
+
+def test_short_writes_are_continued(tmp_path, images, monkeypatch):
+    write_all, writev = os.write, os.writev
+    monkeypatch.setattr(os, "writev", lambda file, views: writev(file, [b"".join(views)[:30_000]]))
+    monkeypatch.setattr(os, "write", lambda file, data: write_all(file, data[:50_000]))
+    np.testing.assert_array_equal(Shard(write(tmp_path / "a.h5", images)).images, images)
 
 
 def test_h5py_reads_a_shard(tmp_path, images):

@@ -38,17 +38,19 @@ def read_batches(
     validated: `COLUMNS` of the N files. Raises InputError when a file is not the one that was validated.
     """
     decoder, tile_bytes, shape = Decoder(geometry.tile_side), geometry.tile_bytes, geometry.shape
-    names, wanted = validated["id"].tolist(), (validated["pixels_sha1"] != "").to_numpy(bool)
+    wanted = (validated["pixels_sha1"] != "").to_numpy(bool)
     crcs, offsets = validated["crc"].to_numpy(np.uint32), validated["pixels_offset"].to_numpy(np.int64)
 
     def changed(number: int, expected: str, found: str) -> InputError:
-        return InputError(f"{files.path}: {names[number]}: expected {expected}, found {found}. {files.restore}")
+        name = validated["id"].iloc[number]
+        return InputError(f"{files.path}: {name}: expected {expected}, found {found}. {files.restore}")
 
     for block in files.blocks(BATCH):
         contents, first = block.files(), block.numbers.start
-        for number, content in zip(block.numbers, contents, strict=True):
-            if (crc := crc32(content.data)) != crcs[number]:
-                raise changed(number, f"the file that was validated, with CRC {crcs[number]:08x}", f"CRC {crc:08x}")
+        found = np.array([crc32(content.data) for content in contents], np.uint32)
+        for number in np.flatnonzero(found != crcs[first : block.numbers.stop]).tolist():
+            expected = f"the file that was validated, with CRC {crcs[first + number]:08x}"
+            raise changed(first + number, expected, f"CRC {found[number]:08x}")
         places, chosen = offsets[first : block.numbers.stop], wanted[first : block.numbers.stop]
         start = places[0]
         if start >= 0 and chosen.all() and _equal(places) and _equal(np.diff(block.offsets)):
@@ -94,7 +96,7 @@ def pack(
     start = time.perf_counter()
     indexed = tables.read_index_of_shard(index, split, shard, ["id", "label", "entry", "size"])
     validated = tables.read(validation, tables.VALIDATION, COLUMNS)
-    if indexed["id"].tolist() != validated["id"].tolist():
+    if not indexed["id"].equals(validated["id"]):
         raise InputError(f"{validation}: expected the tiles of {index}, found others. Delete the file and run again.")
     has_file = indexed["entry"] != ""
     sha1s = validated["pixels_sha1"]

@@ -26,6 +26,7 @@ from histo.geometry import COMPETITION, Geometry
 
 FORMAT_VERSION = 2
 SHA1_BYTES = 20
+WRITTEN = 512  # tiles written at a time; the system's limit is 1024
 SYNC_BYTES = 8 << 20  # bytes written between two syncs
 
 
@@ -85,6 +86,17 @@ def tile_sha1s(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(digests, np.uint8).reshape(-1, SHA1_BYTES)
 
 
+def _write_tiles(file: int, tiles: npt.NDArray[np.uint8]) -> None:
+    """Write tiles, each of them contiguous, without a copy of all of them."""
+    for start in range(0, len(tiles), WRITTEN):
+        views = [tile.data for tile in tiles[start : start + WRITTEN]]
+        done = os.writev(file, views)
+        if done < len(views) * views[0].nbytes:  # the disk becomes full: writing the rest raises the OSError that says so
+            rest = memoryview(b"".join(views))[done:]
+            while rest:
+                rest = rest[os.write(file, rest) :]
+
+
 def write_shard(
     path: str | Path,
     *,
@@ -136,13 +148,15 @@ def write_shard(
         computed: list[npt.NDArray[np.uint8]] = []
         written = 0
         # Write directly at the offset that HDF5 allocated, without a copy through its buffers.
-        with open(temporary, "r+b") as raw, syncing(raw.fileno()) as wrote:
+        with open(temporary, "r+b", buffering=0) as raw, syncing(raw.fileno()) as wrote:
             raw.seek(offset)
             for batch in batches:
-                block = np.ascontiguousarray(batch, dtype=np.uint8)
+                block = np.asarray(batch, dtype=np.uint8)
                 if block.shape[1:] != geometry.shape:
                     raise ValueError(f"expected tiles of shape {geometry.shape}, got {block.shape[1:]}")
-                raw.write(block.data)
+                if len(block) and not block[0].flags.c_contiguous:
+                    block = np.ascontiguousarray(block)
+                _write_tiles(raw.fileno(), block)
                 wrote(block.nbytes)
                 if sha1s is None:
                     computed.append(tile_sha1s(block))
