@@ -122,14 +122,16 @@ COVERED = {
         histo/networks/published histo/networks/torchvision histo/overrides histo/tables histo/tiles/__init__
         histo/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/loader
-        histo/training/loop histo/training/memory histo/training/resume histo/training/stream train
+        histo/training/launch histo/training/loop histo/training/memory histo/training/processes histo/training/resume
+        histo/training/slices histo/training/stream histo/training/whole_batch train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/hashes histo/job histo/logits histo/networks/__init__
         histo/networks/dihedral histo/networks/equivariant histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/geometry
         histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
-        histo/training/engine histo/training/loader histo/training/memory histo/training/stream predict
+        histo/training/engine histo/training/loader histo/training/memory histo/training/processes
+        histo/training/stream histo/training/whole_batch predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/job histo/tables histo/tiles/__init__ histo/tiles/decoding
