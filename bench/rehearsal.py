@@ -277,7 +277,8 @@ def main() -> None:
         "",
         f"{counts['train_tiles']:,} training and {counts['test_tiles']:,} test tiles, synthetic; two models "
         f"({', '.join(model['network']['name'] for model in NETWORKS.values())}; central "
-        f"{config['train']['center_crop']} pixels), {config['folds']['count']} folds, {config['train']['epochs']} epochs; one run.",
+        f"{config['train']['center_crop']} pixels), {config['folds']['count']} folds, {config['train']['epochs']} "
+        "epochs; one run.",
     )
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=os.environ.get("TMPDIR")) as name:
         folder = Path(name)

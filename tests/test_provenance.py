@@ -123,9 +123,10 @@ COVERED = {
         histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head histo/networks/names
         histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides
         histo/predictions histo/tables histo/tiles/__init__ histo/tiles/shards histo/training/__init__
-        histo/training/checkpoints histo/training/devices histo/training/engine histo/training/loader
-        histo/training/loop histo/training/memory histo/training/pseudo_labels histo/training/resume
-        histo/training/stream train
+        histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
+        histo/training/loader histo/training/loop histo/training/memory histo/training/processes
+        histo/training/pseudo_labels histo/training/resume histo/training/slices histo/training/stream
+        histo/training/whole_batch train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/geometry histo/hashes histo/job histo/logits
@@ -133,7 +134,8 @@ COVERED = {
         histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/predictions histo/tables histo/tiles/__init__
         histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
-        histo/training/engine histo/training/loader histo/training/memory histo/training/stream predict
+        histo/training/engine histo/training/loader histo/training/memory histo/training/processes
+        histo/training/stream histo/training/whole_batch predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__

@@ -8,7 +8,7 @@ import torch
 
 from histo.errors import InputError
 from histo.training import devices
-from histo.training.devices import claim_device
+from histo.training.devices import claim_device, reproducible
 
 VARIABLES = ("HISTO_DEVICE", "CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
 NO_DRIVER = "The NVIDIA driver on your system is too old (found version 11040) (PyTorch 2.14 for CUDA 13.0)"
@@ -258,3 +258,37 @@ def test_names_of_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     names = [devices.device_name(torch.device(name), 4) for name in ("cpu", "mps", "cuda:1")]
     assert names == ["CPU, 4 threads", "Apple MPS", "GPU 1"]
+
+
+def flags():
+    return (
+        torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32, torch.utils.deterministic.fill_uninitialized_memory,
+    )  # fmt: skip
+
+
+def test_deterministic_kernels_inside_the_context_only(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = flags()
+    with reproducible(False):
+        assert flags() == before and "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    with pytest.raises(ZeroDivisionError), reproducible(True):
+        assert flags() == (True, False, False, False, False)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        raise ZeroDivisionError
+    assert flags() == before
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+
+
+def test_processes_of_one_training_share_no_gpu(tmp_path):
+    slots = [tmp_path / "a"]
+    index, file = devices.claim(slots, sharing=False)
+    assert index == 0
+    with pytest.raises(InputError, match="Expected a free GPU for each process of this training"):
+        devices.claim(slots, sharing=False)
+    index, shared = devices.claim(slots)
+    assert index == 0
+    for opened in (file, shared):
+        os.close(opened)

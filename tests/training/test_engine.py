@@ -213,6 +213,36 @@ def test_each_view_has_a_column(tiles, monkeypatch):
     assert np.ptp(single, axis=0).max() > 1e-4
 
 
+def test_cuda_graphs_are_for_gpus_alone(monkeypatch):
+    network, gpu = torch.nn.Linear(1, 1), torch.device("cuda", 0)
+    monkeypatch.setattr(torch, "compile", lambda module, **options: options)
+    graphs = {"mode": "reduce-overhead", "dynamic": False}
+    for both in (False, True):
+        assert module.compiled(network, settings(cuda_graphs=True, compile=both), gpu) == graphs
+    assert module.compiled(network, settings(cuda_graphs=True), CPU) is network
+    assert module.compiled(network, settings(cuda_graphs=True, compile=True), CPU) == {}
+    assert module.compiled(network, settings(), gpu) is network
+
+
+def test_what_a_cuda_graph_updates_keeps_its_address(tiles):
+    """A graph holds the addresses of parameters, buffers and the state of the optimizer; gradients are its own."""
+
+    def addresses(engine):
+        state = [value for values in engine.optimizer.state.values() for value in values.values()]
+        return [tensor.data_ptr() for tensor in [*engine.network.state_dict().values(), *state]]
+
+    engine, gradients = new(ema=0.9), []
+    engine.network.register_forward_pre_hook(
+        lambda network, arguments: gradients.extend(p.grad for p in network.parameters() if p.grad is not None)
+    )
+    engine.train_step(*batch(tiles))
+    first = addresses(engine)
+    for _ in range(2):
+        engine.train_step(*batch(tiles))
+    assert addresses(engine) == first
+    assert gradients == []  # freed before the forward pass
+
+
 def test_compiled_network_shares_its_parameters():
     engine = new(compile=True)
     assert engine._forward is not engine.network

@@ -179,6 +179,17 @@ def test_a_loss_that_is_not_finite_is_reported_with_the_settings_to_change(data,
         run(data, tmp_path, chosen=chosen)
 
 
+def test_deterministic_kernels_change_no_bit_on_a_cpu(data, tmp_path):
+    found = []
+    for deterministic in (False, True):
+        checkpoint, _ = run(
+            data, tmp_path / str(deterministic), deterministic=deterministic, epochs=1, augment=ALL_AUGMENTATIONS
+        )
+        found.append(checkpoint["weights"]["last"])
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
 def test_a_fold_without_both_labels_is_refused(data, tmp_path):
     with pytest.raises(InputError, match=r"fold 5: expected validation tiles of both labels, found 0 tiles .* \[\]\."):
         folder, shards = data

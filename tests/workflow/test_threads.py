@@ -38,6 +38,14 @@ def test_threads_are_cores_by_gpus(tmp_path, options, threads):
     assert found["train"] == found["predict"] == [threads] * 2
 
 
+def test_threads_of_a_training_on_several_gpus(tmp_path):
+    options = ("--cores", "8", "--resources", "gpu=4", "--set-resources", "train:gpu=2")
+    done = snakemake(tmp_path, "submission", "--dry-run", *options)
+    assert done.returncode == 0, done.stderr
+    found = threads_of(done.stdout)
+    assert found["train"] == [4, 4] and found["predict"] == [2, 2]
+
+
 def test_threads_of_trials(tmp_path):
     done = snakemake(tmp_path, "search", SEARCH, "--dry-run", "--cores", "8", "--resources", "gpu=2")
     assert done.returncode == 0, done.stderr

@@ -138,16 +138,27 @@ def initial_weights(settings):
     return [path] if path else []
 
 
-def gpu_threads(wildcards):
-    """Threads of a job with a network: at most 16, so that one job for each unit of the resource `gpu` fits the cores.
+def gpu_threads(wildcards, used=1):
+    """Threads of a job with a network: at most 16 per GPU, so that jobs for all units of the resource `gpu` fit the cores.
 
-    Without a limit of the resource `gpu`, or with a limit of 1, one job gets all cores. On a cluster it gets 16, unless
-    the profile sets threads.
+    used: GPUs of the job. Without a limit of the resource `gpu`, or with a limit of 1, one job gets all cores. On a
+    cluster it gets 16 per GPU, unless the profile sets threads.
     """
     cores, gpus = (getattr(workflow.global_resources.get(name), "value", None) for name in ("_cores", "gpu"))
     if not workflow.local_exec or not cores or not gpus:
-        return 16
-    return max(1, min(16, cores // gpus))
+        return 16 * used
+    used = min(used, gpus)
+    return max(1, min(16 * used, cores * used // gpus))
+
+
+def training_threads(wildcards):
+    """Threads of a training job: for each of its GPUs those of `gpu_threads`.
+
+    Its number of GPUs is the resource `gpu` of the rule `train`: 1, or what --set-resources or a profile sets.
+    """
+    own = workflow.resource_settings._parsed_overwrite_resources.get("train", {}).get("gpu")
+    gpus = getattr(own, "value", None)
+    return gpu_threads(wildcards, max(1, gpus) if isinstance(gpus, int) else 1)
 
 
 def first_trials(search, count):

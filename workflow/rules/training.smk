@@ -29,9 +29,9 @@ rule train:
         network=r"fold-\d+|full-\d+",
     conda:
         ENVIRONMENT
-    threads: gpu_threads
+    threads: training_threads
     resources:
-        gpu=1,
+        gpu=1,  # processes that train one fold together, each on its GPU: --set-resources train:gpu=2
         mem_mb=16000,
         runtime=720,
     params:

@@ -19,7 +19,7 @@ from histo.networks.network import Network
 from histo.predictions import probabilities, probability_columns
 from histo.tiles.shards import open_shards
 from histo.training import checkpoints
-from histo.training.devices import claim_device
+from histo.training.devices import claim_device, reproducible
 from histo.training.engine import VIEWS, precision, predict_logits
 from histo.training.loader import TileLoader
 
@@ -93,7 +93,7 @@ def predict(
         )
     test = tables.read(tiles, tables.TILES, columns=["id", "split", "shard", "row", "label", "kept"])
     test = test[(test["split"] == "test") & test["kept"] & (test["row"] >= 0)]
-    with claim_device(threads) as device:
+    with claim_device(threads) as device, reproducible(checkpoint["settings"].get("deterministic", False)):
         network = checkpoints.load_network(checkpoint).to(device)
         for rows, paths, split, out in (
             (held_out, train_shards, "train", oof_out),

@@ -107,6 +107,8 @@ class TrainSettings(Section):
         "auto", description="Arithmetic; auto: bfloat16 where the hardware has it, float16 on older GPUs, else float32"
     )
     compile: bool = Field(False, description="torch.compile")
+    cuda_graphs: bool = Field(False, description="Steps as CUDA graphs, by torch.compile; no effect without CUDA")
+    deterministic: bool = Field(False, description="Deterministic kernels, chosen without timing, and no TF32; slower")
     pseudo_labels: Annotated[list[str], Unique] = Field(
         [],
         description="Models whose probabilities of the test tiles are soft labels, with which these are trained on too "

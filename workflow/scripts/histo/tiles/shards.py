@@ -91,7 +91,7 @@ def _write_tiles(file: int, tiles: npt.NDArray[np.uint8]) -> None:
     for start in range(0, len(tiles), WRITTEN):
         views = [tile.data for tile in tiles[start : start + WRITTEN]]
         done = os.writev(file, views)
-        if done < len(views) * views[0].nbytes:  # the disk becomes full: writing the rest raises the OSError that says so
+        if done < len(views) * views[0].nbytes:  # disk full: writing the rest raises the OSError that says so
             rest = memoryview(b"".join(views))[done:]
             while rest:
                 rest = rest[os.write(file, rest) :]

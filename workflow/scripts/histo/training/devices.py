@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -140,11 +141,11 @@ def _slot(identity: str) -> Path:
     return Path(tempfile.gettempdir()) / f"histo-{os.getuid()}-gpu-{identity}.lock"
 
 
-def claim(slots: list[Path]) -> tuple[int, int]:
+def claim(slots: list[Path], sharing: bool = True) -> tuple[int, int]:
     """Lock the first slot that no other process holds; return its index and its open file.
 
     If all slots are held, return one of them without a lock, chosen by the process id. The lock is released when the
-    file is closed or the process ends, in any way.
+    file is closed or the process ends, in any way. Raises InputError if all slots are held and `sharing` is false.
     """
     for index, slot in enumerate(slots):
         file = os.open(slot, os.O_RDWR | os.O_CREAT, 0o600)
@@ -154,23 +155,28 @@ def claim(slots: list[Path]) -> tuple[int, int]:
             os.close(file)
         else:
             return index, file
+    if not sharing:
+        raise InputError(
+            "Expected a free GPU for each process of this training, found that jobs of this workflow use all GPUs that "
+            "this process sees. Lower the resource gpu of the rule train, or --resources gpu=N to the number of GPUs."
+        )
     index = os.getpid() % len(slots)
     return index, os.open(slots[index], os.O_RDWR)
 
 
-def claim_gpu(indices: list[int]) -> tuple[int, int]:
+def claim_gpu(indices: list[int], sharing: bool = True) -> tuple[int, int]:
     """Claim one of these GPUs; return its index and the open file of its slot.
 
     GPUs without a job of this workflow come first, among them the one with most free memory. A GPU that fails a trial
     computation, for instance because it is in exclusive mode and another user's, is passed over. Raises InputError if
-    all fail.
+    all fail, and if all are held and `sharing` is false.
     """
     identities = {index: gpu_identity(index) for index in indices}
     free = free_memory() if len(indices) > 1 else {}
     left = sorted(indices, key=lambda index: -free.get(identities[index], 0))
     failures = []
     while left:
-        position, file = claim([_slot(identities[index]) for index in left])
+        position, file = claim([_slot(identities[index]) for index in left], sharing)
         index = left.pop(position)
         failure = gpu_failure(index)
         if not failure:
@@ -184,10 +190,10 @@ def claim_gpu(indices: list[int]) -> tuple[int, int]:
     )
 
 
-def choose_device() -> tuple[torch.device, int | None]:
+def choose_device(sharing: bool = True) -> tuple[torch.device, int | None]:
     """The device of this job and the open file of its slot, None unless it is a GPU with CUDA.
 
-    Raises InputError if there is a GPU, or one was requested, that PyTorch cannot use.
+    sharing: see `claim`. Raises InputError if there is a GPU, or one was requested, that PyTorch cannot use.
     """
     choice = requested_device()
     if choice not in ("cpu", "mps"):
@@ -202,7 +208,7 @@ def choose_device() -> tuple[torch.device, int | None]:
                         f"{', '.join(f'cuda:{index}' for index in indices)}. Choose one of them."
                     )
                 indices = [index]
-            return _on_gpu(*claim_gpu(indices))
+            return _on_gpu(*claim_gpu(indices, sharing))
         evidence = f"HISTO_DEVICE={choice}" if choice else gpu_evidence()
         if evidence:
             raise InputError(
@@ -222,6 +228,34 @@ def _on_gpu(index: int, file: int) -> tuple[torch.device, int]:
     return torch.device("cuda", index), file
 
 
+@contextmanager
+def reproducible(enabled: bool) -> Iterator[None]:
+    """With `enabled`, let torch use deterministic kernels, chosen without timing, and no TF32, inside the context.
+
+    torch warns of an operation that has no deterministic kernel.
+    """
+    if not enabled:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    switches: list[tuple[Any, str]] = [
+        (torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "allow_tf32"),
+        (torch.backends.cuda.matmul, "allow_tf32"),
+        (torch.utils.deterministic, "fill_uninitialized_memory"),  # takes time; no operation here reads such memory
+    ]  # fmt: skip
+    before = [getattr(owner, name) for owner, name in switches]
+    mode = torch.get_deterministic_debug_mode()
+    try:
+        torch.set_deterministic_debug_mode("warn")
+        for owner, name in switches:
+            setattr(owner, name, False)
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        for (owner, name), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
+
+
 def device_name(device: torch.device, threads: int) -> str:
     """Name of a device for people."""
     if device.type == "cuda":
@@ -235,15 +269,15 @@ def is_out_of_memory(error: RuntimeError, device: torch.device) -> bool:
 
 
 @contextmanager
-def claim_device(threads: int) -> Iterator[torch.device]:
+def claim_device(threads: int, sharing: bool = True) -> Iterator[torch.device]:
     """The device for this job: a GPU that no other job of this workflow uses, else the CPU with `threads` threads.
 
     A scheduler that assigns GPUs (SLURM sets CUDA_VISIBLE_DEVICES) makes only the assigned ones visible. Snakemake's
-    resource `gpu` limits the number of concurrent jobs; if there are more jobs than GPUs, they share. Raises InputError
-    if PyTorch cannot use the GPU, and if its memory is exhausted inside the context.
+    resource `gpu` limits the number of concurrent jobs; if there are more jobs than GPUs, they share, unless `sharing`
+    is false. Raises InputError if PyTorch cannot use the GPU, and if its memory is exhausted inside the context.
     """
     torch.set_num_threads(threads)
-    device, file = choose_device()
+    device, file = choose_device(sharing)
     try:
         log.info("Device: %s, %s.", device, device_name(device, threads))
         yield device

@@ -3,18 +3,22 @@
 import copy
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.networks.dihedral import dihedral
 from histo.networks.network import Network, head_parameters
 from histo.training.loader import TileLoader, file_order
+from histo.training.processes import Processes
+from histo.training.whole_batch import WholeBatch
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 VIEWS = {"none": (0,), "flips": (0, 1, 2, 3), "all": tuple(range(8))}
@@ -96,6 +100,17 @@ def loss(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
     return losses.mean()
 
 
+def compiled(network: nn.Module, settings: TrainSettings, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The network as `compile` and `cuda_graphs` ask; a compiled module shares its parameters with the original one.
+
+    CUDA graphs need tensors of fixed shape and address: all batches have one size, parameters and buffers are updated
+    in place, and tiles are copied to a fixed address by the graph itself.
+    """
+    if settings.cuda_graphs and device.type == "cuda":
+        return torch.compile(network, mode="reduce-overhead", dynamic=False)
+    return torch.compile(network) if settings.compile else network
+
+
 def optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
     """The optimizer of `settings.optimizer`.
 
@@ -157,13 +172,32 @@ class Engine:
     steps (of the run), dtype (of the arithmetic), optimizer, scaler (of the loss, for float16).
     """
 
-    def __init__(self, network: Network, settings: TrainSettings, device: torch.device, steps: int) -> None:
-        """steps: of the complete run, for the learning rate schedule."""
+    def __init__(
+        self,
+        network: Network,
+        settings: TrainSettings,
+        device: torch.device,
+        steps: int,
+        processes: Processes | None = None,
+        batch_size: int = 0,
+    ) -> None:
+        """steps: of the complete run, for the learning rate schedule; processes: connected, None for one; batch_size:
+        of all processes together, needed for several.
+
+        Raises InputError for a compiled network with several processes.
+        """
         self.network = network.to(device)
         self.settings, self.device, self.steps, self.step = settings, device, steps, 0
+        self.processes, self._batch_size = processes or Processes(), batch_size
         self.dtype = precision(settings.precision, device, network)
-        # A compiled module shares its parameters with the original module.
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(network) if settings.compile else network
+        self._forward = compiled(network, settings, device)
+        if self.processes.count > 1:
+            if self._forward is not network:
+                raise InputError(
+                    "compile, cuda_graphs: not supported by several GPUs per training. Set both to false, or the "
+                    "resource gpu of the rule train to 1."
+                )
+            self._forward = DistributedDataParallel(network, broadcast_buffers=False)
         self.optimizer = optimizer(network, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.ema = copy.deepcopy(network).requires_grad_(False) if settings.ema else None
@@ -175,16 +209,24 @@ class Engine:
         return self.ema if self.settings.checkpoint == "ema" and self.ema is not None else self.network
 
     def train_step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Train on one batch of tiles [N, 3, S, S] and labels [N]; return the loss, a float32 scalar on the device."""
+        """Train on one batch of tiles [N, 3, S, S] and labels [N]; return the loss, a float32 scalar on the device.
+
+        With several processes: on this process's slice of the batch; the mean of what they return is the loss.
+        """
         # Seeds dropout with the step number, so that a resumed run draws the same random numbers.
         torch.manual_seed((self.settings.seed << 32) + self.step)
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps, self.settings) * group["factor"]
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        # Before the forward pass: CUDA graphs write to the memory of these gradients again.
+        self.optimizer.zero_grad(set_to_none=True)
+        divided = self.processes.count > 1
+        context = WholeBatch(self.processes, self._batch_size) if divided else nullcontext()
+        with context, torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits = self._forward(images)
         value = loss(logits, labels, self.settings)
-        self.optimizer.zero_grad(set_to_none=True)
+        if divided:  # slices may differ by one tile
+            value = value * (len(labels) * self.processes.count / self._batch_size)
         self.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
         if self.settings.gradient_clip:
             self.scaler.unscale_(self.optimizer)
@@ -198,8 +240,13 @@ class Engine:
         return value.detach()
 
     def logits(self, tiles: TileLoader) -> np.ndarray:
-        """Logits of all tiles in their order by `eval_network`, float32 [N]; of more than two classes, [N, classes]."""
-        return predict_logits(self.eval_network, tiles, self.dtype)[:, 0]
+        """Logits of all tiles in their order by `eval_network`, float32 [N]; of more than two classes, [N, classes].
+
+        The processes share the batches.
+        """
+        order = file_order(len(tiles), INFERENCE_BATCH)
+        own = order[self.processes.rank :: self.processes.count]
+        return self.processes.joined(predict_logits(self.eval_network, tiles, self.dtype, order=own)[:, 0], order)
 
     def state_dict(self) -> dict[str, Any]:
         """State that the next steps depend on, for `load_state_dict`."""
@@ -223,17 +270,23 @@ class Engine:
 
 
 @torch.inference_mode()
-def predict_logits(network: Network, tiles: TileLoader, dtype: torch.dtype, tta: str = "none") -> np.ndarray:
+def predict_logits(
+    network: Network,
+    tiles: TileLoader,
+    dtype: torch.dtype,
+    tta: str = "none",
+    order: list[np.ndarray] | None = None,
+) -> np.ndarray:
     """Logits of all tiles in their order, float32 [N, views], one column for each view of test-time augmentation.
 
     Of more than two classes: [N, views, classes].
 
     tta: `none` (1 view), `flips` (4: unchanged, mirrored left-right, top-bottom, both) or `all` (8 flips and 90°
-    rotations, the dihedral group D4; the first 4 are those of `flips`).
+    rotations, the dihedral group D4; the first 4 are those of `flips`); order: batches of positions, by default all.
     """
     network.eval()
     batches = []
-    for images, _, _ in tiles.batches(file_order(len(tiles), INFERENCE_BATCH)):
+    for images, _, _ in tiles.batches(file_order(len(tiles), INFERENCE_BATCH) if order is None else order):
         images, columns = images.to(tiles.device), []
         for view in VIEWS[tta]:
             batch = dihedral(images, view).permute(0, 3, 1, 2)

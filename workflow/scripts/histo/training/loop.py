@@ -37,17 +37,19 @@ from histo.metrics import auc
 from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
 from histo.tiles.shards import geometry_of, open_shards
 from histo.training import checkpoints
-from histo.training.devices import claim_device, device_name
+from histo.training.devices import claim_device, device_name, reproducible
 from histo.training.engine import Engine, learning_rate, loss, targets
 from histo.training.loader import TileLoader, epoch_order
+from histo.training.processes import Processes
 from histo.training.pseudo_labels import with_pseudo_labels
 from histo.training.resume import ResumeFile, fingerprint
+from histo.training.slices import Slice
 
 log = logging.getLogger(__name__)
 
 HISTORY_COLUMNS = ["epoch", "step", "loss", "learning_rate", "validation_loss", "auc", "seconds", "tiles_per_second"]
 LOG_INTERVAL = 30.0  # seconds between progress messages
-FETCH_INTERVAL = 20  # steps between transfers of losses from the device, each of which waits for the device
+FETCH_INTERVAL = 20  # steps between transfers of losses from a GPU, each of which waits for the GPU
 MONITORS = {"auc": "validation AUC", "loss": "validation loss"}
 SIGTERM_STATUS = 128 + signal.SIGTERM
 
@@ -107,6 +109,12 @@ class Run:
     engine: Engine
     resume: ResumeFile
     termination: Termination
+    processes: Processes
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files."""
+        return self.processes.rank == 0
 
 
 class RunningLoss:
@@ -115,15 +123,18 @@ class RunningLoss:
     Attribute `total`: sum of the fetched losses.
     """
 
-    def __init__(self, settings: TrainSettings, total: float = 0.0) -> None:
+    def __init__(self, settings: TrainSettings, total: float = 0.0, processes: Processes | None = None) -> None:
         self.settings, self.total = settings, total
+        self._processes = processes or Processes()
         self._pending: list[tuple[int, int, Tensor]] = []
 
-    def add(self, value: Tensor, epoch: int, step: int) -> None:
-        """Add the loss of a step (counted from 1)."""
+    def add(self, value: Tensor, epoch: int, step: int) -> bool:
+        """Add the loss of a step (counted from 1); return whether the pending losses were fetched."""
         self._pending.append((epoch, step, value))
-        if len(self._pending) >= FETCH_INTERVAL or value.device.type == "cpu":
+        complete = len(self._pending) >= FETCH_INTERVAL or value.device.type == "cpu"
+        if complete:
             self.fetch()
+        return complete
 
     def fetch(self) -> None:
         """Add the pending losses to `total`. Raises DivergedError at the first loss that is not finite."""
@@ -131,6 +142,7 @@ class RunningLoss:
         if not pending:
             return
         values = torch.stack([value for _, _, value in pending]).cpu().double()  # MPS has no float64
+        values = self._processes.mean(values)
         for (epoch, step, _), value in zip(pending, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise diverged("loss is", epoch, step, self.settings)
@@ -162,6 +174,7 @@ def train(
     pseudo_labels: Sequence[str] = (),
     weights_in: str | None = None,
     stain: str | None = None,
+    processes: Processes | None = None,
 ) -> None:
     """Train a model, validate it after each epoch, write weights, history (CSV) and summary (JSON).
 
@@ -169,8 +182,9 @@ def train(
     number, or else `replicate`, is added to the seed; code: fingerprint, stored with the weights; weights_in: file of
     pretrained weights, see histo.networks.torchvision.load_weights; test_shards, pseudo_labels: for models with the
     setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain: method of stain
-    normalisation of the shards, stored with the weights. Raises InputError for unusable input and DivergedError for a
-    loss or logits that are not finite. After SIGTERM it saves its progress and raises SystemExit(143).
+    normalisation of the shards, stored with the weights; processes: those that train this model together, of which the
+    first writes, by default one. Raises InputError for unusable input and DivergedError for a loss or logits that are
+    not finite. After SIGTERM it saves its progress and raises SystemExit(143).
     """
     check(settings, fold, pseudo_labels)
     opened = open_shards(shards, "train")
@@ -189,21 +203,27 @@ def train(
         training_shards, training_rows = with_pseudo_labels(
             opened, training_rows, open_shards(list(test_shards), "test"), [Path(path) for path in pseudo_labels]
         )
-    with catch_sigterm() as termination, claim_device(threads) as device:
+    processes = processes or Processes()
+    sharing = processes.count == 1  # NCCL needs a GPU for each process
+    with (
+        claim_device(threads, sharing) as device, reproducible(settings.deterministic), processes.connected(device),
+        catch_sigterm() as termination,
+    ):  # fmt: skip
         training = TileLoader(training_shards, training_rows, device)
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
-        run = prepare(settings, fold, training, validation, weights_in, resume, termination)
+        run = prepare(settings, fold, training, validation, weights_in, resume, termination, processes)
         progress = load_progress(run)
         while len(progress.history) < settings.epochs and not stops_early(progress, settings):
             train_one_epoch(run, progress)
             validate(run, progress)
+            if run.leads:
+                write_history(progress.history, history_out)
+            save_if_due(run, progress)
+        if run.leads:
             write_history(progress.history, history_out)
-            if termination.requested or resume.due():
-                save(run, progress)
-        write_history(progress.history, history_out)
-        write_weights(run, progress, weights_out, code, stain)
-        write_summary(run, summary_out, threads)
-        resume.remove()
+            write_weights(run, progress, weights_out, code, stain)
+            write_summary(run, summary_out, threads)
+            resume.remove()
 
 
 def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str]) -> None:
@@ -267,8 +287,12 @@ def prepare(
     weights_in: str | None,
     resume: ResumeFile,
     termination: Termination,
+    processes: Processes,
 ) -> Run:
-    """Build the network with its initial weights and its normalisation, and the engine that trains it."""
+    """Build the network with its initial weights and its normalisation, and the engine that trains it.
+
+    Raises InputError for batches of fewer tiles than processes.
+    """
     torch.manual_seed(settings.seed)
     options = settings.network.model_dump()
     network = build(options, settings.center_crop, training.geometry, input_size=settings.input_size)
@@ -280,8 +304,10 @@ def prepare(
     else:
         network.set_normalisation(*imagenet_normalisation(settings.network.name))
     batch_size = min(settings.batch_size, len(training))
+    if batch_size < processes.count:
+        raise InputError(f"batch_size: expected a tile for each of {processes.count} GPUs, found {batch_size}.")
     steps_per_epoch = len(training) // batch_size
-    engine = Engine(network, settings, training.device, settings.epochs * steps_per_epoch)
+    engine = Engine(network, settings, training.device, settings.epochs * steps_per_epoch, processes, batch_size)
     log.info(
         "%s: %d training and %d validation tiles, %d steps per epoch; %s with %.2f million parameters, %s; "
         "storage of the tiles: %s.", described(fold).capitalize(), len(training), len(validation or ()),
@@ -290,7 +316,7 @@ def prepare(
     )  # fmt: skip
     return Run(
         settings, fold, training, validation, np.array(mean), np.array(std), batch_size, steps_per_epoch, engine,
-        resume, termination,
+        resume, termination, processes,
     )  # fmt: skip
 
 
@@ -305,11 +331,18 @@ def load_progress(run: Run) -> Progress:
     return progress
 
 
-def save(run: Run, progress: Progress) -> None:
-    """Write the resume file. Raises SystemExit(143) afterwards if the job received SIGTERM."""
-    run.resume.save({"engine": run.engine.state_dict(), "progress": vars(progress)})
-    if run.termination.requested:
-        log.warning("Terminated by SIGTERM; saved epoch %d, step %d.", progress.epoch, progress.steps)
+def save_if_due(run: Run, progress: Progress) -> None:
+    """Write the resume file at intervals and after SIGTERM, then raise SystemExit(143).
+
+    All processes must call it at the same step: they end if one of them received SIGTERM.
+    """
+    terminated = run.termination.requested
+    decision = run.processes.highest(2 if terminated else int(run.leads and run.resume.due()))
+    if decision and run.leads:
+        run.resume.save({"engine": run.engine.state_dict(), "progress": vars(progress)})
+    if decision == 2:
+        if run.leads:
+            log.warning("Terminated by SIGTERM; saved epoch %d, step %d.", progress.epoch, progress.steps)
         raise SystemExit(SIGTERM_STATUS)
 
 
@@ -332,38 +365,42 @@ def plans(run: Run, epoch: int) -> Plans:
     )  # fmt: skip
 
 
-def train_one_epoch(run: Run, progress: Progress) -> None:
-    """Train the current epoch from step `progress.steps` to its end; save at intervals and after SIGTERM."""
-    epoch, first_step, earlier_seconds = progress.epoch, progress.steps, progress.seconds
+def batches(run: Run, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Augmented tiles and labels of the batches of an epoch from step `first_step` on; of each the process's slice."""
     order = epoch_order(len(run.training), run.settings.batch_size, run.settings.seed, epoch)
-    losses = RunningLoss(run.settings, progress.loss_sum)
-    start = logged = time.monotonic()
-    planned = plans(run, epoch)
+    planned, part = plans(run, epoch), Slice(run.processes.rows(run.batch_size), run.batch_size)
     for images, labels, plan in run.training.batches(
-        order[first_step:], lambda index, tiles: planned.batch(first_step + index)
+        [part.positions(positions) for positions in order[first_step:]],
+        lambda index, tiles: part.plan(planned.batch(first_step + index)),
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         labels = targets(labels, run.training.geometry.classes)
-        value = run.engine.train_step(*apply(plan, images, labels))
+        yield part.own(*apply(plan, images, labels))
+
+
+def train_one_epoch(run: Run, progress: Progress) -> None:
+    """Train the current epoch from step `progress.steps` to its end; save at intervals and after SIGTERM."""
+    epoch, first_step, earlier_seconds = progress.epoch, progress.steps, progress.seconds
+    losses = RunningLoss(run.settings, progress.loss_sum, run.processes)
+    start = logged = time.monotonic()
+    for images, labels in batches(run, epoch, first_step):
+        value = run.engine.train_step(images, labels)
         progress.steps += 1
-        losses.add(value, epoch, progress.steps)
+        if not losses.add(value, epoch, progress.steps):
+            continue
         now = time.monotonic()
         if now - logged >= LOG_INTERVAL:
             logged = now
-            losses.fetch()
             log.info(
                 "epoch %d/%d  step %d/%d  loss %.4f  %.0f tiles/s", epoch, run.settings.epochs, progress.steps,
                 run.steps_per_epoch, losses.total / progress.steps,
                 (progress.steps - first_step) * run.batch_size / (now - start),
             )  # fmt: skip
-        if run.termination.requested or run.resume.due():
-            losses.fetch()
-            progress.loss_sum, progress.seconds = losses.total, earlier_seconds + now - start
-            save(run, progress)
+        progress.loss_sum, progress.seconds = losses.total, earlier_seconds + now - start
+        save_if_due(run, progress)
     losses.fetch()
     progress.loss_sum, progress.seconds = losses.total, earlier_seconds + time.monotonic() - start
-    if run.termination.requested:
-        save(run, progress)
+    save_if_due(run, progress)
 
 
 def validate(run: Run, progress: Progress) -> None:
@@ -437,9 +474,10 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
 
 def write_summary(run: Run, path: str, threads: int) -> None:
     """Write number of parameters, device and precision as JSON."""
+    device, processes = device_name(run.engine.device, threads), run.processes.count
     value = {
         "parameters": count(run.engine.network.body)[0],
-        "device": device_name(run.engine.device, threads),
+        "device": device if processes == 1 else f"{processes} × {device}",
         "precision": str(run.engine.dtype).removeprefix("torch."),
     }
     write_json(path, value)

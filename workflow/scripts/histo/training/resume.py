@@ -34,9 +34,9 @@ def fingerprint(
     code: fingerprint of the script; folds: table of the folds, of which the contents are compared; shards: of the
     training tiles.
     """
-    table = hashlib.sha256()
-    for column in ("id", "shard", "row", "label", "fold"):
-        table.update("\n".join(map(str, folds[column])).encode() + b"\0")
+    columns = folds[["id", "shard", "row", "label", "fold"]]
+    # Not categorised: all ids differ.
+    table = hashlib.sha256(pd.util.hash_pandas_object(columns, index=False, categorize=False).to_numpy().tobytes())
     return {
         "settings": settings.model_dump(),
         "code": code,
