@@ -96,6 +96,11 @@ def folds_of(stage, file, models):
     return [result(f"{stage}/{model}/fold-{fold}/{file}") for model in models for fold in FOLDS]
 
 
+def folds_by(wildcards):
+    """What a table of folds is by, groups or stain: what its name says, or `folds.by`."""
+    return wildcards.kind.removeprefix("-by-") or config["folds"]["by"]
+
+
 def initial_weights(settings):
     """Path of the pretrained weights that training starts from: a list of one path, or empty for random weights.
 
