@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from folds import check, folds, stratified_group_folds, summarise
+from folds import check, folds, stain_folds, stratified_group_folds, summarise
 from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
+from histo.tiles.stain_vectors import BANDS
+from support.stages import Results
 
 NO_PAIRS = pd.DataFrame({"id_a": [], "id_b": []})
 
@@ -50,6 +52,44 @@ def test_folds_depend_on_the_seed_but_not_on_the_order_of_rows(random):
     assert (fold.to_numpy() != stratified_group_folds(frame["group"], frame["label"], 5, 2)).any()
 
 
+def sums_of_slides(random: np.random.Generator, groups: pd.Series, slides: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the band sums of tiles whose groups are of slides with stains of their own, and the slide of each tile."""
+    group = pd.factorize(groups)[0]
+    slide = group % slides
+    stain = random.normal(0, 0.2, (slides, BANDS, 2))
+    pixels = random.uniform(0.05, 0.3, (len(group), BANDS, 1))
+    ratios = stain[slide] + random.normal(0, 0.03, (len(group), BANDS, 2))
+    return np.concatenate([pixels, pixels * ratios], axis=2).astype(np.float32), slide
+
+
+def test_folds_by_stain_have_similar_groups_and_equal_classes(random):
+    frame = tiles_in_groups(random, 2000)
+    sums, slide = sums_of_slides(random, frame["group"], 40)
+    frame["fold"], similar = stain_folds(frame["group"], frame["label"], sums, 5, 1)
+    rows = pd.DataFrame(summarise(frame))
+    for column in ("tiles", "positives"):
+        assert rows[column].max() - rows[column].min() <= 0.03 * rows[column].mean()
+    check(frame, NO_PAIRS, 5)
+    # Most tiles of a slide are in one fold; a few slides are divided, since folds have equal sizes.
+    largest = frame.groupby(slide)["fold"].agg(lambda fold: fold.value_counts().iloc[0])
+    assert largest.sum() / len(frame) > 0.8
+    assert similar > 0.8
+    random_folds = stratified_group_folds(frame["group"], frame["label"], 5, 1)
+    assert pd.Series(random_folds).groupby(slide).agg(lambda fold: fold.value_counts().iloc[0]).sum() < 0.4 * len(frame)
+
+
+def test_folds_by_stain_depend_on_the_seed_and_not_on_the_order_of_names(random):
+    frame = tiles_in_groups(random, 300)
+    sums, _ = sums_of_slides(random, frame["group"], 10)
+    fold, _ = stain_folds(frame["group"], frame["label"], sums, 5, 1)
+    np.testing.assert_array_equal(stain_folds(frame["group"], frame["label"], sums, 5, 1)[0], fold)
+    order = random.permutation(len(frame))
+    shuffled = frame.iloc[order]
+    again, _ = stain_folds(shuffled["group"], shuffled["label"], sums[order], 5, 1)
+    np.testing.assert_array_equal(again, fold[order])
+    assert (stain_folds(frame["group"], frame["label"], sums, 5, 2)[0] != fold).any()
+
+
 def test_check_fails_for_split_groups_and_overlaps(random):
     frame = tiles_in_groups(random, 50)
     frame["fold"] = stratified_group_folds(frame["group"], frame["label"], 2, 1)
@@ -87,7 +127,7 @@ def stage(tmp_path) -> Path:
 
 def run(folder: Path, count: int) -> pd.DataFrame:
     inputs = [folder / name for name in ("tiles", "groups", "overlaps")]
-    folds(*inputs, folder / "folds", folder / "folds.json", count=count, seed=1)
+    folds(*inputs, [], folder / "folds", folder / "folds.json", by="groups", count=count, seed=1)
     return tables.read(folder / "folds", tables.FOLDS)
 
 
@@ -112,3 +152,19 @@ def test_tiles_without_a_group_are_refused(stage):
     tables.write(groups[1:], stage / "groups", tables.GROUPS)
     with pytest.raises(InputError, match="expected a group for each training tile, found 1 without one"):
         run(stage, 2)
+
+
+def test_the_stage_by_stain(archive, tmp_path):
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r").prepare()
+    results.audit()
+    results.overlaps()
+    results.groups()
+    frame = results.folds(2, by="stain")
+    summary = read_json(results.root / "folds.json")
+    assert summary["by"] == "stain"
+    assert 0 <= summary["same_fold_neighbours"] <= 1
+    assert sorted(frame["id"]) == archive.train
+    assert set(frame["fold"]) == {0, 1}
+    by_groups = results.folds(2)
+    assert frame.drop(columns="fold").equals(by_groups.drop(columns="fold"))
+    assert read_json(results.root / "folds.json").keys() == {"by", "folds"}

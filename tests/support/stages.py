@@ -16,6 +16,7 @@ from index import index
 from leaks import leaks
 from overlaps import overlaps
 from pack import pack
+from stain_vectors import stain_vectors
 from unzip import unzip
 from validate import validate
 
@@ -94,10 +95,14 @@ class Results:
         groups(*paths, slides, self.root / "groups.parquet")
         return tables.read(self.root / "groups.parquet", tables.GROUPS)
 
-    def folds(self, count: int = 2, seed: int = 1) -> pd.DataFrame:
-        """Run `folds` and return the folds table."""
+    def folds(self, count: int = 2, seed: int = 1, by: str = "groups") -> pd.DataFrame:
+        """Run `folds`, and `stain_vectors` where it is needed, and return the folds table."""
         inputs = [self.root / f"{name}.parquet" for name in ("tiles", "groups", "overlaps")]
-        folds(*inputs, self.root / "folds.parquet", self.root / "folds.json", count=count, seed=seed)
+        vectors = [self.root / f"s-{name}-{k}.parquet" for name, k in self.shards("train")] if by == "stain" else []
+        for shard, output in zip(self.packed("train"), vectors, strict=False):
+            stain_vectors(shard, output)
+        outputs = self.root / "folds.parquet", self.root / "folds.json"
+        folds(*inputs, vectors, *outputs, by=by, count=count, seed=seed)
         return tables.read(self.root / "folds.parquet", tables.FOLDS)
 
     def leaks(self) -> dict[str, Any]:

@@ -15,6 +15,8 @@ RATIOS = {
     "train": {"train_share_of_ceiling_"},
     "validate": {"validate_vs_three_passes", "validate_vs_floor"},
     "tiles": {"tiles_vs_files"},
+    "overlaps": {"lossy_recall", "lossy_precision"},
+    "stain_folds": {"stain_slides_vs_ratios"},
     "rehearsal": {"overlap_recall", "overlap_precision"},
 }
 
@@ -32,3 +34,5 @@ def test_smoke_run(name, tmp_path):
     assert all(0 < value < 1e6 for value in found.values())
     if name == "rehearsal":  # its ratios hold at any size
         assert found == {"overlap_recall": 1, "overlap_precision": 1}
+    if name == "overlaps":
+        assert found == {"lossy_recall": 1, "lossy_precision": 1}

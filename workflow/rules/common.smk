@@ -127,6 +127,11 @@ def pseudo_labels(model, network):
     return [result(f"predict/{teacher}/{network}/test.parquet") for teacher in teachers(model)]
 
 
+def folds_by(wildcards):
+    """What a table of folds is by, groups or stain: what its name says, or `folds.by`."""
+    return wildcards.kind.removeprefix("-by-") or config["folds"]["by"]
+
+
 def initial_weights(settings):
     """Path of the pretrained weights that training starts from: a list of one path, or empty for random weights.
 

@@ -3,6 +3,7 @@
 # Needs:  index.parquet, validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5, from archive.smk or pcam.smk
 # Makes:  tiles.parquet, audit.json   which tiles are used, and their faults
 #         overlaps.parquet, groups.parquet, folds.parquet   tiles that share tissue, and folds that do not split them
+#         folds-by-groups.parquet, folds-by-stain.parquet   on request: both kinds of folds in one run
 #         leaks.json, audit.html   data leakage of random folds, shortcuts that make scores too optimistic, pictures
 
 
@@ -70,22 +71,48 @@ rule groups:
         "../scripts/groups.py"
 
 
+rule stain_vectors:
+    input:
+        shard=result("pack/train-{shard}.h5"),
+    output:
+        result("stain_vectors/train-{shard}.parquet"),
+    log:
+        log_path("stain_vectors", "train-{shard}"),
+    benchmark:
+        benchmark_path("stain_vectors", "train-{shard}")
+    conda:
+        ENVIRONMENT
+    params:
+        code=code_version("stain_vectors"),
+    script:
+        "../scripts/stain_vectors.py"
+
+
+# folds.parquet is by `folds.by`; the tables of both kinds have the same columns and can be requested beside it.
 rule folds:
     input:
         tiles=result("tiles.parquet"),
         groups=result("groups.parquet"),
         overlaps=result("overlaps.parquet"),
+        vectors=lambda wildcards: (
+            shards_of("stain_vectors", "parquet", ["train"]) if folds_by(wildcards) == "stain" else []
+        ),
     output:
-        folds=result("folds.parquet"),
-        summary=result("folds.json"),
+        folds=result("folds{kind}.parquet"),
+        summary=result("folds{kind}.json"),
     log:
-        log_path("folds"),
+        log_path("folds{kind}"),
     benchmark:
-        benchmark_path("folds")
+        benchmark_path("folds{kind}")
+    wildcard_constraints:
+        kind="|-by-groups|-by-stain",
     conda:
         ENVIRONMENT
     params:
-        settings={key: config["folds"][key] for key in ("count", "seed")},
+        settings=lambda wildcards: {
+            "by": folds_by(wildcards),
+            **{key: config["folds"][key] for key in ("count", "seed")},
+        },
         code=code_version("folds"),
     script:
         "../scripts/folds.py"

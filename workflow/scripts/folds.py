@@ -1,4 +1,7 @@
-"""Assign the training tiles to folds: stratified group k-fold.
+"""Assign the training tiles to folds: stratified group k-fold, or by stain.
+
+Folds by groups are random, so that all folds show the same laboratories. Folds by stain have groups of similar stain
+in one fold: what a model reaches there is an estimate for a laboratory whose colours it has not seen.
 
 The result depends on the tiles, their groups and the seed, not on the order of rows in any file. Every run checks that
 no group is split across folds and that tiles that share tissue are in the same fold.
@@ -12,10 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from histo import tables
 from histo.errors import InputError
 from histo.files import write_json
+from histo.tiles.stain_vectors import BANDS, SCHEMA, stain_vectors
+
+ROUNDS = 20  # of moving the centres of folds by stain
+STEPS = 40  # of adjusting the prices of the folds, in each round
+NEIGHBOURS = 10  # groups of most similar stain that `same_fold_neighbours` looks at
+SAMPLE = 2000  # groups for which it does
 
 
 def stratified_group_folds(groups: pd.Series, labels: pd.Series, count: int, seed: int) -> npt.NDArray[np.int64]:
@@ -38,6 +48,70 @@ def stratified_group_folds(groups: pd.Series, labels: pd.Series, count: int, see
         fold_sizes[fold] += added
         fold_of[i] = fold
     return pd.Series(fold_of, index=sizes.index)[groups].to_numpy()
+
+
+def stain_folds(
+    groups: pd.Series, labels: pd.Series, sums: npt.NDArray[np.float32], count: int, seed: int
+) -> tuple[npt.NDArray[np.int64], float]:
+    """Return the fold of each tile, int64 [N] in 0 … count - 1, with groups of similar stain in one fold.
+
+    sums: `band_sums` of each tile, float32 [N, BANDS, 3]. Also returns `same_fold_neighbours`.
+    """
+    names, group = np.unique(groups.to_numpy(object).astype(str), return_inverse=True)
+    sizes = np.stack([np.bincount(group[labels == label], minlength=len(names)) for label in (0, 1)], axis=1)
+    tiles = sizes.sum(1).astype(float)
+    flat = sums.reshape(len(sums), -1).astype(np.float64)
+    means = np.stack([np.bincount(group, column, len(names)) for column in flat.T], axis=1) / tiles[:, np.newaxis]
+    vectors = stain_vectors(means.reshape(len(names), BANDS, 3), tiles)
+    fold = balanced_clusters(vectors, sizes, count, seed)
+    return fold[group], same_fold_neighbours(vectors, fold)
+
+
+def balanced_clusters(
+    vectors: npt.NDArray[np.float64], sizes: npt.NDArray[np.int64], count: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Cluster groups by their vectors such that all clusters have about as many tiles of each class: int64 [G].
+
+    vectors: float [G, F]; sizes: negative and positive tiles, int64 [G, 2]. k-means whose clusters charge a price per
+    tile of each class; prices rise where a cluster is too full (subgradient ascent on the dual of the transport
+    problem). The first centres are those of k-means++ (Arthur & Vassilvitskii, SODA 2007).
+    """
+    random = np.random.default_rng(seed)
+    tiles = sizes.sum(1)
+    centres = vectors[[random.choice(len(vectors), p=tiles / tiles.sum())]]
+    while len(centres) < count:
+        nearest = ((vectors[:, np.newaxis] - centres) ** 2).sum(2).min(1) * tiles
+        total = nearest.sum()
+        chance = nearest / total if total > 0 else tiles / tiles.sum()
+        centres = np.concatenate([centres, vectors[[random.choice(len(vectors), p=chance)]]])
+    classes = np.maximum(sizes.sum(0), 1)
+    mixture = sizes / tiles[:, np.newaxis]
+    prices = np.zeros((2, count))
+    for number in range(ROUNDS):
+        distance = ((vectors**2).sum(1)[:, np.newaxis] - 2 * vectors @ centres.T) + (centres**2).sum(1)
+        scale = distance.mean()
+        best = np.inf
+        for step in range(STEPS):
+            fold = np.argmin(distance + mixture @ prices, axis=1)
+            filled = np.stack([np.bincount(fold, sizes[:, label], count) for label in (0, 1)]) / classes[:, np.newaxis]
+            excess = filled * count - 1
+            if np.abs(excess).max() < best:
+                best, fold_of = float(np.abs(excess).max()), fold
+            prices += scale * excess / (2 + number + step)
+        weights = np.bincount(fold_of, tiles, count)
+        sums = np.stack([np.bincount(fold_of, column * tiles, count) for column in vectors.T], axis=1)
+        centres = np.where(weights[:, np.newaxis] > 0, sums / np.maximum(weights, 1)[:, np.newaxis], centres)
+    return fold_of
+
+
+def same_fold_neighbours(vectors: npt.NDArray[np.float64], fold: npt.NDArray[np.int64]) -> float:
+    """Return the share of the `NEIGHBOURS` groups of most similar stain that are in a group's own fold.
+
+    vectors: float [G, F]; fold: int [G]. The mean over up to `SAMPLE` groups; random folds have 1 / count.
+    """
+    sample = np.random.default_rng(0).permutation(len(vectors))[:SAMPLE]
+    _, nearest = cKDTree(vectors).query(vectors[sample], min(NEIGHBOURS + 1, len(vectors)))
+    return float((fold[nearest[:, 1:]] == fold[sample][:, np.newaxis]).mean())
 
 
 def check(folds_table: pd.DataFrame, pairs: pd.DataFrame, count: int) -> None:
@@ -77,8 +151,28 @@ def summarise(folds_table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def folds(tiles: Path, groups: Path, overlaps: Path, output: Path, summary: Path, *, count: int, seed: int) -> None:
-    """Write the fold of every kept training tile (`tables.FOLDS`) and a summary (JSON) with one row per fold."""
+def read_sums(vectors: list[Path], ids: pd.Series) -> npt.NDArray[np.float32]:
+    """Return the `band_sums` of tiles, float32 [N, BANDS, 3]; vectors: paths of `stain_vectors.SCHEMA`."""
+    measured = pd.concat([tables.read(path, SCHEMA) for path in vectors], ignore_index=True).set_index("id")["sums"]
+    return np.stack(measured.loc[ids].tolist()).reshape(len(ids), BANDS, 3)
+
+
+def folds(
+    tiles: Path,
+    groups: Path,
+    overlaps: Path,
+    vectors: list[Path],
+    output: Path,
+    summary: Path,
+    *,
+    by: str,
+    count: int,
+    seed: int,
+) -> None:
+    """Write the fold of every kept training tile (`tables.FOLDS`) and a summary (JSON) with one row per fold.
+
+    by: "groups" or "stain", which needs the tables `vectors` of the stage `stain_vectors`.
+    """
     kept = tables.read(tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept"])
     kept = kept[(kept["split"] == "train") & kept["kept"]]
     folds_table = kept.merge(tables.read(groups, tables.GROUPS), on="id", how="left", validate="1:1").sort_values("id")
@@ -91,12 +185,20 @@ def folds(tiles: Path, groups: Path, overlaps: Path, output: Path, summary: Path
             f"folds.count: expected at least {count} groups of tiles for {count} folds, found {found}. "
             "Set `folds.count` lower."
         )
-    folds_table["fold"] = stratified_group_folds(folds_table["group"], folds_table["label"], count, seed)
+    result: dict[str, Any] = {"by": by}
+    if by == "stain":
+        sums = read_sums(vectors, folds_table["id"])
+        fold, similar = stain_folds(folds_table["group"], folds_table["label"], sums, count, seed)
+        result["same_fold_neighbours"] = similar
+        logging.info("by stain: %.0f %% of the groups of most similar stain are in one fold", 100 * similar)
+    else:
+        fold = stratified_group_folds(folds_table["group"], folds_table["label"], count, seed)
+    folds_table["fold"] = fold
     pairs = tables.read(overlaps, tables.OVERLAPS)
     check(folds_table, pairs[pairs["confirmed"]], count)
     tables.write(folds_table, output, tables.FOLDS)
     rows = summarise(folds_table)
-    write_json(summary, {"folds": rows})
+    write_json(summary, result | {"folds": rows})
     for row in rows:
         logging.info("fold %(fold)d: %(tiles)d tiles, %(positives)d positive, %(groups)d groups", row)
 
@@ -109,6 +211,7 @@ if __name__ == "__main__":
         Path(snakemake.input.tiles),
         Path(snakemake.input.groups),
         Path(snakemake.input.overlaps),
+        [Path(path) for path in snakemake.input.vectors],
         Path(snakemake.output.folds),
         Path(snakemake.output.summary),
         **snakemake.params.settings,

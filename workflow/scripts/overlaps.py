@@ -208,8 +208,11 @@ def read_inner(
     shard: npt.NDArray[np.int64], row: npt.NDArray[np.int64], shards: dict[int, Shard]
 ) -> npt.NDArray[np.uint64]:
     """Return the hashes of the inner pixels of all blocks of tiles, uint64 [N, blocks]; shard, row: int64 [N]."""
-    parts = [inner_hashes(gather(shards, shard[k : k + BATCH], row[k : k + BATCH])) for k in range(0, len(row), BATCH)]
-    return np.concatenate(parts) if parts else np.empty((0, (geometry_of(shards).tile_side // BLOCK) ** 2), np.uint64)
+    hashes = np.empty((len(row), (geometry_of(shards).tile_side // BLOCK) ** 2), np.uint64)
+    for start in range(0, len(row), BATCH):
+        part = slice(start, start + BATCH)
+        hashes[part] = inner_hashes(gather(shards, shard[part], row[part]))
+    return hashes
 
 
 def found_only_lossy(
@@ -218,13 +221,14 @@ def found_only_lossy(
     row: npt.NDArray[np.int64],
     shards: dict[int, Shard],
 ) -> tuple[int, int]:
-    """Try both searches on up to `SAMPLE` tiles at random; return the pairs of the lossy one, and those only it finds.
+    """Try both searches on up to about `SAMPLE` tiles; return the pairs of the lossy one, and those that only it finds.
+
+    The sample is the first tiles of each shard, since reading tiles at random is slow on a hard disk.
 
     hashes: of complete blocks, uint64 [N, blocks]; shard, row: position of each tile, int64 [N].
     """
-    sample = np.arange(len(hashes))
-    if len(hashes) > SAMPLE:
-        sample = np.sort(np.random.default_rng(0).choice(len(hashes), SAMPLE, replace=False))
+    whole = len(hashes) <= SAMPLE
+    sample = np.flatnonzero((row < SAMPLE // max(len(shards), 1)) | whole)
     found = []
     for part in (hashes[sample], read_inner(shard[sample], row[sample], shards)):
         pairs, _ = propose(part)

@@ -1,5 +1,7 @@
 """Section `folds`: the folds of cross-validation."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from histo.config.section import Section, Seed, UserPath
@@ -7,7 +9,10 @@ from histo.config.section import Section, Seed, UserPath
 
 class Folds(Section):
     count: int = Field(5, ge=2, le=100, description="Number of folds")
-    seed: Seed = Field(1, description="Seed of the order in which groups are assigned to folds")
+    by: Literal["groups", "stain"] = Field(
+        "groups", description="Groups are assigned to folds at random, or those of similar stain to one fold"
+    )
+    seed: Seed = Field(1, description="Seed of the assignment of groups to folds")
     slides: UserPath | None = Field(
         None,
         description="CSV with the columns id,slide: tiles of one slide stay in one fold. Overlapping tiles always do",
