@@ -6,6 +6,7 @@
 # make settings      JSON schema and the tables of config/README.md, from the types of the settings
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
+# make augmentations docs/augmentations.webp, from the settings of train.augment
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test settings networks architecture check format
+.PHONY: environment demo test settings networks architecture augmentations check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -46,6 +47,9 @@ networks: $(READY)
 
 architecture: $(READY)
 	$(BIN)/python docs/architecture.py
+
+augmentations: $(READY)
+	$(BIN)/python docs/augmentations.py
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -142,6 +142,16 @@ def test_probability_leaves_tiles_unchanged_kind_by_kind():
     assert 0.05 < (~np.any(changed, axis=0)).mean() < 0.19  # 0.7 ** 6 = 0.118
 
 
+def test_the_logarithm_from_a_table_has_the_bits_of_that_of_each_pixel():
+    tiles = torch.from_numpy(images(5)).permute(0, 3, 1, 2)
+    from_table = changes._look_up(changes._logarithm(changes._intensities(None, tiles.device)), tiles)
+    assert torch.equal(from_table, changes._logarithm(tiles.float().contiguous()))
+    strengths = {"stain": 0.05, "stain_scale": 0.2, "gamma": 0.3}
+    (one, _), _ = run(images(20), **strengths)
+    (other, _), _ = run(images(20), shift=1e-6, **strengths)  # interpolated, so computed for each pixel
+    assert (one - other).abs().max() < 5e-3
+
+
 def test_erase_leaves_the_centre_unchanged():
     tiles = images(200)
     (got, _), plan = run(tiles, erase=0.5)

@@ -132,17 +132,27 @@ def _map_colours(matrices: Tensor, planes: Tensor) -> Tensor:
     return torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], planes)
 
 
-def _map_intensities(gamma: Tensor, tiles: Tensor) -> Tensor:
-    """255 · (I / 255)^gamma for each intensity I of tiles uint8 [n, 3, S, S], float32; gamma: [n, 3].
+def _logarithm(values: Tensor) -> Tensor:
+    """ln((RGB + 1) / 256) of values in 0..255, in place."""
+    return values.add_(1).mul_(1 / 256).log_()
 
-    From a table of 256 values per tile and channel, at a third of the time of a power of each pixel.
-    """
-    levels = torch.arange(256, device=tiles.device, dtype=torch.float32)
+
+def _intensities(gamma: Tensor | None, device: torch.device) -> Tensor:
+    """255 · (I / 255)^gamma for the intensities I from 0 to 255, float32 [256], or [n, 3, 256] with gamma [n, 3]."""
+    levels = torch.arange(256, device=device, dtype=torch.float32)
+    if gamma is None:
+        return levels
     exponent = gamma[:, :, None]
     # A power of 1 may differ from the level by rounding.
-    table = torch.where(exponent == 1, levels, (levels / 255) ** exponent * 255)
-    first = torch.arange(0, table.numel(), 256, device=tiles.device, dtype=torch.int32).view(len(tiles), 3, 1, 1)
-    index = first + tiles.to(torch.int32, memory_format=torch.contiguous_format)
+    return torch.where(exponent == 1, levels, (levels / 255) ** exponent * 255)
+
+
+def _look_up(table: Tensor, tiles: Tensor) -> Tensor:
+    """The values of a table, float32 [256] or [n, 3, 256], at the intensities of tiles uint8 [n, 3, S, S]."""
+    index = tiles.to(torch.int32, memory_format=torch.contiguous_format)
+    if table.ndim == 3:
+        first = torch.arange(0, table.numel(), 256, device=tiles.device, dtype=torch.int32)
+        index += first.view(len(tiles), 3, 1, 1)
     return table.flatten().index_select(0, index.flatten()).view(tiles.shape)
 
 
@@ -174,8 +184,11 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
     tiles: uint8 [n, 3, S, S], the part `part` of the batch. Returns float32 [n, 3, side, side] in 0..1.
     """
     side = changes.side
-    if changes.gamma is not None:
-        tiles = _map_intensities(changes.gamma[part], tiles)
+    # The logarithm of 256 intensities instead of that of all pixels, unless interpolation comes between.
+    in_table = changes.stain is not None and changes.theta is None
+    if changes.gamma is not None or in_table:
+        table = _intensities(None if changes.gamma is None else changes.gamma[part], tiles.device)
+        tiles = _look_up(_logarithm(table) if in_table else table, tiles)
     else:
         tiles = tiles.to(torch.float32, memory_format=torch.contiguous_format)
     if changes.theta is not None:
@@ -183,7 +196,7 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
         tiles = functional.grid_sample(tiles, grid, padding_mode="reflection", align_corners=False)
     planes = tiles.flatten(2)
     if changes.stain is not None:
-        planes = planes.add_(1).mul_(1 / 256).log_()
+        planes = planes if in_table else _logarithm(planes)
         # Back from (RGB + 1) / 256 to RGB in 0..1.
         planes = _map_colours(changes.stain[part], planes)
         planes = planes.exp_().mul_(256 / 255).sub_(1 / 255)
@@ -200,8 +213,7 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
         rows = _rows(changes.noise[part] > 0)
         parts = _noise(tiles.device, noise_values(side)).unfold(0, 3 * side * side, 1)
         values = parts.index_select(0, changes.noise_start[part][rows].to(torch.int64)).view(-1, 3, side, side)
-        deviation = changes.noise[part][rows][:, None, None, None]
-        tiles.index_copy_(0, rows, torch.addcmul(tiles[rows], values, deviation))
+        tiles.index_add_(0, rows, values.mul_(changes.noise[part][rows][:, None, None, None]))
     return tiles
 
 
