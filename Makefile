@@ -6,7 +6,7 @@
 # make settings      JSON schema and the tables of config/README.md, from the types of the settings
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
-# make bench-NAME    bench/NAME.py, writes bench/NAME.md
+# make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 
 PYTHON ?= python3
 VENV := .venv
@@ -65,4 +65,4 @@ format: $(READY)
 
 bench-%: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
-	$(BIN)/python bench/$*.py
+	$(BIN)/python bench/$*.py $(OPTIONS)

@@ -20,6 +20,8 @@ rule audit:
     priority: 3
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 5),
     params:
         settings=config["audit"],
         code=code_version("audit"),
@@ -42,7 +44,8 @@ rule overlaps:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=by_size(500, 0.25),
+        runtime=by_size(30, 0.01),
     params:
         code=code_version("overlaps"),
     script:
@@ -63,6 +66,8 @@ rule groups:
         benchmark_path("groups")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 6),
     params:
         code=code_version("groups"),
     script:
@@ -83,6 +88,8 @@ rule folds:
         benchmark_path("folds")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 12),
     params:
         settings={key: config["folds"][key] for key in ("count", "seed")},
         code=code_version("folds"),
@@ -107,7 +114,7 @@ rule leaks:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=by_size(500, 6),
     params:
         code=code_version("leaks"),
     script:
@@ -132,6 +139,8 @@ rule audit_page:
         benchmark_path("audit_page")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.2),
     params:
         settings={"dataset": {key: config["dataset"][key] for key in ("name", "source")}},
         code={stage: code_version(stage) for stage in ("audit", "overlaps", "groups", "folds", "leaks", "audit_page")},
@@ -149,5 +158,8 @@ rule verify:
         benchmark_path("verify")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(1000),
+        runtime=by_size(30, 0.01),
     script:
         "../scripts/verify.py"
