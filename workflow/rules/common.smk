@@ -121,7 +121,7 @@ def gpu_threads(wildcards):
 
 
 def by_size(fixed, per_mb=0):
-    """Amount of a resource that a job requests: `fixed` + `per_mb` × size of its input in MB, doubled at each retry.
+    """Amount of a resource that a job requests: `fixed` + `per_mb` × size of its input in MiB, doubled at each retry.
 
     The size of the input is proportional to the number of tiles. Measurements behind the amounts: docs/resources.md.
     """
