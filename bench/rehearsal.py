@@ -4,8 +4,8 @@ The workflow itself creates 220,025 training and 57,458 test tiles (`synthesize`
 `submission.csv`, `report.html` and `audit.html`. `--tiles` sets another number of tiles and writes no report.
 
 Number and seconds of the jobs are Snakemake's records. Memory, processor time and bytes of a job are read from /proc
-ten times a second, because Snakemake samples memory only every 30 seconds after the first 15 and counts as read what
-came from the disk alone. What a job does in its last 0.1 s can be missing; the bytes of the whole run are exact. Disk
+five times a second, because Snakemake samples memory only every 30 seconds after the first 15 and counts as read what
+came from the disk alone. What a job does in its last 0.2 s can be missing; the bytes of the whole run are exact. Disk
 is the space of all files in the working folder, summed twice a second. Orchestration is the time in which no job runs.
 
 The overlaps found are compared with the ground truth that `synthesize` writes. Recall refers to pairs that share at
@@ -43,7 +43,7 @@ NETWORKS = {
     "residual": {"network": {"name": "residual", "width": 8, "blocks": 1}},
 }
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")  # Snakemake's copy of a job's script
-JOB_SECONDS, DISK_SECONDS = 0.1, 0.5  # between two samples
+JOB_SECONDS, DISK_SECONDS = 0.2, 0.5  # between two samples
 MB = 1e6
 
 
