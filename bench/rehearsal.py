@@ -5,8 +5,8 @@ The workflow itself creates 220,025 training and 57,458 test tiles (`synthesize`
 
 Number and seconds of the jobs are Snakemake's records. Memory, processor time and bytes of a job are read from /proc
 five times a second, because Snakemake samples memory only every 30 seconds after the first 15 and counts as read what
-came from the disk alone. What a job does in its last 0.2 s can be missing; the bytes of the whole run are exact. Disk
-is the space of all files in the working folder, summed twice a second. Orchestration is the time in which no job runs.
+came from the disk alone. What a job does in its last 0.2 s can be missing, but not from the bytes of the whole run.
+Disk is the space of all files in the working folder, summed twice a second. Orchestration is the time without a job.
 
 The overlaps found are compared with the ground truth that `synthesize` writes. Recall refers to pairs that share at
 least one block that is not flat; the others share only uniform background, which does not identify an overlap. Needs
@@ -312,12 +312,11 @@ def main() -> None:
         )
         bound, uncovered, wall = disk_bound(folder), watch.uncovered(begun, ended), ended - begun
         busy = sum(job.processor for job in jobs) / (wall * cores())
-        total = {name: (after[name] - before[name]) / MB for name in ("rchar", "read_bytes", "write_bytes")}
+        total = {name: (after[name] - before[name]) / MB for name in ("read_bytes", "write_bytes")}
         rows = [
             ("wall clock, s", f"{wall:,.0f}"),
             ("without a job, s", f"{uncovered:,.1f}"),
             ("processor time of jobs / (cores × wall clock)", f"{busy:.2f}"),
-            ("read by calls, MB", f"{total['rchar']:,.0f}"),
             ("read from disk, MB", f"{total['read_bytes']:,.0f}"),
             ("written, MB", f"{total['write_bytes']:,.0f}"),
             (f"largest disk space, MB, during {', '.join(sorted(watch.disk_rules))}", f"{watch.disk / MB:,.0f}"),
