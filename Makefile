@@ -7,7 +7,7 @@
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
 # make augmentations docs/augmentations.webp, from the settings of train.augment
-# make bench-NAME    bench/NAME.py, writes bench/NAME.md
+# make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 
 PYTHON ?= python3
 VENV := .venv
@@ -69,4 +69,4 @@ format: $(READY)
 
 bench-%: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
-	$(BIN)/python bench/$*.py
+	$(BIN)/python bench/$*.py $(OPTIONS)

@@ -12,9 +12,10 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-# The number of GPUs in profiles/default is that of one machine; on a cluster the scheduler counts GPUs.
+# The limits in profiles/default are those of one machine; on a cluster the scheduler counts GPUs.
 resource_scopes:
     gpu="local",
+    unzip="local",
 
 
 include: "workflow/rules/common.smk"

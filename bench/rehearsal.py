@@ -4,9 +4,9 @@ The workflow itself creates 220,025 training and 57,458 test tiles (`synthesize`
 `submission.csv`, `report.html` and `audit.html`. `--tiles` sets another number of tiles and writes no report.
 
 Number and seconds of the jobs are Snakemake's records. Memory, processor time and bytes of a job are read from /proc
-ten times a second, because Snakemake samples memory only every 30 seconds after the first 15 and counts as read what
-came from the disk alone. What a job does in its last 0.1 s can be missing; the bytes of the whole run are exact. Disk
-is the space of all files in the working folder, summed twice a second. Orchestration is the time in which no job runs.
+five times a second, because Snakemake samples memory only every 30 seconds after the first 15 and counts as read what
+came from the disk alone. What a job does in its last 0.2 s can be missing, but not from the bytes of the whole run.
+Disk is the space of all files in the working folder, summed twice a second. Orchestration is the time without a job.
 
 The overlaps found are compared with the ground truth that `synthesize` writes. Recall refers to pairs that share at
 least one block that is not flat; the others share only uniform background, which does not identify an overlap. Needs
@@ -43,7 +43,7 @@ NETWORKS = {
     "residual": {"network": {"name": "residual", "width": 8, "blocks": 1}},
 }
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")  # Snakemake's copy of a job's script
-JOB_SECONDS, DISK_SECONDS = 0.1, 0.5  # between two samples
+JOB_SECONDS, DISK_SECONDS = 0.2, 0.5  # between two samples
 MB = 1e6
 
 
@@ -182,7 +182,7 @@ def run(folder: Path, config: dict) -> None:
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10**6
     command = [sys.executable, "-m", "snakemake", "submission", "--cores", str(cores())]
-    command += ["--resources", "gpu=1", f"mem_mb={memory}"]
+    command += ["--resources", "gpu=1", "unzip=1", f"mem_mb={memory}"]
     command += ["--snakefile", ROOT / "Snakefile", "--directory", folder]
     command += ["--configfile", ROOT / "config" / "config.yaml", path]
     subprocess.run(command, check=True)
@@ -199,8 +199,22 @@ def records(folder: Path) -> dict[str, list[float]]:
     return found
 
 
-def stages(seconds: dict[str, list[float]], jobs: list[Job], tiles: int) -> list[tuple]:
-    """Return one row per stage: number, times and peaks of its jobs, and what all of them read and wrote."""
+def requests(folder: Path) -> dict[str, int]:
+    """Return the largest request for memory of the jobs by rule, in MB, from Snakemake's log."""
+    found: dict[str, int] = {}
+    for path in (folder / ".snakemake" / "log").glob("*.log"):
+        for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", path.read_text(), flags=re.MULTILINE):
+            amount = re.search(r"^    resources: .*\bmem_mb=(\d+)", body, flags=re.MULTILINE)
+            if amount:
+                found[rule] = max(int(amount[1]), found.get(rule, 0))
+    return found
+
+
+def stages(seconds: dict[str, list[float]], jobs: list[Job], asked: dict[str, int], tiles: int) -> list[tuple]:
+    """Return one row per stage: number, times and peaks of its jobs, and what all of them read and wrote.
+
+    asked: request for memory by rule, in MB.
+    """
     rows = []
     for rule, found in seconds.items():
         seen = [job for job in jobs if job.rule == rule and job.resident]
@@ -215,6 +229,7 @@ def stages(seconds: dict[str, list[float]], jobs: list[Job], tiles: int) -> list
                 f"{sum(job.processor for job in seen):,.0f}",
                 f"{max((job.resident for job in seen), default=0) / MB:,.0f}",
                 f"{max((job.private for job in seen), default=0) / MB:,.0f}",
+                f"{asked[rule]:,}" if rule in asked else "-",
                 *(f"{value:,.0f}" for value in io.values()),
             )
         )
@@ -273,12 +288,12 @@ def main() -> None:
     report = Report(__file__, "rehearsal: the whole workflow", lines, options.smoke, write=full)
     config = settings(tiles)
     counts = config["synthesize"]
+    networks = ", ".join(model["network"]["name"] for model in NETWORKS.values())
     report.add(
         "",
         f"{counts['train_tiles']:,} training and {counts['test_tiles']:,} test tiles, synthetic; two models "
-        f"({', '.join(model['network']['name'] for model in NETWORKS.values())}; central "
-        f"{config['train']['center_crop']} pixels), {config['folds']['count']} folds, {config['train']['epochs']} "
-        "epochs; one run.",
+        f"({networks}; central {config['train']['center_crop']} pixels), {config['folds']['count']} folds, "
+        f"{config['train']['epochs']} epochs; one run.",
     )
     with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=os.environ.get("TMPDIR")) as name:
         folder = Path(name)
@@ -287,20 +302,21 @@ def main() -> None:
             run(folder, config)
             ended, after = time.time(), proc_values("/proc/self/io")
         seconds, jobs = records(folder), list(watch.jobs.values())
+        asked = requests(folder)
         columns = ["stage", "jobs", "total s", "longest s", "µs/tile", "CPU s", "resident MB", "private MB"]
-        report.table([*columns, "read calls MB", "from disk MB", "written MB"], stages(seconds, jobs, tiles))
+        columns += ["requested MB", "read calls MB", "from disk MB", "written MB"]
+        report.table(columns, stages(seconds, jobs, asked, tiles))
         report.add(
-            "Resident, private: peak of a job; resident memory includes mapped files, which the kernel can drop. Read "
-            "calls: without what is read by memory maps.",
+            "Resident, private: peak of a job; resident memory includes mapped files, which the kernel can drop. "
+            "Requested: `mem_mb`. Read calls: without what is read by memory maps.",
         )
         bound, uncovered, wall = disk_bound(folder), watch.uncovered(begun, ended), ended - begun
         busy = sum(job.processor for job in jobs) / (wall * cores())
-        total = {name: (after[name] - before[name]) / MB for name in ("rchar", "read_bytes", "write_bytes")}
+        total = {name: (after[name] - before[name]) / MB for name in ("read_bytes", "write_bytes")}
         rows = [
             ("wall clock, s", f"{wall:,.0f}"),
             ("without a job, s", f"{uncovered:,.1f}"),
             ("processor time of jobs / (cores × wall clock)", f"{busy:.2f}"),
-            ("read by calls, MB", f"{total['rchar']:,.0f}"),
             ("read from disk, MB", f"{total['read_bytes']:,.0f}"),
             ("written, MB", f"{total['write_bytes']:,.0f}"),
             (f"largest disk space, MB, during {', '.join(sorted(watch.disk_rules))}", f"{watch.disk / MB:,.0f}"),
@@ -314,6 +330,7 @@ def main() -> None:
     report.table(["overlaps", "number"], rows)
     report.ratio("overlap_recall", pairs["found_visible"] / pairs["visible"])
     report.ratio("overlap_precision", 1 - pairs["false"] / max(pairs["found"], 1))
+    report.ratio("memory_vs_request", max(job.private / MB / asked[job.rule] for job in jobs if job.rule in asked))
     report.ratio("orchestration_share", uncovered / wall)
     report.ratio("disk_vs_bound", watch.disk / bound)
     report.close()

@@ -18,6 +18,10 @@ if config["dataset"]["source"] == "kaggle":
         conda:
             ENVIRONMENT
         threads: 4
+        resources:
+            mem_mb=by_size(1000),
+            disk_mb=by_size(15000),
+            runtime=by_size(240),
         params:
             # No code version: the archive is verified by its content, whichever version of the code downloaded it.
             settings={**config["kaggle"], **config["download"]},
@@ -40,6 +44,10 @@ if config["dataset"]["source"] == "synthetic":
             benchmark_path("synthesize")
         conda:
             ENVIRONMENT
+        resources:
+            mem_mb=by_size(1000),
+            disk_mb=by_size(1000 + 0.03 * sum(config["synthesize"][f"{split}_tiles"] for split in SHARDS)),
+            runtime=by_size(60),
         params:
             settings=config["synthesize"],
             geometry=GEOMETRY,
@@ -60,6 +68,9 @@ rule index:
         benchmark_path("index")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_archive(500, 0.1),
+        disk_mb=by_archive(100, 0.01),
     params:
         archive=lambda wildcards: archive(),
         settings=config["index"] | {"classes": config["dataset"]["classes"]},
@@ -83,6 +94,11 @@ if config["dataset"]["source"] != "folder":
             benchmark_path("unzip", "{split}-{shard}")
         conda:
             ENVIRONMENT
+        resources:
+            unzip=1,
+            mem_mb=by_archive(500, 0.6, jobs=len(shards_of("unzip", "tiles"))),
+            disk_mb=by_archive(100, 3, jobs=len(shards_of("unzip", "tiles"))),
+            runtime=by_archive(30, 0.1, jobs=len(shards_of("unzip", "tiles"))),
         params:
             settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
             code=code_version("unzip"),
@@ -104,6 +120,10 @@ rule validate:
     priority: 1
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.4),
+        disk_mb=by_size(100, 0.05),
+        runtime=by_size(30, 0.05),
     params:
         tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {
@@ -131,6 +151,10 @@ rule pack:
     priority: 2
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.4),
+        disk_mb=by_size(100, 1),
+        runtime=by_size(30, 0.05),
     params:
         tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},

@@ -16,6 +16,9 @@ rule features:
         benchmark_path("features", "{split}-{shard}")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.2),
+        runtime=by_size(30, 0.1),
     params:
         code=code_version("features"),
     script:
@@ -41,8 +44,8 @@ rule classical:
         ENVIRONMENT
     threads: 16
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_size(1000, 60),
+        runtime=by_size(30, 0.7),
     params:
         settings=lambda wildcards: CLASSICAL[wildcards.model],
         code=code_version("classical"),

@@ -1,6 +1,7 @@
 # Shared by all rules: checked settings, paths, fingerprints of code.
 
 import hashlib
+import math
 import re
 import shlex
 import sys
@@ -164,6 +165,33 @@ def training_threads(wildcards):
     own = workflow.resource_settings._parsed_overwrite_resources.get("train", {}).get("gpu")
     gpus = getattr(own, "value", None)
     return gpu_threads(wildcards, max(1, gpus) if isinstance(gpus, int) else 1)
+
+
+def by_size(fixed, per_mb=0):
+    """Amount of a resource that a job requests: `fixed` + `per_mb` × size of its input in MiB, doubled at each retry.
+
+    The size of the input is proportional to the number of tiles. Measurements behind the amounts: docs/resources.md.
+    """
+
+    def requested(wildcards, input, attempt):
+        return math.ceil((fixed + per_mb * input.size_mb) * 2 ** (attempt - 1))
+
+    return requested
+
+
+def by_archive(fixed, per_mb, jobs=1):
+    """The same by the size of the archive; that of a folder is estimated from its tables, 28 kB per row of 43 bytes.
+
+    jobs: number of jobs that share the archive.
+    """
+    rows = 28_000 / 43 if config["dataset"]["source"] == "folder" else 1
+
+    def requested(wildcards, input, attempt):
+        sizes = zip(input, input.size_files_mb)
+        size = sum(megabytes for path, megabytes in sizes if not path.endswith(".parquet"))  # without the index
+        return math.ceil((fixed + per_mb * rows / jobs * size) * 2 ** (attempt - 1))
+
+    return requested
 
 
 def first_trials(search, count):

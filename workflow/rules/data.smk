@@ -21,6 +21,8 @@ rule audit:
     priority: 3
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 5),
     params:
         settings=config["audit"] | {"classes": config["dataset"]["classes"]},
         code=code_version("audit"),
@@ -43,7 +45,8 @@ rule overlaps:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=by_size(500, 0.25),
+        runtime=by_size(30, 0.01),
     params:
         settings=config["overlaps"],
         code=code_version("overlaps"),
@@ -65,6 +68,8 @@ rule groups:
         benchmark_path("groups")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 6),
     params:
         code=code_version("groups"),
     script:
@@ -108,6 +113,8 @@ rule folds:
         kind="|-by-groups|-by-stain",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 12),
     params:
         settings=lambda wildcards: {
             "by": folds_by(wildcards),
@@ -135,7 +142,7 @@ rule leaks:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
+        mem_mb=by_size(500, 6),
     params:
         code=code_version("leaks"),
     script:
@@ -160,6 +167,8 @@ rule audit_page:
         benchmark_path("audit_page")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.2),
     params:
         settings={"dataset": {key: config["dataset"][key] for key in ("name", "source")}},
         code={stage: code_version(stage) for stage in ("audit", "overlaps", "groups", "folds", "leaks", "audit_page")},
@@ -177,5 +186,8 @@ rule verify:
         benchmark_path("verify")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(1000),
+        runtime=by_size(30, 0.01),
     script:
         "../scripts/verify.py"

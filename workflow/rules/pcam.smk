@@ -19,6 +19,10 @@ rule pcam_download:
     localrule: True
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(1000),
+        disk_mb=by_size(15000),
+        runtime=by_size(240),
     params:
         # No code version: the file is verified by its MD5, whichever version of the code downloaded it.
         settings=lambda wildcards: {
@@ -43,6 +47,10 @@ rule pcam_gunzip:
         part="train|valid|test",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(1000),
+        disk_mb=by_size(100, 2),
+        runtime=by_size(30, 0.02),
     params:
         code=code_version("pcam_gunzip"),
     script:
@@ -63,6 +71,9 @@ rule pcam_index:
         benchmark_path("pcam_index")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.2),
+        runtime=by_size(30, 0.02),
     params:
         settings={"shards": {split: len(SHARDS[split]) for split in SHARDS}, "parts": PCAM_PARTS},
         code=code_version("pcam_index"),
@@ -83,6 +94,10 @@ rule pcam_pack:
         benchmark_path("pcam_pack", "{split}-{shard}")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(1000, 0.1),
+        disk_mb=by_size(100, 1),
+        runtime=by_size(30, 0.02),
     params:
         settings=lambda wildcards: {
             "split": wildcards.split,

@@ -21,6 +21,8 @@ rule evaluate:
         benchmark_path("evaluate", "{model}")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 10),
     params:
         settings=lambda wildcards: {"model": wildcards.model, "tta": config["predict"]["tta"]},
         code=code_version("evaluate"),
@@ -43,6 +45,8 @@ rule ensemble:
         benchmark_path("ensemble")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 10),
     params:
         settings={"models": MODELS, "method": config["submission"]["method"]},
         code=code_version("ensemble"),
@@ -65,6 +69,8 @@ rule submission_csv:
         benchmark_path("submission_csv")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 10),
     params:
         code=code_version("submission_csv"),
     script:
@@ -99,6 +105,8 @@ rule report:
         benchmark_path("report")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.2),
     params:
         # Only the models of the submission and their searches, so that others do not rerun the report.
         config={

@@ -29,8 +29,9 @@ rule search_trial:
     threads: gpu_threads
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=by_size(6000, 1.5),
+        disk_mb=by_size(2000),
+        runtime=by_size(120, 0.1),
     params:
         # Without the number of trials, so that a larger number does not rerun finished trials.
         settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],

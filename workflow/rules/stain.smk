@@ -15,6 +15,10 @@ rule stain:
         benchmark_path("stain", "{split}-{shard}")
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 0.2),
+        disk_mb=by_size(100, 1),
+        runtime=by_size(30, 0.2),
     params:
         settings=config["stain"],
         code=code_version("stain"),

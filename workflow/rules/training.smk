@@ -32,8 +32,9 @@ rule train:
     threads: training_threads
     resources:
         gpu=1,  # processes that train one fold together, each on its GPU: --set-resources train:gpu=2
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=by_size(6000, 1.5),
+        disk_mb=by_size(2000),
+        runtime=by_size(120, 0.1),
     params:
         settings=lambda wildcards: train_settings(config, wildcards.model),
         stain=config["stain"]["method"] if STAINED else None,  # recorded in the weights file
@@ -63,8 +64,8 @@ rule predict:
     threads: gpu_threads
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=by_size(6000, 0.8),
+        runtime=by_size(60, 0.025),
     params:
         settings=config["predict"],
         code=code_version("predict"),

@@ -1,0 +1,141 @@
+"""Requests for memory, disk and time follow the number of tiles and the attempt."""
+
+import os
+import re
+
+import pytest
+import yaml
+
+from support import ROOT
+from support.chain import CONFIG, snakemake
+
+COMPETITION = {"train": 220_025, "test": 57_458}
+SHARDS = {"train": 8, "test": 2}
+FOLDS = 2
+# Bytes of files per tile, as measured at 28,000 tiles; all files of the workflow that grow with the number of tiles.
+ROW, INDEX, VALIDATION, TILE, SHARD, FEATURES, PREDICTION = 43, 56, 432, 27_935, 27_689, 350, 47
+TABLES = {"tiles": 66, "overlaps": 25, "groups": 29, "folds": 30}
+
+
+def write_sparse(path, size):
+    """Write a file of this size that takes no space on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.truncate(path, int(size))
+
+
+def make_inputs(folder, tiles):
+    """Write sparse files in the place of all inputs of a data set with these numbers of tiles by split."""
+    results, total = folder / "results" / "sized", sum(tiles.values())
+    write_sparse(folder / "archive.zip", total * TILE)
+    write_sparse(results / "sample_submission.csv", tiles["test"] * ROW)
+    for name, size in {"index": INDEX, **TABLES}.items():
+        write_sparse(results / f"{name}.parquet", total * size)
+    for split, count in tiles.items():
+        for k in range(SHARDS[split]):
+            for stage, ending, size in (
+                ("unzip", "tiles", TILE),
+                ("validate", "parquet", VALIDATION),
+                ("pack", "h5", SHARD),
+                ("features", "parquet", FEATURES),
+            ):
+                write_sparse(results / stage / f"{split}-{k:05d}.{ending}", count * size / SHARDS[split])
+    for model in ("tiny", "forest"):
+        write_sparse(results / "evaluate" / f"{model}.json", 1000)
+        for fold in range(FOLDS):
+            for name in ("weights.pt", "history.csv", "training.json"):
+                write_sparse(results / "train" / model / f"fold-{fold}" / name, 1000)
+            for name, count in (("oof", tiles["train"] / FOLDS), ("test", tiles["test"])):
+                write_sparse(results / "predict" / model / f"fold-{fold}" / f"{name}.parquet", count * PREDICTION)
+    for name in ("oof", "test"):
+        write_sparse(results / "ensemble" / f"{name}.parquet", total * PREDICTION)
+    for name in ("audit", "overlaps", "folds", "leaks", "submission", "ensemble"):
+        write_sparse(results / f"{name}.json", 1000)
+
+
+def requests(folder, *options, dataset=None):
+    """Return {rule: {resource: largest request of its jobs}} of a dry run of all stages."""
+    dataset = dataset or f"dataset={{name: sized, source: archive, archive: {folder / 'archive.zip'}}}"
+    more = (f"index={{train_shards: {SHARDS['train']}, test_shards: {SHARDS['test']}}}",
+            "submission={models: [tiny, forest]}",
+            "classical={forest: {method: random_forest, n_estimators: 300, min_samples_leaf: 5, seed: 1}}")  # fmt: skip
+    done = snakemake(folder, "submission", dataset, *more, "--dry-run", "--forceall", *options, config=CONFIG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {}
+    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout, flags=re.MULTILINE):
+        listed = re.search(r"^    resources: (.*)$", body, flags=re.MULTILINE)[1]
+        values = {key: int(value) for key, value in re.findall(r"\b(mem_mb|disk_mb|runtime|unzip)=(\d+)", listed)}
+        rule = found.setdefault(name, {})
+        for key, value in values.items():
+            rule[key] = max(value, rule.get(key, 0))
+    return found
+
+
+def documented():
+    """Return {rule: (largest measured memory, requested memory, disk, minutes)}, the table of docs/resources.md."""
+    found = {}
+    for line in (ROOT / "docs" / "resources.md").read_text().splitlines():
+        cells = [cell.strip().replace(",", "") for cell in line.strip("|").split("|")]
+        if len(cells) == 7 and re.fullmatch(r"`\w+`", cells[0]):
+            peaks, asked = ([int(cell) if cell != "-" else 0 for cell in part] for part in (cells[1:4], cells[4:]))
+            found[cells[0].strip("`")] = (max(peaks), *asked)
+    return found
+
+
+@pytest.fixture(scope="module")
+def competition(tmp_path_factory):
+    """Requests at the size of the competition."""
+    folder = tmp_path_factory.mktemp("competition")
+    make_inputs(folder, COMPETITION)
+    return folder, requests(folder)
+
+
+def test_requests_at_the_size_of_the_competition_are_documented_and_above_the_measured_peaks(competition):
+    found, table = competition[1], documented()
+    assert {name for name in found if found[name]} == set(table)
+    for name, (peak, memory, disk, minutes) in table.items():
+        assert (found[name].get("mem_mb", 0), found[name].get("disk_mb", 0), found[name].get("runtime", 0)) == (
+            pytest.approx(memory, rel=0.1), pytest.approx(disk, rel=0.1), pytest.approx(minutes, rel=0.1)
+        ), name  # fmt: skip
+        assert memory >= 1.3 * peak, name
+
+
+def test_a_retry_requests_twice_as_much(competition):
+    folder, first = competition
+    second = requests(folder, "--attempt", "2")
+    for name, resources in first.items():
+        for key, amount in resources.items() - {("unzip", 1)}:
+            assert 2 * amount - 1 <= second[name][key] <= 2 * amount, (name, key)
+
+
+def test_requests_grow_with_the_number_of_tiles(competition, tmp_path):
+    make_inputs(tmp_path, {split: count // 10 for split, count in COMPETITION.items()})
+    small, large = requests(tmp_path), competition[1]
+    for name in large.keys() - {"submission"}:
+        assert small[name]["mem_mb"] < large[name]["mem_mb"], name
+    # A tenth of what exceeds the fixed part.
+    assert small["overlaps"]["mem_mb"] - 500 == pytest.approx((large["overlaps"]["mem_mb"] - 500) / 10, rel=0.01)
+    assert small["train"]["mem_mb"] - 6000 == pytest.approx((large["train"]["mem_mb"] - 6000) / 10, rel=0.01)
+
+
+def test_profile_for_slurm_completes_the_requests(competition):
+    profile = ("--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local", "--cores", "16")
+    found, first = requests(competition[0], *profile), competition[1]
+    for name in first.keys() - {"submission"}:
+        assert found[name] == {"disk_mb": 1000, "runtime": 60} | first[name], name
+    assert requests(competition[0], *profile, "--attempt", "2")["folds"]["runtime"] == 120
+
+
+def test_request_for_a_folder_is_that_for_its_archive(competition, tmp_path):
+    write_sparse(tmp_path / "tiles" / "train_labels.csv", COMPETITION["train"] * ROW)
+    write_sparse(tmp_path / "tiles" / "sample_submission.csv", COMPETITION["test"] * ROW)
+    make_inputs(tmp_path, COMPETITION)
+    found = requests(tmp_path, dataset=f"dataset={{name: sized, source: folder, folder: {tmp_path / 'tiles'}}}")
+    for name in ("index", "unzip"):
+        assert found[name]["mem_mb"] == pytest.approx(competition[1][name]["mem_mb"], rel=0.02)
+
+
+def test_one_unzip_job_at_a_time_on_one_machine(competition):
+    assert competition[1]["unzip"]["unzip"] == 1
+    profile = yaml.safe_load((ROOT / "profiles" / "default" / "config.yaml").read_text())
+    assert profile["resources"] == {"gpu": 1, "unzip": 1}
