@@ -1,7 +1,8 @@
 """Blend the probabilities of all models of the submission, out-of-fold and on the test tiles.
 
-The setting `submission.method` selects one of three methods. The out-of-fold AUC of all three is written, so that they
-can be compared.
+The setting `submission.method` selects one of three methods. The mean of the AUCs of the folds is written for all
+three, so that they can be compared: an AUC over all folds would also compare predictions of different networks, which
+may be calibrated differently.
 
 - `mean`: mean of the probabilities of the models, and on the test tiles also of the folds.
 - `rank_mean`: mean of the ranks, for models whose probabilities have different distributions; the AUC depends on ranks
@@ -25,12 +26,14 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from histo import tables
-from histo.evaluation import evaluate_oof
 from histo.files import write_json
 from histo.logits import logit
-from histo.metrics import auc
 from histo.model_files import by_model
 from histo.predictions import join_folds, stack_networks
+from histo.statistics.clustered_auc import stratified_auc
+from histo.statistics.comparison import agreement, compare_with_best, expected_auc
+from histo.statistics.evaluation import evaluate_oof
+from histo.statistics.subsets import by_group, by_stratum
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +92,7 @@ def ensemble(
     oof: dict[str, list[Path]],
     test: dict[str, list[Path]],
     folds: Path,
+    tiles: Path,
     oof_out: Path,
     test_out: Path,
     summary: Path,
@@ -97,13 +101,17 @@ def ensemble(
 ) -> None:
     """Write blended out-of-fold and test probabilities (`tables.PROBABILITIES`; fold -1 for test tiles) and a summary.
 
-    oof, test: predictions of each model, one file per fold. The summary has the metrics of `evaluate_oof` and `models`,
-    `method`, `methods` (out-of-fold AUC of each method), `weights` (blend weights by model, fitted to all folds) and
-    `weights_by_fold` (fitted to the other folds, a list in the order of the folds).
+    oof, test: predictions of each model, one file per fold; tiles: `tables.TILES`. The summary has the metrics of
+    `evaluate_oof` and `models`, `method`, `methods` (mean of the AUCs of the folds, of each method), `weights` (blend
+    weights by model, fitted to all folds), `weights_by_fold` (fitted to the other folds, a list in the order of the
+    folds), `comparison` and `agreement` of several models (`statistics.comparison`), `expected` (`expected_auc` on the
+    test tiles), `networks` (number of networks that are averaged on the test tiles), and of probabilities `by_group`
+    and `by_stratum` (`statistics.subsets`); what does not exist is None.
     """
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
-    labels, fold = parts[0]["label"].to_numpy(), parts[0]["fold"].to_numpy()
+    labels, fold, group = (parts[0][name].to_numpy() for name in ("label", "fold", "group"))
+    clusters = np.unique(group, return_inverse=True)[1]
     probabilities = np.stack([part["probability"].to_numpy() for part in parts], axis=1)
     weights = fit_weights(probabilities, labels)
     by_fold = (
@@ -114,31 +122,61 @@ def ensemble(
         "rank_mean": rank_mean(probabilities, fold),
         "weights": weighted_mean(probabilities, np.stack([by_fold[k] for k in fold.tolist()])),
     }
-    scores = {name: auc(labels, values) for name, values in blended.items()}
+    values = stratified_auc(labels, np.stack(list(blended.values()), axis=1), clusters, fold).values
+    scores = dict(zip(blended, values.tolist(), strict=True))
     chosen = parts[0].assign(probability=blended[method], logit=logit(blended[method]))
     tables.write(chosen, oof_out, tables.PROBABILITIES)
+    ids, networks = stack_networks([path for paths in test.values() for path in paths])
+    ranks = method == "rank_mean"
+    metrics = evaluate_oof(labels, blended[method], fold, group, ranks=ranks)
+    several = len(oof) > 1
     write_json(
         summary,
         {"model": "ensemble", "models": list(oof), "method": method, "methods": scores}
-        | evaluate_oof(labels, blended[method], fold)
-        | {"weights": weight_of(oof, weights), "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()]},
+        | metrics
+        | {
+            "weights": weight_of(oof, weights),
+            "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()],
+            "comparison": compare_with_best(list(oof), stratified_auc(labels, probabilities, clusters, fold))
+            if several
+            else None,
+            "agreement": agreement(probabilities, fold) if several else None,
+            "expected": expected_auc(metrics, len(ids)),
+            "networks": len(networks),
+            "by_group": None if ranks else by_group(chosen),
+            "by_stratum": None if ranks else by_stratum(chosen, measurements(tiles, chosen["id"])),
+        },
     )
 
-    ids, networks = stack_networks([path for paths in test.values() for path in paths])
     networks = networks.reshape(len(test), len(networks) // len(test), len(ids))  # [models, folds, N]
-    if method == "rank_mean":
+    if ranks:
         networks = scaled_ranks(networks)
     models = networks.mean(axis=1).T
     tiles = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
     table = {"id": ids, "fold": -1, "logit": logit(tiles), "probability": tiles}
     tables.write(pd.DataFrame(table), test_out, tables.PROBABILITIES)
     log.info(
-        "%s: out-of-fold AUC %s; blend weights %s; selected method: %s.",
+        "%s: mean AUC of the folds %s; blend weights %s; selected method: %s.",
         " + ".join(oof),
         ", ".join(f"{name} {score:.4f}" for name, score in scores.items()),
         ", ".join(f"{weight:.4f}" for weight in weights),
         method,
     )
+
+
+def measurements(tiles: Path, ids: pd.Series) -> dict[str, np.ndarray]:
+    """Return what training tiles look like, in the order of ids, float64 [N] each; tiles: `tables.TILES`.
+
+    Brightness (mean grey level), colour spread (mean of the standard deviations of the channels, grey levels) and
+    sharpness (variance of the Laplacian).
+    """
+    frame = tables.read(tiles, tables.TILES, ["id", "split", *tables.COLOUR])
+    frame = frame[frame["split"] == "train"].set_index("id").loc[ids].astype({name: float for name in tables.COLOUR})
+    return {
+        "brightness": frame["brightness"].to_numpy(),
+        "colour spread": frame[["std_r", "std_g", "std_b"]].mean(axis=1).to_numpy(),
+        "sharpness": frame["sharpness"].to_numpy(),
+    }
 
 
 def weight_of(models: Iterable[str], weights: np.ndarray) -> dict[str, float]:
@@ -157,6 +195,7 @@ if __name__ == "__main__":
         by_model(inputs.oof, models),
         by_model(inputs.test, models),
         Path(inputs.folds),
+        Path(inputs.tiles),
         Path(snakemake.output.oof),
         Path(snakemake.output.test),
         Path(snakemake.output.summary),

@@ -10,12 +10,12 @@ from histo.errors import InputError
 
 
 def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
-    """Join out-of-fold predictions with the folds table: `tables.PREDICTIONS` and label, sorted by id.
+    """Join out-of-fold predictions with the folds table: `tables.PREDICTIONS`, label and group, sorted by id.
 
     Raises InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
     """
     frame = pd.concat([tables.read(path, tables.PREDICTIONS) for path in predictions], ignore_index=True)
-    joined = folds[["id", "label", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
+    joined = folds[["id", "label", "group", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
     wrong = joined[joined["label"].isna() | joined["probability"].isna() | (joined["fold"] != joined["fold_predicted"])]
     if len(wrong) or len(joined) != len(folds):
         name = wrong["id"].iloc[0] if len(wrong) else joined.loc[joined["id"].duplicated(), "id"].iloc[0]
@@ -23,7 +23,7 @@ def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
             f"{predictions[0].parent.parent}: expected one out-of-fold prediction for each of {len(folds)} training "
             f"tiles, found {len(frame)}; the first wrong tile is {name}. Run `predict` again."
         )
-    return joined.sort_values("id", ignore_index=True)[["label", *tables.PREDICTIONS.names]]
+    return joined.sort_values("id", ignore_index=True)[["label", "group", *tables.PREDICTIONS.names]]
 
 
 def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:
