@@ -19,7 +19,8 @@ def submit(folder, ids, probabilities, sample="id,label\nb,0\nC,0\na,0\n", truth
     tables.write(frame, folder / "test.parquet", tables.PROBABILITIES)
     if truth:
         (folder / "truth.csv").write_text(truth)
-    inputs = [folder / name for name in ("sample.csv", "test.parquet", "audit.json")]
+    tables.write(pd.DataFrame(columns=tables.OVERLAPS.names), folder / "overlaps.parquet", tables.OVERLAPS)
+    inputs = [folder / name for name in ("sample.csv", "test.parquet", "overlaps.parquet", "audit.json")]
     submission_csv(
         *inputs, folder / "truth.csv" if truth else None, folder / "submission.csv", folder / "submission.json"
     )
