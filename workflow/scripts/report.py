@@ -268,7 +268,7 @@ def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[s
     error, degrees = mean["error"], mean["degrees"]
     share = (ensemble["tiles"] / submission["rows"]) ** 0.5  # the error of as many groups as the test tiles may have
     p = p_of_difference(difference, error * (1 + share**2) ** 0.5, degrees)
-    if p >= SIGNIFICANT:
+    if p >= SIGNIFICANT / 2:  # half, since few slides of the test tiles spread more than the error says
         return []
     return [
         f"The mean probability of the submission is {submission['mean']:.3f}; out-of-fold it is {mean['value']:.3f} "

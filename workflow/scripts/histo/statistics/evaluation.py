@@ -63,7 +63,7 @@ def evaluate_oof(
         [int((called[labels == value] == guess).sum()) for guess in (False, True)] for value in (0, 1)
     )
     samples = _bootstrap(labels, probabilities, clusters, folds)
-    spread = 1.96 * float(np.nanstd(samples["auc"], ddof=1))
+    spread = 1.96 * _deviation(samples["auc"])
     return {
         "auc": float(within.values[0]),
         "auc_low": low,
@@ -102,6 +102,12 @@ def _bootstrap(labels: Integers, probabilities: Floats, clusters: Integers, fold
     return dict(zip(("auc", "average_precision", "f1"), found.T, strict=True))
 
 
+def _deviation(samples: Floats) -> float:
+    """Return the standard deviation of the samples that have a value; 0 of fewer than two."""
+    known = samples[np.isfinite(samples)]
+    return float(known.std(ddof=1)) if len(known) > 1 else 0.0
+
+
 def _of_probabilities(
     labels: Integers,
     probabilities: Floats,
@@ -134,7 +140,8 @@ def _of_probabilities(
         "specificity": proportion(~called[~positive], clusters[~positive]),
         "f1": _bounded(f1, samples["f1"], auc),
         "average_precision": _bounded(average_precision, samples["average_precision"], auc),
-        "mean": clustered_mean(probabilities, clusters) | {"error": error, "degrees": degrees},
+        "mean": clustered_mean(probabilities, clusters)
+        | {"error": error if np.isfinite(error) else None, "degrees": degrees},
         "log_loss": clustered_mean(losses, clusters),
         "brier": clustered_mean((probabilities - labels) ** 2, clusters),
         "calibration_error": calibration_error(labels, probabilities, clusters, folds),
@@ -149,7 +156,7 @@ def _bounded(value: float, samples: Floats, auc: AucEstimate) -> Estimate:
 
     At 0 and 1, where samples do not vary, the interval is Wilson's for as many tiles as there are positive clusters.
     """
-    error = float(np.nanstd(samples, ddof=1)) if np.isfinite(samples).sum() > 1 else 0.0
+    error = _deviation(samples)
     if error == 0 or not 0 < value < 1:
         return estimate(value, *wilson(value, auc.positive_clusters, 1.96))
     return estimate(value, *logit_interval(value, error, float(auc.degrees[0])))
