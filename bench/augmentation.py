@@ -148,7 +148,7 @@ def report_strengths(report: Report, tiles: np.ndarray, slides: np.ndarray) -> t
 
 
 def processor_seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """Return a method for `alternate` that runs `work` and returns its processor time, whatever else the machine does."""
+    """Return a method for `alternate` that runs `work` and returns its processor time in seconds."""
 
     def timed() -> float:
         begun = time.process_time()
@@ -185,8 +185,8 @@ def report_times(report: Report, tiles: np.ndarray, mean: np.ndarray, std: np.nd
     first, step = "flips and colour", statistics.median(found["step"])
     report.add(
         "", "## Time", "",
-        f"Processor time on one core, batches of {BATCH} tiles of 96 pixels; medians of {repeats} rounds in turn. A step of the residual "
-        f"CNN (width 32, {str(engine.dtype).removeprefix('torch.')}) takes {1e6 * step / BATCH:,.0f} µs per tile.",
+        f"Processor time on one core, batches of {BATCH} tiles of 96 pixels; medians of {repeats} rounds in turn. A "
+        f"step of the residual CNN (width 32, {str(engine.dtype).removeprefix('torch.')}) takes {1e6 * step / BATCH:,.0f} µs per tile.",
     )  # fmt: skip
     rows = []
     for name in settings:
