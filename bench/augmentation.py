@@ -186,7 +186,8 @@ def report_times(report: Report, tiles: np.ndarray, mean: np.ndarray, std: np.nd
     report.add(
         "", "## Time", "",
         f"Processor time on one core, batches of {BATCH} tiles of 96 pixels; medians of {repeats} rounds in turn. A "
-        f"step of the residual CNN (width 32, {str(engine.dtype).removeprefix('torch.')}) takes {1e6 * step / BATCH:,.0f} µs per tile.",
+        f"step of the residual CNN (width 32, {str(engine.dtype).removeprefix('torch.')}) takes "
+        f"{1e6 * step / BATCH:,.0f} µs per tile.",
     )  # fmt: skip
     rows = []
     for name in settings:
