@@ -45,7 +45,7 @@ def test_numbers_of_shards_have_five_digits(name):
     ("path", "value", "message"),
     [
         ("fold", {}, "fold: no such setting; did you mean 'folds'?"),
-        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, seed, slides."),
+        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, slides."),
         ("models.residual.epoch", 5, "models.residual.epoch: no such setting; did you mean 'epochs'?"),
         ("folds.count", 1, "folds.count: expected a whole number from 2 to 100, found 1. Number of folds."),
         ("folds.count", "five", "folds.count: expected a whole number from 2 to 100, found 'five'"),
