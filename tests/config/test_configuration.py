@@ -149,7 +149,7 @@ def test_texts_of_the_command_line_become_what_the_schema_wants():
     config["models"]["residual"] = {"center_crop": "64", "learning_rate": "1e-2", "compile": "true"}
     config["dataset"]["name"] = "123"
     check(config)
-    assert config["folds"] == {"count": 3, "seed": 7, "slides": None}
+    assert config["folds"] == {"by": "groups", "count": 3, "seed": 7, "slides": None}
     assert config["validate"]["id_is_sha1"] is False
     assert config["models"]["residual"] == {"center_crop": 64, "learning_rate": 0.01, "compile": True}
     assert config["dataset"]["name"] == "123"
