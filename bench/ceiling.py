@@ -26,7 +26,7 @@ from torch.utils.flop_counter import flop_registry
 from torchvision.models import densenet121, resnet34
 
 from histo.augmentation.changes import apply
-from histo.augmentation.plans import Plans
+from histo.augmentation.plans import Plan, Plans
 from histo.config.train import TrainSettings
 from histo.geometry import SIDE
 from histo.networks.equivariant import p4m_residual
