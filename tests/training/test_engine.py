@@ -15,6 +15,7 @@ from histo.tiles.shards import open_shards
 from histo.training import engine as module
 from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits
 from histo.training.loader import TileLoader
+from histo.training.processes import Processes
 from support.training import images, make_split, settings
 
 CPU = torch.device("cpu")
@@ -222,6 +223,14 @@ def test_cuda_graphs_are_for_gpus_alone(monkeypatch):
     assert module.compiled(network, settings(cuda_graphs=True), CPU) is network
     assert module.compiled(network, settings(cuda_graphs=True, compile=True), CPU) == {}
     assert module.compiled(network, settings(), gpu) is network
+
+
+def test_a_compiled_network_is_refused_by_several_processes(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module: lambda tiles: module(tiles))
+    chosen = settings(compile=True)
+    network = build(chosen.network.model_dump(), chosen.center_crop)
+    with pytest.raises(InputError, match="compile, cuda_graphs: not supported by several GPUs per training"):
+        Engine(network, chosen, CPU, 10, Processes(1, 2), 16)
 
 
 def test_what_a_cuda_graph_updates_keeps_its_address(tiles):
