@@ -325,7 +325,12 @@ def test_values_of_any_kind_end_in_a_message(place):
         ({"tile_side": 128, "centre_side": 64}, 32, r"models\.p4m\.center_crop: expected 64 to 128, .* found 32"),
         ({"tile_side": 64, "centre_side": 96}, 64, r"dataset\.centre_side: expected at most .* 64, found 96"),
         ({"tile_side": 100}, 96, r"dataset\.tile_side: expected a whole number from 32 to 512, a multiple of 32"),
-        ({"source": "pcam", "tile_side": 64}, 64, "dataset: PatchCamelyon has tile_side 96 and centre_side 32"),
+        (
+            {"source": "pcam", "tile_side": 64},
+            64,
+            "dataset: PatchCamelyon has tile_side 96, centre_side 32 and classes 2",
+        ),
+        ({"source": "pcam", "classes": 3}, 96, "dataset: PatchCamelyon has tile_side 96, centre_side 32 and classes 2"),
         ({"source": "synthetic", "centre_side": 16}, 96, r"dataset\.centre_side: with source: synthetic, .* found 16"),
     ],
 )
@@ -338,3 +343,10 @@ def test_other_sides_are_taken():
     config = merge(DEFAULT, {"dataset": {"tile_side": 224, "centre_side": 224}, "train": {"center_crop": 224}})
     check(config)
     assert model_settings(config, "p4m")["center_crop"] == 224
+
+
+def test_pos_weight_is_for_two_classes():
+    changes = {"dataset": {"classes": 3}, "models": {"p4m": {"pos_weight": None}}}
+    with pytest.raises(InputError, match=r"models\.p4m\.pos_weight: expected 1 with more than two classes, found None"):
+        check(merge(DEFAULT, changes))
+    check(merge(DEFAULT, {"dataset": {"classes": 3}}))

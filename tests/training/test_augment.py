@@ -311,6 +311,16 @@ def test_mixup_mixes_tiles_and_labels_with_equal_weights():
     assert torch.allclose(mixed, labels * (1 - weight) + labels.roll(-1) * weight)
 
 
+@pytest.mark.parametrize("strengths", [{"mixup": 0.7}, {"cutmix": 0.6}])
+def test_labels_of_several_classes_are_mixed_class_by_class(strengths):
+    labels = torch.arange(100) % 4
+    (_, mixed), _ = run(images(100), torch.nn.functional.one_hot(labels, 4).float(), **strengths)
+    for k in range(4):
+        (_, expected), _ = run(images(100), (labels == k).float(), **strengths)
+        assert torch.equal(mixed[:, k], expected)
+    assert torch.allclose(mixed.sum(1), torch.ones(100))
+
+
 def test_all_augmentations_together_are_finite_and_of_the_right_size():
     for side in (32, 64, 96):
         (got, labels), _ = run(images(16), torch.ones(16), side=side, **ALL_AUGMENTATIONS)
