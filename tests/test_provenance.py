@@ -117,7 +117,8 @@ ACTS = {
 # itself: the list makes a new import visible, since an edit to the module then trains or packs everything again.
 COVERED = {
     "train": """
-        histo/__init__ histo/errors histo/files histo/hashes histo/job histo/metrics histo/networks/__init__
+        histo/__init__ histo/class_metrics histo/errors histo/files histo/hashes histo/job histo/logits histo/metrics
+        histo/networks/__init__
         histo/networks/dihedral histo/networks/equivariant histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/overrides histo/tables histo/tiles/__init__
         histo/geometry histo/tiles/shards histo/training/__init__ histo/training/augment
@@ -127,8 +128,8 @@ COVERED = {
     "predict": """
         histo/__init__ histo/errors histo/files histo/hashes histo/job histo/logits histo/networks/__init__
         histo/networks/dihedral histo/networks/equivariant histo/networks/names histo/networks/network
-        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/geometry
-        histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
+        histo/networks/published histo/networks/torchvision histo/predictions histo/tables histo/tiles/__init__
+        histo/geometry histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
         histo/training/engine histo/training/loader histo/training/memory histo/training/stream predict
     """,
     "pack": """
