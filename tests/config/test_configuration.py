@@ -334,6 +334,7 @@ def test_values_of_any_kind_end_in_a_message(place):
             64,
             "dataset: PatchCamelyon has tile_side 96, centre_side 32 and classes 2",
         ),
+        ({"source": "pcam", "classes": 3}, 96, "dataset: PatchCamelyon has tile_side 96, centre_side 32 and classes 2"),
         ({"source": "synthetic", "centre_side": 16}, 96, r"dataset\.centre_side: with source: synthetic, .* found 16"),
     ],
 )
@@ -352,3 +353,10 @@ def test_pseudo_labels_and_more_than_two_classes_exclude_each_other():
     config = merge(DEFAULT, {"dataset": {"classes": 3}, "models": {"student": {"pseudo_labels": ["p4m"]}}})
     with pytest.raises(InputError, match=r"models\.student\.pseudo_labels: expected \[\] with more than two classes"):
         check(config)
+
+
+def test_pos_weight_is_for_two_classes():
+    changes = {"dataset": {"classes": 3}, "models": {"p4m": {"pos_weight": None}}}
+    with pytest.raises(InputError, match=r"models\.p4m\.pos_weight: expected 1 with more than two classes, found None"):
+        check(merge(DEFAULT, changes))
+    check(merge(DEFAULT, {"dataset": {"classes": 3}}))

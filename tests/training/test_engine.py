@@ -13,7 +13,7 @@ from histo.networks.dihedral import dihedral
 from histo.networks.network import build
 from histo.tiles.shards import open_shards
 from histo.training import engine as module
-from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits
+from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits, targets
 from histo.training.loader import TileLoader
 from histo.training.processes import Processes
 from support.training import images, make_split, settings
@@ -73,6 +73,19 @@ def test_loss_is_cross_entropy_with_each_option():
     assert smooth == pytest.approx(-(target * np.log(p) + (1 - target) * np.log(1 - p)).mean())
     with pytest.raises(ValueError, match="pos_weight: expected a number, found None"):
         loss(logits, labels, settings(pos_weight=None))
+
+
+def test_loss_of_several_classes_is_cross_entropy_with_each_option():
+    logits, labels = torch.tensor([[2.0, -1.0, 0.5], [0.3, 0.1, 0.0]]), torch.tensor([0.0, 2.0])
+    shares = targets(labels, 3)
+    assert shares.tolist() == [[1, 0, 0], [0, 0, 1]]
+    for smoothing in (0.0, 0.2):
+        expected = torch.nn.functional.cross_entropy(logits, labels.long(), label_smoothing=smoothing)
+        assert loss(logits, shares, settings(label_smoothing=smoothing)).item() == pytest.approx(expected.item())
+    p = torch.softmax(logits, 1)[[0, 1], [0, 2]]
+    focal = loss(logits, shares, settings(focal_gamma=2.0)).item()
+    assert focal == pytest.approx((-(p.log()) * (1 - p) ** 2).mean().item())
+    assert targets(labels, 2) is labels
 
 
 def test_precision_auto_depends_on_the_hardware(monkeypatch):

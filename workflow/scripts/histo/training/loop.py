@@ -213,12 +213,7 @@ def train(
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
         run = prepare(settings, fold, training, validation, weights_in, resume, termination, processes)
         progress = load_progress(run)
-        while len(progress.history) < settings.epochs and not stops_early(progress, settings):
-            train_one_epoch(run, progress)
-            validate(run, progress)
-            if run.leads:
-                write_history(progress.history, history_out)
-            save_if_due(run, progress)
+        train_epochs(run, progress, history_out)
         if run.leads:
             write_history(progress.history, history_out)
             write_weights(run, progress, weights_out, code, stain)
@@ -376,6 +371,16 @@ def batches(run: Run, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Ten
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         labels = targets(labels, run.training.geometry.classes)
         yield part.own(*apply(plan, images, labels))
+
+
+def train_epochs(run: Run, progress: Progress, history_out: str | Path) -> None:
+    """Train and validate the epochs that are left; the history is written after each."""
+    while len(progress.history) < run.settings.epochs and not stops_early(progress, run.settings):
+        train_one_epoch(run, progress)
+        validate(run, progress)
+        if run.leads:
+            write_history(progress.history, history_out)
+        save_if_due(run, progress)
 
 
 def train_one_epoch(run: Run, progress: Progress) -> None:
