@@ -237,7 +237,10 @@ def tables_or_archive():
 
 
 def by_tiles(fixed, per_mb):
-    """The same by the size of a shard's tile file; that of a folder is estimated from the index, 28 kB per row of 56 bytes."""
+    """The same by the size of a shard's tile file.
+
+    That of a folder is estimated from the index: 28 kB per row of 56 bytes.
+    """
 
     def requested(wildcards, input, attempt):
         size = input.size_files_mb[0]
