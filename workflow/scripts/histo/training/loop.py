@@ -31,7 +31,6 @@ from histo.augmentation.plans import Plans
 from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
-from histo.hashes import file_sha256
 from histo.logits import softmax
 from histo.metrics import auc
 from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
@@ -190,12 +189,10 @@ def train(
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold, geometry_of(opened).classes)
-    identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
-    identity["replicate"] = replicate
-    if weights_in:
-        identity["weights_in"] = file_sha256(Path(weights_in))
-    if pseudo_labels:
-        identity["pseudo_labels"] = [file_sha256(Path(path)) for path in pseudo_labels]
+    identity = fingerprint(
+        settings=settings, code=code, fold=fold, replicate=replicate, folds=table, shards=opened.values(),
+        files=[weights_in, *pseudo_labels] if weights_in else pseudo_labels,
+    )  # fmt: skip
     resume = ResumeFile(resume_path, identity)
     settings = with_seed(with_pos_weight(settings, training_rows["label"]), replicate if fold is None else fold)
     training_shards = opened
@@ -204,10 +201,9 @@ def train(
             opened, training_rows, open_shards(list(test_shards), "test"), [Path(path) for path in pseudo_labels]
         )
     processes = processes or Processes()
-    sharing = processes.count == 1  # NCCL needs a GPU for each process
     with (
-        claim_device(threads, sharing) as device, reproducible(settings.deterministic), processes.connected(device),
-        catch_sigterm() as termination,
+        claim_device(threads, sharing=processes.count == 1) as device, reproducible(settings.deterministic),
+        processes.connected(device), catch_sigterm() as termination,
     ):  # fmt: skip
         training = TileLoader(training_shards, training_rows, device)
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
