@@ -1,25 +1,175 @@
-"""The benchmarks `load` and `train` on a GPU. Without a GPU it prints a message and ends.
+"""All that is worth knowing on a GPU, in one command and less than eight minutes, on synthetic shards.
 
-Load: tiles per second that reach the GPU, in batches of 256 in random order (methods: loaders.py). Train: steps per
-second of the engine as a share of its ceiling (ceiling.py) at 96 pixels, all augmentation on, channels_last, bfloat16
-where the GPU computes in it, and the seconds of an epoch on the competition's training tiles of one of five folds.
-Timed with CUDA events. Before that, one epoch in which an operation that lets the host wait for the GPU is an error.
+1. One epoch in which an operation that lets the host wait for the GPU is an error.
+2. `deterministic: true`: equal bits of two runs, equal bits of tiles on the device and in the page cache, its cost.
+3. Training step by source of loss: the bound of its FLOP and bytes (ceiling.py), then what kernels, augmentation, plans
+   and loading add; at 96 pixels, all augmentation on, in the precision that `auto` selects; `plain_3conv` is the
+   published network of that name. The same with `cuda_graphs: true`.
+4. Loading: tiles per second that reach the GPU, in batches of 256 in random order (methods: loaders.py).
+
+Timed with CUDA events. Without a GPU it runs the same at reduced size on the CPU, without CUDA graphs and the first
+part, to show that it works. A part that begins after six minutes is left out.
 """
 
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from ceiling import BODIES, Clock, Comparison
+from ceiling import Clock, Comparison, Speed
 from forms import BATCH, Forms
 from measure import Report, alternate, arguments, cores, machine, paired, spread
 
+from histo.training.devices import reproducible
+
 EPOCH = 176_020  # training tiles without one fold: four fifths of 220,025
+LATEST = 360.0  # seconds after which no part begins
 AT_LEAST = 1.0  # minimum seconds of a measurement of loading
 OURS = {"ours, on the device": "device", "ours, page cache": "cache", "ours, streamed": "stream"}
+STEPS = {  # network, batches
+    "plain_3conv": (32, 256),
+    "p4m_residual": (32, 256),
+    "residual": (256,),
+    "resnet34": (256,),
+    "densenet121": (256,),
+}
+GRAPHS = {"plain_3conv": (32, 256), "p4m_residual": (32, 256)}
+
+
+class Bench:
+    """Sizes of a run. Attribute `device`."""
+
+    def __init__(self, device: torch.device, smoke: bool) -> None:
+        self.device, self._begun = device, time.perf_counter()
+        self.full = device.type == "cuda" and not smoke
+        self.tiles = 16_384 if self.full else 2 * BATCH
+        self.seconds = 6.0 if self.full else 0.0  # of a comparison of steps
+        self.repeats = 3 if self.full else 1
+        self.few = 16 if self.full else 2  # steps
+        self.steps = STEPS if self.full else {"plain_3conv": (32,), "p4m_residual": (8,)}
+        self.graphs = GRAPHS if device.type == "cuda" else {}
+
+    def in_time(self, report: Report, part: str) -> bool:
+        """Return whether a part may begin; report it if not."""
+        elapsed = time.perf_counter() - self._begun
+        if elapsed > LATEST:
+            report.add("", f"{part}: left out after {elapsed:.0f} s.")
+        return elapsed <= LATEST
+
+
+@contextmanager
+def waits_are_errors() -> Iterator[None]:
+    """Let torch raise RuntimeError at an operation that lets the host wait for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def check_waits(report: Report, bench: Bench, forms: Forms) -> None:
+    """Train one epoch of both networks of this project without the host waiting for the GPU."""
+    for network in ("residual", "p4m_residual"):
+        for storage in ("device", "cache"):
+            comparison = Comparison(network, forms.tiles(bench.device, storage), BATCH, {"ema": 0.999})
+            with waits_are_errors():
+                steps = comparison.epoch_without_losses()
+            report.add(f"{network}, storage {storage}: {steps} steps without a wait of the host.")
+
+
+def weights_after(network: str, forms: Forms, bench: Bench, storage: str, deterministic: bool) -> list[torch.Tensor]:
+    """Weights after some steps."""
+    with reproducible(deterministic):
+        comparison = Comparison(network, forms.tiles(bench.device, storage), 32, {"precision": "float32"})
+        comparison.real(bench.few)
+    return [value.cpu() for value in comparison.engine.network.state_dict().values()]
+
+
+def reproducibility(report: Report, bench: Bench, forms: Forms) -> None:
+    """Compare the weights of equal runs, and the speed with and without deterministic kernels."""
+    rows = []
+    for network in ("plain_3conv", "p4m_residual")[: 2 if bench.full else 1]:
+        for deterministic in (False, True):
+            first, again, cached = (
+                weights_after(network, forms, bench, storage, deterministic)
+                for storage in ("device", "device", "cache")
+            )
+            with reproducible(deterministic):
+                comparison = Comparison(network, forms.tiles(bench.device, "device"), 32)
+                comparison.ceiling(bench.few)
+                step = statistics.median(comparison.ceiling(bench.few) / bench.few for _ in range(3))
+            rows.append(
+                (
+                    network, "on" if deterministic else "off",
+                    *("equal" if all(map(torch.equal, first, other)) else "different" for other in (again, cached)),
+                    f"{1e3 * step:.2f}",
+                )
+            )  # fmt: skip
+    report.add("", "## Reproducibility: bits of the weights after equal runs in float32, batches of 32")
+    report.table(["network", "deterministic", "second run", "tiles in page cache", "ms per step"], rows)
+
+
+def training(report: Report, bench: Bench, forms: Forms) -> None:
+    """Measure the training step by source of loss."""
+    tiles, rows, sources, speeds = forms.tiles(bench.device, "device"), [], [], {}
+    for network, sizes in bench.steps.items():
+        for batch_size in sizes:
+            comparison = Comparison(network, tiles, batch_size)
+            dtype = comparison.engine.dtype
+            if dtype not in speeds:
+                speeds[dtype] = Speed.measured(bench.device, dtype, 1.0 if bench.full else 0.1)
+            parts = comparison.losses(bench.seconds, min(1.0, bench.seconds / 8), speeds[dtype])
+            real = sum(seconds for _, seconds in parts)
+            fixed = parts[0][1] + parts[1][1]
+            rows.append(
+                (
+                    network, batch_size, f"{1e3 * real:.3f}", f"{100 * parts[0][1] / real:.0f} %",
+                    f"{100 * fixed / real:.1f} %", f"{EPOCH // batch_size * real:.1f}",
+                )
+            )  # fmt: skip
+            sources += [
+                (f"{network}, {batch_size}", part, f"{1e3 * seconds:.3f}", f"{100 * seconds / real:.1f} %")
+                for part, seconds in parts
+            ]
+            report.ratio(f"gpu_share_of_fixed_batch_{network}_{batch_size}", fixed / real)
+            report.ratio(f"gpu_share_of_bound_{network}_{batch_size}", parts[0][1] / real)
+            del comparison  # frees the memory of the GPU
+    report.add("", "## Training step, tiles on the device; medians")
+    for dtype, speed in speeds.items():
+        report.add(
+            f"{str(dtype).removeprefix('torch.')}: matrix product {speed.flops / 1e12:.2f} TFLOP/s, copy "
+            f"{speed.bandwidth / 1e9:.0f} GB/s read and written."
+        )
+    columns = ["network", "batch", "ms per step", "bound / real", "fixed batch / real", f"s per epoch of {EPOCH:,}"]
+    report.table(columns, rows)
+    report.add("What each part adds to the bound:")
+    report.table(["network, batch", "part", "ms per step", "share"], sources)
+
+
+def graphs(report: Report, bench: Bench, forms: Forms) -> None:
+    """Compare steps on one fixed batch with and without CUDA graphs."""
+    tiles, rows = forms.tiles(bench.device, "device"), []
+    for network, sizes in bench.graphs.items():
+        for batch_size in sizes:
+            if not bench.in_time(report, f"CUDA graphs of {network}, batch {batch_size}"):
+                continue
+            plain = Comparison(network, tiles, batch_size)
+            begun = time.perf_counter()
+            graphed = Comparison(network, tiles, batch_size, {"cuda_graphs": True})
+            graphed.ceiling(5)
+            compiled = time.perf_counter() - begun
+            found = alternate({"plain": lambda p=plain: p.ceiling(50), "graphs": lambda g=graphed: g.ceiling(50)}, 5)
+            share = paired(found["graphs"], found["plain"])
+            rows.append((network, batch_size, *(f"{20 * statistics.median(found[name]):.3f}" for name in found),
+                         f"{share:.2f}", f"{compiled:.0f}"))  # fmt: skip
+            report.ratio(f"gpu_graphs_vs_plain_{network}_{batch_size}", share)
+    if rows:
+        report.add("", "## CUDA graphs: ms per step on one fixed batch")
+        report.table(["network", "batch", "without", "with", "with / without", "s to compile"], rows)
 
 
 def arriving(batches: Callable[[int], Iterator], device: torch.device, at_least: float) -> Callable[[], float]:
@@ -42,17 +192,20 @@ def arriving(batches: Callable[[int], Iterator], device: torch.device, at_least:
     return measure
 
 
-def load(report: Report, forms: Forms, device: torch.device, repeats: int, at_least: float) -> None:
+def load(report: Report, bench: Bench, forms: Forms) -> None:
     """Measure loading."""
-    from loaders import others, ours  # needs bench/requirements.txt, not required on a machine without a GPU
+    from loaders import others, ours  # needs bench/requirements.txt
 
-    methods = {label: ours(forms.tiles(device, storage)) for label, storage in OURS.items()}
-    baselines = others(forms, cores(), pinned=device.type == "cuda")
+    methods = {label: ours(forms.tiles(bench.device, storage)) for label, storage in OURS.items()}
+    baselines = others(forms, cores(), pinned=bench.device.type == "cuda")
     methods |= {label: batches for label, (batches, _) in baselines.items()}
-    found = alternate({label: arriving(batches, device, at_least) for label, batches in methods.items()}, repeats)
+    at_least = AT_LEAST if bench.full else 0.0
+    found = alternate(
+        {label: arriving(batches, bench.device, at_least) for label, batches in methods.items()}, bench.repeats
+    )  # fmt: skip
     report.add(
         "",
-        f"## Load: {forms.count:,} tiles, batches of {BATCH} to the GPU; medians of n = {repeats} interleaved repeats",
+        f"## Load: {forms.count:,} tiles, batches of {BATCH}; medians of n = {bench.repeats} interleaved repeats",
     )
     mine = "ours, page cache"
     report.table(
@@ -68,80 +221,38 @@ def load(report: Report, forms: Forms, device: torch.device, repeats: int, at_le
         report.ratio(f"gpu_load_vs_{short}", paired(found[mine], found[label]))
 
 
-@contextmanager
-def waits_are_errors() -> Iterator[None]:
-    """Let torch raise RuntimeError at an operation that lets the host wait for the GPU."""
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
-
-
-def check_waits(report: Report, forms: Forms, device: torch.device, batch_size: int) -> None:
-    """Train one epoch of both networks of this project without the host waiting for the GPU."""
-    for network in ("residual", "p4m_residual"):
-        for storage in ("device", "cache"):
-            comparison = Comparison(network, forms.tiles(device, storage), batch_size, {"ema": 0.999})
-            with waits_are_errors():
-                steps = comparison.epoch_without_losses()
-            report.add(f"{network}, storage {storage}: {steps} steps without a wait of the host.")
-
-
-def train(report: Report, forms: Forms, device: torch.device, seconds: float, batch_size: int) -> None:
-    """Measure training."""
-    tiles = {"device": forms.tiles(device, "device"), "cache": forms.tiles(device, "cache")}
-    rows = []
-    for network in BODIES:
-        for storage, loader in tiles.items():
-            comparison = Comparison(network, loader, batch_size)
-            real, ceiling, steps = comparison.run(seconds, min(1.0, seconds / 8))
-            share, step = paired(ceiling, real), statistics.median(real)
-            rows.append(
-                (
-                    network, storage, f"{1 / step:,.1f}", f"{1 / statistics.median(ceiling):,.1f}",
-                    f"{batch_size / step:,.0f}", f"{100 * share:.1f} %", f"{EPOCH / batch_size * step:.1f}",
-                    f"{len(real)} × {steps} steps",
-                )
-            )  # fmt: skip
-            if storage == "device":
-                report.ratio(f"gpu_share_of_ceiling_{network}", share)
-            precision = str(comparison.engine.dtype).removeprefix("torch.")
-            del comparison  # frees the memory of the GPU
-    report.add("", f"## Train: batches of {batch_size}, {precision}, all augmentation on; medians over pairs of blocks")
-    columns = ["network", "storage", "steps/s", "ceiling, steps/s", "tiles/s", "share", f"s per epoch of {EPOCH:,}"]
-    report.table([*columns, "n"], rows)
-
-
 def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("--tiles", type=int, default=40_000)
-    parser.add_argument("--repeats", type=int, default=5, help="of loading")
-    parser.add_argument("--seconds", type=float, default=8, help="of training per network and storage mode")
-    parser.add_argument("--batch", type=int, default=256, help="tiles per training step")
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
-        print("No GPU available: nothing measured.")
-        return
-    tiles, repeats, seconds, batch_size = options.tiles, options.repeats, options.seconds, options.batch
-    at_least = AT_LEAST
-    if options.smoke:
-        tiles, repeats, seconds, batch_size, at_least = 2 * BATCH, 1, 0.0, 32, 0.0
-    device = torch.device("cuda", 0)
-    torch.cuda.set_device(device)
-    torch.backends.cudnn.benchmark = True  # as the stage `train` does
+    options = arguments(__doc__).parse_args()
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    bench = Bench(device, options.smoke)
     lines = machine("torch", "torchvision", "webdataset", "h5py", "pillow")
-    report = Report(__file__, "gpu: load and train on a GPU", lines, options.smoke)
-    report.add(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}.")
+    report = Report(__file__, "gpu: training and loading on a GPU", lines, options.smoke)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # as the stage `train` does
+        report.add(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}.")
+    else:
+        report.add("No GPU: run at reduced size on the CPU. The numbers show that the command works, nothing else.")
+    try:
+        import webdataset  # noqa: F401
+    except ImportError:
+        compares = False
+    else:
+        compares = True
+    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        forms = Forms(Path(name), tiles)
-        check_waits(report, forms, device, batch_size)
-        load(report, forms, device, repeats, at_least)
-        train(report, forms, device, seconds, batch_size)
+        forms = Forms(Path(name), bench.tiles, others=compares)
+        if device.type == "cuda":
+            check_waits(report, bench, forms)
+        for part in (reproducibility, training, load, graphs):
+            if part is load and not compares:
+                report.add("", "Load: left out, bench/requirements.txt is not installed.")
+            elif bench.in_time(report, part.__name__):
+                part(report, bench, forms)
+    report.add(f"{time.perf_counter() - begun:.0f} s in all.", "")
     report.add(
-        "Ratios: tiles per second of ours in the page cache / of the other; steps per second of the engine / of the "
-        "ceiling, tiles on the device."
+        "Ratios: fixed batch / real path and bound / real path, in seconds per step; steps with CUDA graphs / without; "
+        "tiles per second of ours in the page cache / of the other."
     )
     report.close()
 

@@ -45,7 +45,7 @@ def test_numbers_of_shards_have_five_digits(name):
     ("path", "value", "message"),
     [
         ("fold", {}, "fold: no such setting; did you mean 'folds'?"),
-        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, seed, slides."),
+        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, slides."),
         ("models.residual.epoch", 5, "models.residual.epoch: no such setting; did you mean 'epochs'?"),
         ("folds.count", 1, "folds.count: expected a whole number from 2 to 100, found 1. Number of folds."),
         ("folds.count", "five", "folds.count: expected a whole number from 2 to 100, found 'five'"),
@@ -157,7 +157,7 @@ def test_texts_of_the_command_line_become_what_the_schema_wants():
     config["models"]["residual"] = {"center_crop": "64", "learning_rate": "1e-2", "compile": "true"}
     config["dataset"]["name"] = "123"
     check(config)
-    assert config["folds"] == {"count": 3, "seed": 7, "slides": None}
+    assert config["folds"] == {"by": "groups", "count": 3, "seed": 7, "slides": None}
     assert config["validate"]["id_is_sha1"] is False
     assert config["models"]["residual"] == {"center_crop": 64, "learning_rate": 0.01, "compile": True}
     assert config["dataset"]["name"] == "123"
@@ -334,6 +334,7 @@ def test_values_of_any_kind_end_in_a_message(place):
             64,
             "dataset: PatchCamelyon has tile_side 96, centre_side 32 and classes 2",
         ),
+        ({"source": "pcam", "classes": 3}, 96, "dataset: PatchCamelyon has tile_side 96, centre_side 32 and classes 2"),
         ({"source": "synthetic", "centre_side": 16}, 96, r"dataset\.centre_side: with source: synthetic, .* found 16"),
     ],
 )
@@ -352,3 +353,10 @@ def test_pseudo_labels_and_more_than_two_classes_exclude_each_other():
     config = merge(DEFAULT, {"dataset": {"classes": 3}, "models": {"student": {"pseudo_labels": ["p4m"]}}})
     with pytest.raises(InputError, match=r"models\.student\.pseudo_labels: expected \[\] with more than two classes"):
         check(config)
+
+
+def test_pos_weight_is_for_two_classes():
+    changes = {"dataset": {"classes": 3}, "models": {"p4m": {"pos_weight": None}}}
+    with pytest.raises(InputError, match=r"models\.p4m\.pos_weight: expected 1 with more than two classes, found None"):
+        check(merge(DEFAULT, changes))
+    check(merge(DEFAULT, {"dataset": {"classes": 3}}))

@@ -85,7 +85,7 @@ def test_the_page_is_self_contained_and_shows_all_counts(archive, faulty):
     assert "Test tiles that share tissue with a training tile: 1 (14.3 %)." in box
     assert "bad_label a label that is not one of the classes 1 0" in page.text
     assert f"train/{archive.train[7]} the label is '<i>2</i>'" in page.text
-    assert f"train/{archive.train[5]} neither TIFF nor PNG" in page.text
+    assert f"train/{archive.train[5]} neither TIFF, PNG nor JPEG" in page.text
     assert "1 set of tiles with identical pixels, 2 tiles in total. Sets with different labels: 0." in page.text
     assert (
         "pairs within the training set 2 pairs within the test set 0 pairs of a training and a test tile 2" in page.text

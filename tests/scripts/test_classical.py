@@ -132,3 +132,14 @@ def test_ensemble_of_a_network_and_classical_models_on_stain_normalised_tiles(ra
     settings = yaml.safe_load((results / "config.yaml").read_text())
     assert list(settings["classical"]) == ["forest", "logistic_regression"]
     assert settings["stain"] == {"method": "macenko"}
+
+
+@BOTH
+def test_several_classes(random, settings):
+    labels = np.arange(120) % 3
+    training = random.normal(size=(120, 4)).astype(np.float32) + np.eye(3, 4)[labels] * 3
+    others = [training[:50], training[:0]]
+    values, nothing = logits(training, labels, others, settings, 1)
+    assert (values.shape, nothing.shape) == ((50, 3), (0, 3))
+    assert np.isfinite(values).all()
+    assert (values.argmax(1) == labels[:50]).mean() > 0.9

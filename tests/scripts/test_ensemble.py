@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ensemble import ensemble, fit_weights, nested_weights, rank_mean
+from ensemble import ensemble, fit_weights, nested_weights, rank_mean, weighted_mean
 from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
@@ -173,3 +173,65 @@ def test_probabilities_of_0_and_1_and_an_empty_test_set(tmp_path, method):
 def test_models_must_predict_the_same_test_tiles(tmp_path):
     with pytest.raises(InputError, match="expected the 3 test tiles"):
         blended(tmp_path, "mean", test=TESTS | {"two": [("xyw", 0, 0.5), ("xyw", 1, 0.5)]})
+
+
+def several_classes(random):
+    """Probabilities of two models, [300, 2, 3], of which the first knows the labels better, and the labels."""
+    labels = np.arange(300) % 3
+    scores = random.random((300, 2, 3)) + 0.1
+    scores[np.arange(300), :, labels] += [1.0, 0.2]
+    return scores / scores.sum(2, keepdims=True), labels
+
+
+def test_weights_of_several_classes_maximise_the_likelihood(random):
+    probabilities, labels = several_classes(random)
+    weights = fit_weights(probabilities, labels)
+
+    def likelihood(share):
+        blended = weighted_mean(probabilities, np.array([share, 1 - share]))
+        np.testing.assert_allclose(blended.sum(1), 1)
+        return np.log(blended[np.arange(300), labels]).sum()
+
+    assert weights.sum() == pytest.approx(1) and weights[0] > 0.5
+    assert likelihood(weights[0]) >= max(likelihood(share) for share in np.linspace(0, 1, 101)) - 1e-6
+
+
+def test_ranks_of_several_classes_are_those_of_each_class(random):
+    probabilities, _ = several_classes(random)
+    folds = np.arange(300) // 150
+    ranks = rank_mean(probabilities, folds)
+    for k in range(3):
+        np.testing.assert_array_equal(ranks[:, k], rank_mean(probabilities[:, :, k], folds))
+
+
+@pytest.mark.parametrize("method", ["mean", "rank_mean", "weights"])
+def test_tables_of_several_classes(tmp_path, random, method):
+    probabilities, labels = several_classes(random)
+    ids = [f"{k:03d}" for k in range(300)]
+    folds = pd.DataFrame({"id": ids, "shard": 0, "row": range(300), "label": labels, "group": ids})
+    tables.write(folds.assign(fold=np.arange(300) // 150), tmp_path / "folds", tables.FOLDS)
+    oof, test = {"one": [], "two": []}, {"one": [], "two": []}
+    for m, name in enumerate(oof):
+        for fold in (0, 1):
+            rows = range(150 * fold, 150 * fold + 150)
+            for split, found in (("oof", oof), ("test", test)):
+                values = probabilities[rows, m]
+                path = tmp_path / f"{split}-{name}-{fold}"
+                columns = {f"{kind}_{k}": values[:, k] for kind in ("probability", "logit") for k in range(3)}
+                names = [ids[k] for k in rows] if split == "oof" else [f"t{k}" for k in range(150)]
+                tables.write(pd.DataFrame({"id": names, "fold": fold, **columns}), path, tables.predictions(3))
+                found[name].append(path)
+    out = [tmp_path / name for name in ("oof", "test", "json")]
+    ensemble(oof, test, tmp_path / "folds", tmp_path / "tiles", *out, method=method)
+    written_oof, written_test = (tables.read(path, tables.probabilities(3)) for path in out[:2])
+    columns = ["probability_0", "probability_1", "probability_2"]
+    summary = read_json(out[2])
+    assert summary["auc"] == summary["methods"][method] == auc(labels, written_oof[columns].to_numpy())
+    assert summary["networks"] == 4
+    assert not any(summary[name] for name in ("comparison", "agreement", "expected", "by_group", "by_stratum"))
+    assert sorted(written_test["id"]) == sorted(f"t{k}" for k in range(150))
+    if method == "mean":
+        np.testing.assert_allclose(written_oof[columns], probabilities.mean(1), rtol=1e-12)
+        by_tile = dict(zip(written_test["id"], written_test[columns].to_numpy(), strict=True))
+        expected = probabilities.reshape(2, 150, 2, 3).mean((0, 2))
+        np.testing.assert_allclose([by_tile[f"t{k}"] for k in range(150)], expected, rtol=1e-12)

@@ -168,3 +168,16 @@ def test_the_stage_by_stain(archive, tmp_path):
     by_groups = results.folds(2)
     assert frame.drop(columns="fold").equals(by_groups.drop(columns="fold"))
     assert read_json(results.root / "folds.json").keys() == {"by", "folds"}
+
+
+def test_several_classes_are_stratified(random):
+    names = np.repeat([f"g{k}" for k in range(1500)], random.integers(1, 8, 1500))
+    frame = pd.DataFrame({"id": [f"{k:05d}" for k in range(len(names))], "group": names})
+    frame["label"] = random.choice(4, len(frame), p=[0.5, 0.3, 0.15, 0.05])
+    frame["fold"] = stratified_group_folds(frame["group"], frame["label"], 5, 1)
+    counts = frame.groupby(["label", "fold"]).size().unstack()
+    assert ((counts.max(axis=1) - counts.min(axis=1)) <= 0.03 * counts.mean(axis=1) + 2).all()
+    check(frame, NO_PAIRS, 5)
+    frame.loc[(frame["fold"] == 2) & (frame["label"] == 3), "label"] = 1
+    with pytest.raises(InputError, match="expected all 4 classes in each of 5 folds, found fold 2 without one of them"):
+        check(frame, NO_PAIRS, 5)

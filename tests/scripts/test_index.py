@@ -72,6 +72,10 @@ def test_other_labels_are_a_fault(text):
     assert parse_label(text)[:2] == (-1, "bad_label")
 
 
+def test_labels_of_several_classes():
+    assert [parse_label(text, 4)[0] for text in ("0", "2", "3.0", "4", "2.5", "-1")] == [0, 2, 3, -1, -1, -1]
+
+
 def test_upper_case_ids_in_the_table_match_lower_case_files(archive, tmp_path):
     archive.tables["train_labels.csv"] = archive.tables["train_labels.csv"].upper().replace("ID,LABEL", "id,label")
     frame = indexed(archive, tmp_path)

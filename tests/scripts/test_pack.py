@@ -1,7 +1,9 @@
 """Packing: every tile that can be decoded, in the order of the ids, with its label."""
 
 import io
+import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from histo import tables
 from histo.errors import InputError
 from histo.synthetic.tiff import tiff
+from histo.tiles.decoding import Decoded, Decoder
 from histo.tiles.shards import Shard
 from pack import pack
 from support.archives import Archive, sha1
@@ -95,6 +98,50 @@ def test_tiles_of_several_layouts(random, tmp_path):
     assert len(set(found[names[:60]]) - {-1}) == 1
     assert set(found[names[70:80]]) == {-1}
     assert found[names[3]] == -1
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+def test_jpeg_tiles(archive, tmp_path, kind):
+    """Their pixels are those that Pillow decodes; an id that is the SHA-1 of other pixels is a fault, if checked."""
+    archive.files = {
+        str(Path(name).with_suffix(ending)): jpeg(archive.pixels[Path(name).stem])
+        for name, ending in zip(archive.files, itertools.cycle([".jpg", ".jpeg", ".JPG"]), strict=False)
+    }
+    source = archive.write(tmp_path / "a.zip") if kind == "archive" else archive.extract(tmp_path / "a")
+    results = Results(source, tmp_path / "r", 1, 1).prepare(id_is_sha1=False)
+    table = tables.read(results.validations("train")[0], tables.VALIDATION)
+    assert table["id"].tolist() == archive.train
+    assert set(table["fault"]) == {""}
+    shard = Shard(results.packed("train")[0])
+    for name, image, digest in zip(shard.ids, shard.images, table["pixels_sha1"], strict=True):
+        data = next(data for file, data in archive.files.items() if Path(file).stem == name)
+        assert sha1(np.asarray(Image.open(io.BytesIO(data)))) == sha1(np.asarray(image)) == digest
+    shard.verify()
+    checked = Results(source, tmp_path / "c", 1, 1).prepare(id_is_sha1=True)
+    faults = tables.read(checked.validations("train")[0], tables.VALIDATION)["fault"]
+    assert set(faults) == {"sha1_differs"}
+
+
+def test_a_file_that_is_decoded_otherwise_than_by_validate_is_an_error(archive, tmp_path, monkeypatch):
+    """As by another version of Pillow."""
+    name = archive.train[1]
+    archive.files[f"train/{name}.tif"] = jpeg(archive.pixels[name])
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare(id_is_sha1=False)
+    decode = Decoder.decode
+
+    def otherwise(decoder: Decoder, data: bytes) -> Decoded:
+        found = decode(decoder, data)
+        return replace(found, pixels=found.pixels ^ 1)
+
+    monkeypatch.setattr(Decoder, "decode", otherwise)
+    with pytest.raises(InputError, match=rf"{name}: expected pixels with SHA-1 \w{{40}}, found \w{{40}}\. Delete"):
+        packed_again(results, results.root / "u-train-0.tiles")
 
 
 def test_two_runs_write_the_same_bytes(archive, tmp_path):

@@ -137,3 +137,15 @@ def test_unusable_input_is_refused_with_a_reason(data):
     checkpoints.save(folder / "weights.pt", fold=1, weights={"last": broken}, **again)
     with pytest.raises(InputError, match="expected a finite logit, found nan"):
         run(data)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_views_of_several_classes_are_averaged(average):
+    views = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float32)
+    p = np.exp(views.astype(float)) / np.exp(views.astype(float)).sum(2, keepdims=True)
+    mean = np.exp(views.mean(1, dtype=float)) if average == "logits" else p.mean(1)
+    logits, probabilities = combine(views, average)
+    assert (logits.shape, logits.dtype, probabilities.shape) == ((5, 3), np.float32, (5, 3))
+    np.testing.assert_allclose(probabilities, mean / mean.sum(1, keepdims=True), rtol=1e-12)
+    powers = np.exp(logits.astype(float))
+    np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), probabilities, rtol=1e-5)

@@ -114,3 +114,26 @@ def test_ids_that_pandas_reads_as_missing_values(tmp_path):
 def test_held_out_labels_of_one_class_are_an_error(tmp_path):
     with pytest.raises(InputError, match="The 3 held-out test labels are all of one class"):
         submit(tmp_path, "abC", [0.1, 0.2, 0.3], truth="id,label\na,0\nb,0\nC,0\n")
+
+
+def test_several_classes_have_a_column_each(tmp_path):
+    (tmp_path / "sample.csv").write_text("id,label\nb,0\nC,0\na,0\nd,0\n")
+    write_json(tmp_path / "audit.json", {"positive_share": 0.5, "labels": [5, 3, 2]})
+    values = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [1 / 3, 1 / 3, 1 / 3]])
+    columns = {f"probability_{k}": values[:, k] for k in range(3)}
+    frame = pd.DataFrame({"id": list("abC"), "fold": -1, **columns})
+    tables.write(frame, tmp_path / "test.parquet", tables.probabilities(3))
+    (tmp_path / "truth.csv").write_text("id,label\na,0\nb,1\nC,2\nd,0\n")
+    tables.write(pd.DataFrame(columns=tables.OVERLAPS.names), tmp_path / "overlaps", tables.OVERLAPS)
+    names = ("sample.csv", "test.parquet", "overlaps", "audit.json", "truth.csv", "submission.csv", "submission.json")
+    submission_csv(*(tmp_path / name for name in names))
+    found = pd.read_csv(tmp_path / "submission.csv")
+    assert found.columns.tolist() == ["id", "label_0", "label_1", "label_2"]
+    np.testing.assert_array_equal(found.iloc[:, 1:], [values[1], values[2], values[0], [0.5, 0.3, 0.2]])
+    summary = read_json(tmp_path / "submission.json")
+    assert (summary["filled"], summary["rows"]) == (["d"], 4)
+    # Label 0: a and d above b and C; label 1: b above all; label 2: C above all.
+    assert summary["truth"]["auc"] == 1.0
+    (tmp_path / "truth.csv").write_text("id,label\na,0\nb,1\nC,1\nd,0\n")
+    with pytest.raises(InputError, match="lack some of 3 classes, so the macro AUC is undefined"):
+        submission_csv(*(tmp_path / name for name in names))

@@ -39,6 +39,36 @@ def test_png_is_decoded(pixels):
     np.testing.assert_array_equal(decode(saved(Image.fromarray(pixels), "PNG")).pixels, pixels)
 
 
+def test_jpeg_is_decoded_as_by_pillow(pixels):
+    """JPEG is lossy: the pixels are those that Pillow decodes; an EXIF orientation does not rotate them."""
+    exif = Image.Exif()
+    exif[274] = 6
+    for options in ({"quality": 75}, {"quality": 95, "progressive": True}, {"exif": exif}):
+        data = saved(Image.fromarray(pixels), "JPEG", **options)
+        decoded = decode(data)
+        assert (decoded.fault, decoded.mode, decoded.offset) == ("", "RGB", -1)
+        np.testing.assert_array_equal(decoded.pixels, np.asarray(Image.open(io.BytesIO(data))))
+        assert np.abs(decoded.pixels.astype(int) - pixels).mean() < 60
+
+
+@pytest.mark.parametrize(
+    ("image", "cut", "fault"),
+    [
+        (lambda image: image, 2000, "unreadable"),
+        (lambda image: image, 20, "unreadable"),
+        (lambda image: image.resize((96, 95)), None, "wrong_size"),
+        (lambda image: image.convert("L"), None, "wrong_mode"),
+        (lambda image: image.convert("CMYK"), None, "wrong_mode"),
+    ],
+    ids=["cut short", "header cut short", "size", "grey", "CMYK"],
+)
+def test_faulty_jpeg(pixels, image, cut, fault):
+    data = saved(image(Image.fromarray(pixels)), "JPEG")
+    decoded = decode(data[:cut])
+    assert (decoded.pixels, decoded.fault) == (None, fault)
+    assert "neither" not in decoded.detail
+
+
 def test_a_learned_layout_decodes_as_pillow_does(random):
     decoder = Decoder()
     for tile in random.integers(0, 256, (5, 96, 96, 3), dtype=np.uint8):
@@ -212,8 +242,10 @@ def test_sixteen_bits_per_channel_are_a_fault(pixels):
     assert decoded.fault in ("wrong_mode", "unreadable")
 
 
-def test_jpeg_is_a_fault(pixels):
-    assert decode(saved(Image.fromarray(pixels), "JPEG")).fault == "unreadable"
+def test_other_formats_are_a_fault(pixels):
+    decoded = decode(saved(Image.fromarray(pixels), "BMP"))
+    assert decoded.fault == "unreadable"
+    assert decoded.detail.startswith("neither TIFF, PNG nor JPEG: begins with 42 4d")
 
 
 @pytest.mark.parametrize(("width", "height"), [(95, 96), (96, 97), (1, 1), (50000, 50000)])
@@ -243,7 +275,7 @@ def test_the_detail_of_other_files_shows_their_first_bytes():
     decoded = decode(b"<html>not found</html>")
     assert (decoded.fault, decoded.detail) == (
         "unreadable",
-        "neither TIFF nor PNG: begins with 3c 68 74 6d 6c 3e 6e 6f",
+        "neither TIFF, PNG nor JPEG: begins with 3c 68 74 6d 6c 3e 6e 6f",
     )
 
 

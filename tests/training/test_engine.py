@@ -13,8 +13,9 @@ from histo.networks.dihedral import dihedral
 from histo.networks.network import build
 from histo.tiles.shards import open_shards
 from histo.training import engine as module
-from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits
+from histo.training.engine import Engine, learning_rate, loss, optimizer, precision, predict_logits, targets
 from histo.training.loader import TileLoader
+from histo.training.processes import Processes
 from support.training import images, make_split, settings
 
 CPU = torch.device("cpu")
@@ -72,6 +73,19 @@ def test_loss_is_cross_entropy_with_each_option():
     assert smooth == pytest.approx(-(target * np.log(p) + (1 - target) * np.log(1 - p)).mean())
     with pytest.raises(ValueError, match="pos_weight: expected a number, found None"):
         loss(logits, labels, settings(pos_weight=None))
+
+
+def test_loss_of_several_classes_is_cross_entropy_with_each_option():
+    logits, labels = torch.tensor([[2.0, -1.0, 0.5], [0.3, 0.1, 0.0]]), torch.tensor([0.0, 2.0])
+    shares = targets(labels, 3)
+    assert shares.tolist() == [[1, 0, 0], [0, 0, 1]]
+    for smoothing in (0.0, 0.2):
+        expected = torch.nn.functional.cross_entropy(logits, labels.long(), label_smoothing=smoothing)
+        assert loss(logits, shares, settings(label_smoothing=smoothing)).item() == pytest.approx(expected.item())
+    p = torch.softmax(logits, 1)[[0, 1], [0, 2]]
+    focal = loss(logits, shares, settings(focal_gamma=2.0)).item()
+    assert focal == pytest.approx((-(p.log()) * (1 - p) ** 2).mean().item())
+    assert targets(labels, 2) is labels
 
 
 def test_precision_auto_depends_on_the_hardware(monkeypatch):
@@ -222,6 +236,14 @@ def test_cuda_graphs_are_for_gpus_alone(monkeypatch):
     assert module.compiled(network, settings(cuda_graphs=True), CPU) is network
     assert module.compiled(network, settings(cuda_graphs=True, compile=True), CPU) == {}
     assert module.compiled(network, settings(), gpu) is network
+
+
+def test_a_compiled_network_is_refused_by_several_processes(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module: lambda tiles: module(tiles))
+    chosen = settings(compile=True)
+    network = build(chosen.network.model_dump(), chosen.center_crop)
+    with pytest.raises(InputError, match="compile, cuda_graphs: not supported by several GPUs per training"):
+        Engine(network, chosen, CPU, 10, Processes(1, 2), 16)
 
 
 def test_what_a_cuda_graph_updates_keeps_its_address(tiles):

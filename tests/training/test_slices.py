@@ -7,6 +7,7 @@ import torch
 from histo.augmentation.changes import apply
 from histo.augmentation.plans import Plans
 from histo.config.train import Augmentation
+from histo.errors import InputError
 from histo.training.processes import Processes
 from histo.training.slices import Slice, joined
 from support.training import ALL_AUGMENTATIONS, images
@@ -27,6 +28,14 @@ def test_rows_cover_the_batch_once(count):
     assert [row for part in rows for row in range(15)[part]] == list(range(15))
     assert Processes(0, count).shares(15) == [(part.stop - part.start) / 15 for part in rows]
     assert max(part.stop - part.start for part in rows) - min(part.stop - part.start for part in rows) <= 1
+
+
+def test_several_processes_on_mps_are_refused():
+    with (
+        pytest.raises(InputError, match="expected one process on Apple's MPS, found 2"),
+        Processes(0, 2).connected(torch.device("mps")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -11,6 +11,8 @@ from support import ROOT
 
 RATIOS = {
     "fingerprints": {"fingerprints_"},
+    "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_", "gpu_load_vs_"},
+    "operations": {"operations_vs_before_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "train": {"train_share_of_ceiling_"},
     "validate": {"validate_vs_three_passes", "validate_vs_floor"},

@@ -64,7 +64,7 @@ def check_tiles(folder: Path, geometry: Geometry) -> None:
 
 @pytest.mark.slow
 def test_tiles_of_64_pixels(tmp_path):
-    results = run(tmp_path, "tile_side: 64", 64)
+    results = run(tmp_path, "tile_side: 64", 64, "submission={models: [plain]}")
     check_tiles(tmp_path, Geometry(tile_side=64))
     oof = tables.read(results / "ensemble" / "oof.parquet", tables.PROBABILITIES)
     folds = tables.read(results / "folds.parquet", tables.FOLDS).set_index("id")

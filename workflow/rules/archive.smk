@@ -121,9 +121,9 @@ rule validate:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=by_size(500, 0.4),
-        disk_mb=by_size(100, 0.05),
-        runtime=by_size(30, 0.05),
+        mem_mb=by_tiles(500, 0.4),
+        disk_mb=by_tiles(100, 0.05),
+        runtime=by_tiles(30, 0.05),
     params:
         tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {
@@ -152,9 +152,9 @@ rule pack:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=by_size(500, 0.4),
-        disk_mb=by_size(100, 1),
-        runtime=by_size(30, 0.05),
+        mem_mb=by_tiles(500, 0.4),
+        disk_mb=by_tiles(100, 1),
+        runtime=by_tiles(30, 0.05),
     params:
         tiles=lambda wildcards, input: tiles_of(input),
         settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},

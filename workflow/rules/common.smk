@@ -236,6 +236,21 @@ def tables_or_archive():
     return archive()
 
 
+def by_tiles(fixed, per_mb):
+    """The same by the size of a shard's tile file.
+
+    That of a folder is estimated from the index: 28 kB per row of 56 bytes.
+    """
+
+    def requested(wildcards, input, attempt):
+        size = input.size_files_mb[0]
+        if config["dataset"]["source"] == "folder":
+            size *= 28_000 / 56 / len(shards_of("pack", "h5"))
+        return math.ceil((fixed + per_mb * size) * 2 ** (attempt - 1))
+
+    return requested
+
+
 def tile_file():
     """Path of the tile file of a shard, as a list: empty for a folder, whose files are read where they are."""
     return [] if config["dataset"]["source"] == "folder" else [result("unzip/{split}-{shard}.tiles")]

@@ -58,7 +58,8 @@ def stain_folds(
     sums: `band_sums` of each tile, float32 [N, BANDS, 3]. Also returns `same_fold_neighbours`.
     """
     names, group = np.unique(groups.to_numpy(object).astype(str), return_inverse=True)
-    sizes = np.stack([np.bincount(group[labels == label], minlength=len(names)) for label in (0, 1)], axis=1)
+    found = range(int(labels.max()) + 1)
+    sizes = np.stack([np.bincount(group[labels == label], minlength=len(names)) for label in found], axis=1)
     tiles = sizes.sum(1).astype(float)
     flat = sums.reshape(len(sums), -1).astype(np.float64)
     means = np.stack([np.bincount(group, column, len(names)) for column in flat.T], axis=1) / tiles[:, np.newaxis]
@@ -72,7 +73,7 @@ def balanced_clusters(
 ) -> npt.NDArray[np.int64]:
     """Cluster groups by their vectors such that all clusters have about as many tiles of each class: int64 [G].
 
-    vectors: float [G, F]; sizes: negative and positive tiles, int64 [G, 2]. k-means whose clusters charge a price per
+    vectors: float [G, F]; sizes: tiles of each class, int64 [G, classes]. k-means whose clusters charge a price per
     tile of each class; prices rise where a cluster is too full (subgradient ascent on the dual of the transport
     problem). The first centres are those of k-means++ (Arthur & Vassilvitskii, SODA 2007).
     """
@@ -86,14 +87,14 @@ def balanced_clusters(
         centres = np.concatenate([centres, vectors[[random.choice(len(vectors), p=chance)]]])
     classes = np.maximum(sizes.sum(0), 1)
     mixture = sizes / tiles[:, np.newaxis]
-    prices = np.zeros((2, count))
+    prices = np.zeros((sizes.shape[1], count))
     for number in range(ROUNDS):
         distance = ((vectors**2).sum(1)[:, np.newaxis] - 2 * vectors @ centres.T) + (centres**2).sum(1)
         scale = distance.mean()
         best = np.inf
         for step in range(STEPS):
             fold = np.argmin(distance + mixture @ prices, axis=1)
-            filled = np.stack([np.bincount(fold, sizes[:, label], count) for label in (0, 1)]) / classes[:, np.newaxis]
+            filled = np.stack([np.bincount(fold, column, count) for column in sizes.T]) / classes[:, np.newaxis]
             excess = filled * count - 1
             if np.abs(excess).max() < best:
                 best, fold_of = float(np.abs(excess).max()), fold

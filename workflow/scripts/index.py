@@ -16,7 +16,7 @@ from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
 from histo.files import atomic_write
 from histo.tiles.source import how_to_restore, list_entries, open_source
-from histo.tiles.zip_archive import DamagedEntry, Entry
+from histo.tiles.zip_archive import TILES, DamagedEntry, Entry
 
 LABELS = "train_labels.csv"
 SAMPLE = "sample_submission.csv"
@@ -93,13 +93,13 @@ def read_test_ids(path: Path, entry: Entry) -> Listed:
 
 
 def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split: str) -> dict[str, Entry]:
-    """Return {id: entry} of the files ID.tif in the folder of a split; InputError for two files of one id."""
+    """Return {id: entry} of the files ID.tif or ID.jpg in the folder of a split; InputError for two of one id."""
     tiles: dict[str, Entry] = {}
     for name, entry in entries.items():
         file = PurePosixPath(name)
         if file.name.startswith("._"):  # metadata that macOS adds to an archive
             continue
-        if file.parent == root / split and file.suffix.lower() in (".tif", ".tiff"):
+        if file.parent == root / split and file.suffix.lower() in TILES:
             key = check_id(f"{path}: entry {name!r}", file.stem)
             if key in tiles:
                 raise InputError(f"{path}: expected one file of each id, found {tiles[key].name} and {name}.")
@@ -118,7 +118,7 @@ def join(split: str, listed: Listed, tiles: dict[str, Entry], shards: int) -> pd
         label, fault, detail = listed.get(name, (-1, "unlisted_file", f"no row of the {split} table has this id"))
         entry = tiles.get(name)
         if entry is None:
-            fault, detail = "missing_file", f"no {split}/{name}.tif in the archive"
+            fault, detail = "missing_file", f"no {split}/{name}.tif or .jpg in the archive"
             entry = Entry("", 0, 0, 0, 0, 0)
         position = (entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method)
         rows.append((name, label, *position, fault, detail))
@@ -152,7 +152,7 @@ def index(
         tiles = find_tiles(archive, entries, root, split)
         if not tiles:
             raise InputError(
-                f"{archive}: expected files {root / split}/ID.tif, found none. "
+                f"{archive}: expected files {root / split}/ID.tif or ID.jpg, found none. "
                 "Use the original archive of the competition."
             )
         frame = join(split, listed, tiles, shards)

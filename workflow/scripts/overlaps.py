@@ -286,7 +286,7 @@ def overlaps(
     tables.write(frame, output, tables.OVERLAPS)
 
     counts |= {"tiles": len(tiles), "agreed_pairs": len(agreed), "confirmed_pairs": int(confirmed.sum())}
-    write_json(summary, {"pixels": pixels} | counts)
+    write_json(summary, {"lossy": pixels == "lossy"} | counts)
     seconds = time.perf_counter() - start
     logging.info("%s search, %s in %.1f s", pixels, ", ".join(f"{k} {v:,}" for k, v in counts.items()), seconds)
 

@@ -5,9 +5,11 @@ require packing again.
 
 `validate` computed the SHA-1 of each tile and the CRC-32 of its file in one pass. Here the CRC is computed anew from
 the bytes that are packed: equal CRCs say that they are the bytes of that SHA-1. So the shard gets the SHA-1s without
-computing them, at a tenth of the cost; `verify` computes them from the shard.
+computing them, at a tenth of the cost; `verify` computes them from the shard. Of files that must be decoded again (PNG,
+JPEG, compressed TIFF) the SHA-1 is compared too.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator
@@ -38,7 +40,8 @@ def read_batches(
     validated: `COLUMNS` of the N files. Raises InputError when a file is not the one that was validated.
     """
     decoder, tile_bytes, shape = Decoder(geometry.tile_side), geometry.tile_bytes, geometry.shape
-    wanted = (validated["pixels_sha1"] != "").to_numpy(bool)
+    sha1s = validated["pixels_sha1"].to_numpy(object)
+    wanted = sha1s != ""
     crcs, offsets = validated["crc"].to_numpy(np.uint32), validated["pixels_offset"].to_numpy(np.int64)
 
     def changed(number: int, expected: str, found: str) -> InputError:
@@ -64,10 +67,11 @@ def read_batches(
             if start >= 0:
                 pixels.append(content[start : start + tile_bytes].reshape(shape))
                 continue
-            decoded = decoder.decode(content.tobytes())
-            if decoded.pixels is None:
-                raise changed(number, "a tile that can be decoded, as it could when validated", decoded.detail)
-            pixels.append(decoded.pixels)
+            tile = decoder.decode(content.tobytes())
+            digest = "" if tile.pixels is None else hashlib.sha1(tile.pixels.data, usedforsecurity=False).hexdigest()
+            if digest != sha1s[number]:  # the same file decoded otherwise: by another version of Pillow
+                raise changed(number, f"pixels with SHA-1 {sha1s[number]}", tile.detail or digest)
+            pixels.append(tile.pixels)
         if pixels:
             yield np.stack(pixels)
 

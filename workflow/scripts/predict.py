@@ -16,7 +16,7 @@ from histo import tables
 from histo.errors import InputError
 from histo.logits import LOWEST, logit, sigmoid, softmax
 from histo.networks.network import Network
-from histo.predictions import probabilities, probability_columns
+from histo.predictions import probability_columns
 from histo.tiles.shards import open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device, reproducible
@@ -104,8 +104,8 @@ def predict(
             loader = TileLoader(open_shards(paths, split), rows.sort_values(["shard", "row"]), device)
             table = predictions(network, loader, choice=choice, tta=tta, average=average, fold=fold)
             tables.write(table, out, tables.predictions(loader.geometry.classes))
-            mean = np.atleast_1d(probabilities(table).mean(axis=0))
-            log.info("%s: %d tiles, mean probability %s.", out, len(table), " ".join(f"{value:.3f}" for value in mean))
+            means = " ".join(f"{mean:.3f}" for mean in table.filter(like="probability").mean())
+            log.info("%s: %d tiles, mean probability %s.", out, len(table), means)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the checks below find everything that matters here
-            with Image.open(io.BytesIO(data), formats=("TIFF", "PNG")) as image:
+            with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
                 (width, height), mode = image.size, image.mode
                 # Check the size before decoding: a header may claim gigabytes.
                 if (width, height) != (side, side):
@@ -162,8 +162,8 @@ def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
     except Exception as error:
         # Pillow raises many types of exceptions on damaged files; all of them mean the same here.
         detail = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
-        if not data.startswith((b"II*\0", b"MM\0*", b"\x89PNG")):
-            detail = f"neither TIFF nor PNG: begins with {data[:8].hex(' ')}"
+        if not data.startswith((b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff")):
+            detail = f"neither TIFF, PNG nor JPEG: begins with {data[:8].hex(' ')}"
         return Decoded(None, width, height, mode, "unreadable", detail), None
     if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
         # Happens when a tag rotates the image after its size was read.

@@ -19,10 +19,9 @@ import pandas as pd
 
 from histo.errors import InputError
 from histo.tiles.tile_file import Block, TileFile
-from histo.tiles.zip_archive import LARGEST_TABLE, LARGEST_TILE, DamagedEntry, Entry, read_directory, read_entry
+from histo.tiles.zip_archive import LARGEST_TABLE, LARGEST_TILE, TILES, DamagedEntry, Entry, read_directory, read_entry
 
 FOLDERS = ("", "train", "test")  # searched for files, relative to the source folder
-TILES = (".tif", ".tiff")
 TABLES = ("train_labels.csv", "sample_submission.csv")
 
 

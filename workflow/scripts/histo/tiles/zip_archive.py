@@ -21,6 +21,7 @@ from isal.isal_zlib import crc32
 
 from histo.errors import InputError
 
+TILES = (".tif", ".tiff", ".jpg", ".jpeg")  # endings of tiles' names, lower case
 LARGEST_TILE = 16 << 20  # bytes; a tile has 27,935
 LARGEST_TABLE = 256 << 20  # bytes; the largest table of the competition has 9.5 million
 CHUNK = 1 << 20  # compressed bytes read at a time, so that checking a large entry needs little memory
@@ -96,7 +97,7 @@ def _check(path: Path, info: zipfile.ZipInfo) -> None:
         raise _hostile(path, name, "readable entries", "an encrypted one")
     if info.compress_type not in _METHODS:
         raise _hostile(path, name, "stored or deflated entries", f"compression method {info.compress_type}")
-    largest = LARGEST_TILE if name.lower().endswith((".tif", ".tiff")) else LARGEST_TABLE
+    largest = LARGEST_TILE if name.lower().endswith(TILES) else LARGEST_TABLE
     if not 0 <= info.header_offset <= info.header_offset + info.compress_size <= path.stat().st_size:
         raise _hostile(
             path, name, "an entry inside the archive", f"{info.compress_size:,} bytes at {info.header_offset:,}"

@@ -31,7 +31,6 @@ from histo.augmentation.plans import Plans
 from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
 from histo.files import atomic_write, write_json
-from histo.hashes import file_sha256
 from histo.logits import softmax
 from histo.metrics import auc
 from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
@@ -190,12 +189,10 @@ def train(
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold, geometry_of(opened).classes)
-    identity = fingerprint(settings=settings, code=code, fold=fold, folds=table, shards=opened.values())
-    identity["replicate"] = replicate
-    if weights_in:
-        identity["weights_in"] = file_sha256(Path(weights_in))
-    if pseudo_labels:
-        identity["pseudo_labels"] = [file_sha256(Path(path)) for path in pseudo_labels]
+    identity = fingerprint(
+        settings=settings, code=code, fold=fold, replicate=replicate, folds=table, shards=opened.values(),
+        files=[weights_in, *pseudo_labels] if weights_in else pseudo_labels,
+    )  # fmt: skip
     resume = ResumeFile(resume_path, identity)
     settings = with_seed(with_pos_weight(settings, training_rows["label"]), replicate if fold is None else fold)
     training_shards = opened
@@ -204,21 +201,15 @@ def train(
             opened, training_rows, open_shards(list(test_shards), "test"), [Path(path) for path in pseudo_labels]
         )
     processes = processes or Processes()
-    sharing = processes.count == 1  # NCCL needs a GPU for each process
     with (
-        claim_device(threads, sharing) as device, reproducible(settings.deterministic), processes.connected(device),
-        catch_sigterm() as termination,
+        claim_device(threads, sharing=processes.count == 1) as device, reproducible(settings.deterministic),
+        processes.connected(device), catch_sigterm() as termination,
     ):  # fmt: skip
         training = TileLoader(training_shards, training_rows, device)
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
         run = prepare(settings, fold, training, validation, weights_in, resume, termination, processes)
         progress = load_progress(run)
-        while len(progress.history) < settings.epochs and not stops_early(progress, settings):
-            train_one_epoch(run, progress)
-            validate(run, progress)
-            if run.leads:
-                write_history(progress.history, history_out)
-            save_if_due(run, progress)
+        train_epochs(run, progress, history_out)
         if run.leads:
             write_history(progress.history, history_out)
             write_weights(run, progress, weights_out, code, stain)
@@ -376,6 +367,16 @@ def batches(run: Run, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Ten
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         labels = targets(labels, run.training.geometry.classes)
         yield part.own(*apply(plan, images, labels))
+
+
+def train_epochs(run: Run, progress: Progress, history_out: str | Path) -> None:
+    """Train and validate the epochs that are left; the history is written after each."""
+    while len(progress.history) < run.settings.epochs and not stops_early(progress, run.settings):
+        train_one_epoch(run, progress)
+        validate(run, progress)
+        if run.leads:
+            write_history(progress.history, history_out)
+        save_if_due(run, progress)
 
 
 def train_one_epoch(run: Run, progress: Progress) -> None:

@@ -20,6 +20,7 @@ import torch
 
 from histo.config.train import TrainSettings
 from histo.errors import InputError
+from histo.hashes import file_sha256
 from histo.tiles.shards import Shard
 from histo.training.checkpoints import dump
 
@@ -27,12 +28,19 @@ log = logging.getLogger(__name__)
 
 
 def fingerprint(
-    *, settings: TrainSettings, code: dict[str, str], fold: int | None, folds: pd.DataFrame, shards: Iterable[Shard]
+    *,
+    settings: TrainSettings,
+    code: dict[str, str],
+    fold: int | None,
+    replicate: int,
+    folds: pd.DataFrame,
+    shards: Iterable[Shard],
+    files: Iterable[str],
 ) -> dict[str, Any]:
     """Identity of a run, which must be equal for it to resume.
 
     code: fingerprint of the script; folds: table of the folds, of which the contents are compared; shards: of the
-    training tiles.
+    training tiles; files: pretrained weights and pseudo-labels.
     """
     columns = folds[["id", "shard", "row", "label", "fold"]]
     # Not categorised: all ids differ.
@@ -41,7 +49,9 @@ def fingerprint(
         "settings": settings.model_dump(),
         "code": code,
         "fold": fold,
+        "replicate": replicate,
         "folds": table.hexdigest(),
+        "files": [file_sha256(Path(path)) for path in files],
         "shards": {str(shard.number): [shard.sha256, *astuple(shard.geometry)] for shard in shards},
     }
 
