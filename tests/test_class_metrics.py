@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score, roc_auc_score
 
 from histo.class_metrics import evaluate_classes, macro_auc, macro_auc_interval
-from histo.evaluation import evaluate_oof
-from histo.metrics import auc, auc_interval
+from histo.metrics import auc
+from histo.statistics.clustered_auc import stratified_auc
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_interval_of_two_opposite_columns_is_delongs(random):
     p = np.clip(0.3 * labels + 0.7 * random.random(600), 0, 1)
     both = np.stack([1 - p, p], axis=1)
     assert macro_auc(labels, both) == pytest.approx(auc(labels, p), abs=1e-12)
-    assert macro_auc_interval(labels, both) == pytest.approx(auc_interval(labels, p), abs=2e-4)
+    assert macro_auc_interval(labels, both) == pytest.approx(stratified_auc(labels, p).interval(), abs=2e-4)
 
 
 def test_the_interval_is_as_wide_as_the_spread_of_samples(random):
@@ -54,8 +54,7 @@ def test_the_interval_is_as_wide_as_the_spread_of_samples(random):
 def test_all_metrics(data):
     labels, scores = data
     folds = np.arange(400) // 200
-    found = evaluate_oof(labels, scores, folds)
-    assert found == evaluate_classes(labels, scores, folds)
+    found = evaluate_classes(labels, scores, folds)
     guesses = scores.argmax(axis=1)
     assert found["confusion"] == confusion_matrix(labels, guesses).tolist()
     assert found["accuracy"] == (guesses == labels).mean()
@@ -66,3 +65,4 @@ def test_all_metrics(data):
     assert found["auc_mean_of_folds"] == pytest.approx(np.mean([row["auc"] for row in found["folds"]]))
     assert found["class_auc"][2] == pytest.approx(roc_auc_score(labels == 2, scores[:, 2]), abs=1e-12)
     assert found["auc_low"] < found["auc"] < found["auc_high"]
+    assert found["probability"] is None

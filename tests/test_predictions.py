@@ -8,7 +8,7 @@ from histo import tables
 from histo.errors import InputError
 from histo.predictions import join_folds, stack_networks
 
-FOLDS = pd.DataFrame({"id": list("abcd"), "shard": 0, "row": range(4), "label": [0, 1, 0, 1], "group": "g"})
+FOLDS = pd.DataFrame({"id": list("abcd"), "shard": 0, "row": range(4), "label": [0, 1, 0, 1], "group": list("wxyz")})
 FOLDS["fold"] = [0, 0, 1, 1]
 
 

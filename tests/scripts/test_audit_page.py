@@ -167,6 +167,32 @@ def test_names_are_escaped(faulty):
     assert page.text.count(HOSTILE) >= 4
 
 
+def test_the_classifier_has_a_card_beside_random_splits_alone(faulty):
+    """Changed: the AUC of train versus test and of random splits, and the interval of the number of neighbours."""
+    results = faulty[2]
+    path = results.root / "leaks.json"
+    leaks = read_json(path)
+    splits = {"splits": 20, "lowest": 0.59, "median": 0.78, "highest": 0.92}
+    expected = {0.8: "is not above this range", 0.95: "is above all of them"}
+    for auc, text in expected.items():
+        leaks["adversarial"] |= {"auc": auc, "random_splits": splits, "slides_known": 0.25}
+        write_json(path, leaks)
+        page = write_page(results)
+        assert (
+            f"Train versus test classifier {auc:.3f} AUC from image statistics; random splits: 0.590 to 0.920"
+            in page.text
+        )
+        assert text in page.text
+        assert "The slide of 75.0 % of the training tiles is unknown." in page.text
+    leaks["adversarial"] |= {"random_splits": None}
+    leaks["neighbours"] |= {"auc_low": 0.4, "auc_high": 0.6}
+    write_json(path, leaks)
+    page = write_page(results)
+    assert "Train versus test classifier 0" not in page.text
+    assert "too few slides to compare it with random splits" in page.text
+    assert "An association is not shown." in page.text and "reflects how tiles were sampled" not in page.text
+
+
 def test_components_are_counted_by_size_class():
     sizes = [{"tiles": 2, "components": 7}, {"tiles": 4, "components": 2}, {"tiles": 5, "components": 1},
              {"tiles": 250, "components": 1}]  # fmt: skip

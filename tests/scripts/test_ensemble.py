@@ -31,8 +31,12 @@ def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
         }
         for split, models in (("oof", oof), ("test", test))
     ]
+    ids = folds["id"]
+    measured = dict.fromkeys(tables.COLOUR, 1.0) | {"sharpness": np.arange(len(ids)), "fault": "", "detail": ""}
+    frame = pd.DataFrame({"id": ids, "split": "train", "shard": 0, "row": 0, "label": 0, "kept": True} | measured)
+    tables.write(frame, folder / "tiles", tables.TILES)
     out = [folder / name for name in ("oof", "test", "json")]
-    ensemble(*paths, folder / "folds", *out, method=method)
+    ensemble(*paths, folder / "folds", folder / "tiles", *out, method=method)
     return *(tables.read(path, tables.PROBABILITIES) for path in out[:2]), read_json(out[2])
 
 
@@ -95,7 +99,8 @@ def test_weights_maximise_the_likelihood():
 def two_models(seed, correct_fold):
     """Three folds of 40 tiles: "steady" is fair, "lucky" is correct in `correct_fold` and mostly wrong elsewhere."""
     rng = np.random.default_rng(seed)
-    folds = pd.DataFrame({"id": [f"{k:03d}" for k in range(120)], "shard": 0, "row": range(120), "group": "g"})
+    ids = [f"{k:03d}" for k in range(120)]
+    folds = pd.DataFrame({"id": ids, "shard": 0, "row": range(120), "group": ids})
     folds["label"], folds["fold"] = np.arange(120) % 2, np.arange(120) // 2 % 3
     right, wrong = (np.where(folds["label"] == 1, p, 1 - p) for p in (0.999, 0.3))
     steady = np.clip(np.where(folds["label"] == 1, 0.6, 0.4) + rng.normal(0, 0.2, 120), 0.05, 0.95)
@@ -217,11 +222,13 @@ def test_tables_of_several_classes(tmp_path, random, method):
                 tables.write(pd.DataFrame({"id": names, "fold": fold, **columns}), path, tables.predictions(3))
                 found[name].append(path)
     out = [tmp_path / name for name in ("oof", "test", "json")]
-    ensemble(oof, test, tmp_path / "folds", *out, method=method)
+    ensemble(oof, test, tmp_path / "folds", tmp_path / "tiles", *out, method=method)
     written_oof, written_test = (tables.read(path, tables.probabilities(3)) for path in out[:2])
     columns = ["probability_0", "probability_1", "probability_2"]
     summary = read_json(out[2])
     assert summary["auc"] == summary["methods"][method] == auc(labels, written_oof[columns].to_numpy())
+    assert summary["networks"] == 4
+    assert not any(summary[name] for name in ("comparison", "agreement", "expected", "by_group", "by_stratum"))
     assert sorted(written_test["id"]) == sorted(f"t{k}" for k in range(150))
     if method == "mean":
         np.testing.assert_allclose(written_oof[columns], probabilities.mean(1), rtol=1e-12)

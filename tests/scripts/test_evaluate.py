@@ -24,8 +24,8 @@ def test_metrics_are_those_of_the_predictions(tmp_path):
     ("tta", "flips", "expected"),
     [
         ("none", None, (0.5, None, None)),
-        ("flips", [1, 0, 0, -1], (0.75, 0.5, None)),
-        ("all", [1, 0, 0, -1], (0.75, 0.125, 0.5)),
+        ("flips", [1, 0, 0, -1], (0.5, 0.5, None)),
+        ("all", [1, 0, 0, -1], (0.5, 0.0, 0.5)),
         ("all", None, (0.5, None, None)),  # a model without test-time augmentation
     ],
 )

@@ -13,6 +13,7 @@ from leaks import (
     neighbour_counts,
     neighbours,
     overlap_counts,
+    random_splits,
 )
 from support.stages import Results
 
@@ -45,12 +46,21 @@ def test_a_pair_counts_once_for_each_of_its_tiles():
 
 
 def test_auc_of_the_number_of_neighbours():
-    found = neighbours(np.array([1, 1, 0, 0]), np.array([7, 1, 1, 0]))
+    found = neighbours(np.array([1, 1, 0, 0]), np.array([7, 1, 1, 0]), np.arange(4))
     assert found["auc"] == 3.5 / 4  # four pairs of a positive and a negative tile, one of them a tie
     assert found["auc_low"] < found["auc"] < found["auc_high"]
     tiles = {row["neighbours"]: (row["tiles"], row["positives"]) for row in found["rows"]}
     assert tiles == {0: (1, 0), 1: (2, 1), 2: (0, 0), 3: (0, 0), 4: (0, 0), 5: (1, 1)}
-    assert neighbours(np.array([1, 0, 0]), np.zeros(3, int))["auc"] == 0.5
+    assert neighbours(np.array([1, 0, 0]), np.zeros(3, int), np.arange(3))["auc"] == 0.5
+
+
+def test_the_interval_of_neighbours_is_that_of_groups(random):
+    labels, counts = np.repeat(random.integers(0, 2, 30), 8), np.repeat(random.integers(0, 9, 30), 8)
+    by_tile = neighbours(labels, counts, np.arange(240))
+    by_group = neighbours(labels, counts, np.repeat(np.arange(30), 8))
+    assert by_group["auc"] == by_tile["auc"]
+    width = [found["auc_high"] - found["auc_low"] for found in (by_group, by_tile)]
+    assert width[0] > 2 * width[1]
 
 
 def test_overlaps_within_and_between_the_splits_are_counted():
@@ -101,6 +111,28 @@ def test_recognising_slides_does_not_count_as_a_difference_of_the_splits(random)
     slide_colours = colours(random, 100)[slide] + random.normal(0, 0.5, (2000, 8))
     assert adversarial_validation(split, slide_colours, slide)["auc"] == pytest.approx(0.5, abs=0.12)
     assert adversarial_validation(split, slide_colours, np.arange(2000))["auc"] > 0.95
+
+
+def test_random_splits_show_what_few_slides_do(random):
+    """17 slides, each of its own colour, 5 of them called test: the AUC is high although nothing else differs."""
+    slide = np.repeat(np.arange(17), 40)
+    slide_colours = colours(random, 17)[slide] + random.normal(0, 3, (680, 8))
+    split = np.where(slide >= 12, "test", "train").astype(object)
+    train = split == "train"
+    unknown = np.where(train, slide, 100 + np.arange(680))  # the slides of the test tiles are unknown
+    found = adversarial_validation(split, slide_colours, unknown)["auc"]
+    reference = random_splits(slide_colours[train], slide[train], np.arange(480), 5 / 17, 4)
+    assert reference["splits"] == 4
+    assert 0.5 < reference["lowest"] <= reference["median"] <= reference["highest"] <= 1
+    assert found > 0.9
+    assert reference["median"] > 0.8
+    # Tiles without slides do not differ.
+    single = random_splits(colours(random, 800), np.arange(800), np.arange(800), 0.3, 3)
+    assert 0.4 < single["lowest"] < single["highest"] < 0.6
+
+
+def test_no_random_splits_of_one_slide(random):
+    assert random_splits(colours(random, 50), np.zeros(50, int), np.arange(50), 0.3, 4) is None
 
 
 def test_no_auc_with_one_slide_in_a_split(random):

@@ -60,11 +60,19 @@ def test_the_cards_show_auc_interval_and_test_auc(run, page):
 def test_the_tables_show_the_metrics_of_each_model(run, page):
     for path in [*run.inputs.evaluations, run.inputs.ensemble]:
         row = read_json(path)
-        metrics = " ".join(f"{row[name]:.4f}" for name in ("accuracy", "precision", "recall", "f1"))
-        spread = f"{row['auc_mean_of_folds']:.4f} ± {row['auc_std_of_folds']:.4f}"
+        spread = f"{row['auc_std_of_folds']:.4f}"
+        pooled = f"{row['auc_pooled']:.4f} {row['auc_pooled_low']:.4f} to {row['auc_pooled_high']:.4f}"
         low, high = row["auc_low"], row["auc_high"]
-        assert f"{row['model']} {row['auc']:.4f} {low:.4f} to {high:.4f} {spread} {metrics}" in page.text
+        assert f"{row['model']} {row['auc']:.4f} {low:.4f} to {high:.4f} {spread} {pooled}" in page.text
         assert f"{row['model']} {' '.join(format(fold['auc'], '.4f') for fold in row['folds'])}" in page.text
+    rows = [read_json(path)["probability"] for path in (*run.inputs.evaluations, run.inputs.ensemble)]
+    for key, name in (
+        ("recall", "sensitivity (recall) threshold 0.5"),
+        ("brier", "Brier score"),
+        ("log_loss", "log loss"),
+    ):
+        values = " ".join(f"{row[key]['value']:.3f} {row[key]['low']:.3f} to {row[key]['high']:.3f}" for row in rows)
+        assert f"{name} {values}" in page.text
     (tn, fp), (fn, tp) = read_json(run.inputs.ensemble)["confusion"]
     assert f"label: no tumour {tn} {100 * tn / (tn + fp):.1f} % {fp}" in page.text
     assert f"label: tumour {fn} {100 * fn / (fn + tp):.1f} % {tp}" in page.text
@@ -110,17 +118,18 @@ def test_warnings_on_biased_estimates(run):
     """Changed: the epoch and the settings were chosen by validation AUC, ids are not checked, the test AUC is low."""
     path = run.folder / "low.json"
     summary = read_json(run.inputs.submission)
-    summary["truth"]["auc"] = 0.25
+    summary["truth"] |= {"auc": 0.25, "auc_error": 0.05, "auc_error_tiles": 0.05, "auc_degrees": 30}
     write_json(path, summary)
     models = {"small": {"checkpoint": "best"}, "wide": {"checkpoint": "last", "search": "fine"}}
     config = run.config | {"validate": {"id_is_sha1": False}}
+    auc = read_json(run.inputs.ensemble)["auc"]
     page = run.write_report(inputs=replace(run.inputs, submission=path), models=models, config=config)
     assert (
         "small: the epoch was chosen by validation AUC, so the out-of-fold AUC is optimistically biased." in page.text
     )
     assert "wide: a search chose the settings by validation AUC on folds that are evaluated here" in page.text
     assert "The pixels were not checked against the SHA-1 in the tile ids" in page.text
-    assert "The AUC on the held-out test labels, 0.2500, is below the 95 % confidence interval" in page.text
+    assert f"The AUC on the held-out test labels, 0.2500, is below the out-of-fold AUC, {auc:.4f}, by more" in page.text
 
 
 def test_settings_versions_and_code_are_stated(run, page):
@@ -177,7 +186,7 @@ def test_a_single_model_and_fold_without_faults_run_times_and_test_labels(tmp_pa
     assert "ensemble" not in page.text
     tta = read_json(run.inputs.evaluations[0])["tta"]
     values = " ".join(f"{value:.4f}" for value in tta.values())
-    header = "out-of-fold AUC 1 view 4 views: flips 8 views: flips and 90° rotations"
+    header = "mean AUC of the folds 1 view 4 views: flips 8 views: flips and 90° rotations"
     assert f"Gain from averaging {header} only {values} " in page.text
     assert "blend weight" not in page.text
     assert "test labels" not in page.text
@@ -189,7 +198,7 @@ def test_a_single_model_and_fold_without_faults_run_times_and_test_labels(tmp_pa
 def test_the_gain_from_averaging_is_one_table(run, page):
     evaluations, ensemble = [read_json(path) for path in run.inputs.evaluations], read_json(run.inputs.ensemble)
     table = page.text.partition("Gain from averaging ")[2]
-    expected = "out-of-fold AUC 1 view 4 views: flips 8 views: flips and 90° rotations fitted blend weight"
+    expected = "mean AUC of the folds 1 view 4 views: flips 8 views: flips and 90° rotations fitted blend weight"
     for row in evaluations:
         weights = [by_model[row["model"]] for by_model in ensemble["weights_by_fold"]]
         aucs = " ".join(f"{row['tta'][name]:.4f}" for name in ("none", "flips", "all"))
@@ -207,6 +216,47 @@ def test_the_gain_from_averaging_is_one_table(run, page):
     assert ensemble["methods"]["mean"] == ensemble["auc"]
 
 
+def test_comparison_thresholds_and_failures_are_those_of_the_ensemble(run, page):
+    ensemble = read_json(run.inputs.ensemble)
+    best = ensemble["comparison"]["best"]
+    (other,) = (row for row in ensemble["comparison"]["rows"] if row["model"] != best)
+    assert f"difference to {best} 95 % CI" in page.text
+    p = "< 0.001" if other["p_holm"] < 0.001 else f"{other['p_holm']:.3f}"
+    assert f"{other['difference']:+.4f} {other['low']:+.4f} to {other['high']:+.4f} {p}" in page.text
+    for row in ensemble["probability"]["thresholds"]:
+        found = row["sensitivity"]
+        assert f"{found['value']:.3f} {found['low']:.3f} to {found['high']:.3f} {found['hits']} of 39" in page.text
+    assert "No group has at least 20 tiles" in page.text
+    correlation, disagreement = (ensemble["agreement"][name][0][1] for name in ("correlation", "disagreement"))
+    assert f"{correlation:.3f} {100 * disagreement:.1f} %" in page.text
+    expected = ensemble["expected"]
+    assert f"Expected test AUC {expected['low']:.2f} to {expected['high']:.2f}" in page.text
+    assert expected["low"] < ensemble["auc_low"] < ensemble["auc_high"] < expected["high"]
+
+
+@pytest.mark.parametrize(("shift", "warned"), [(0.0, False), (0.03, False), (0.3, True)])
+def test_a_mean_probability_far_from_training_is_flagged(run, shift, warned):
+    """Changed: the mean of the submission."""
+    path = run.folder / "mean.json"
+    mean = read_json(run.inputs.ensemble)["probability"]["mean"]["value"]
+    write_json(path, read_json(run.inputs.submission) | {"mean": mean + shift})
+    page = run.write_report(inputs=replace(run.inputs, submission=path))
+    text = f"The mean probability of the submission is {mean + shift:.3f}; out-of-fold it is {mean:.3f}"
+    assert (text in page.text) == warned
+
+
+def test_a_lower_test_auc_is_no_warning_where_errors_explain_it(run):
+    """Changed: 0.1 lower with a standard error of 0.05; with 0.01, or less of slides, it is a warning."""
+    path = run.folder / "lower.json"
+    summary, ensemble = read_json(run.inputs.submission), read_json(run.inputs.ensemble)
+    for error, warned in ((0.08, False), (0.001, True)):
+        auc = ensemble["auc"] - 5 * ensemble["auc_error"] * (1 if warned else 0.3)
+        summary["truth"] |= {"auc": auc, "auc_error": error, "auc_error_tiles": 0.001, "auc_degrees": 50}
+        write_json(path, summary)
+        page = run.write_report(inputs=replace(run.inputs, submission=path))
+        assert ("by more than both errors explain" in page.text) == warned
+
+
 def test_ranks_are_not_called_probabilities(tmp_path):
     run = finished_run(tmp_path, models=["only"], tta="none", method="rank_mean")
     page = run.write_report()
@@ -214,6 +264,13 @@ def test_ranks_are_not_called_probabilities(tmp_path):
     assert "The predictions of the ensemble are mean ranks, not probabilities" in page.text
     assert f"ensemble {ensemble['methods']['rank_mean']:.4f} {ensemble['auc_low']:.4f} to" in page.text
     assert "Gain from averaging" not in page.text
+    assert "Confusion matrix" not in page.text and "Calibration. " not in page.text
+    assert "Sensitivity and specificity" not in page.text
+    assert (
+        f"accuracy threshold 0.5 {read_json(run.inputs.evaluations[0])['probability']['accuracy']['value']:.3f}"
+        in page.text
+    )
+    assert "False positives label: no tumour" in page.text
     assert "mean ranks" not in finished_run(tmp_path / "mean", models=["only"], tta="none").write_report().text
 
 

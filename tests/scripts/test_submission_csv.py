@@ -19,7 +19,8 @@ def submit(folder, ids, probabilities, sample="id,label\nb,0\nC,0\na,0\n", truth
     tables.write(frame, folder / "test.parquet", tables.PROBABILITIES)
     if truth:
         (folder / "truth.csv").write_text(truth)
-    inputs = [folder / name for name in ("sample.csv", "test.parquet", "audit.json")]
+    tables.write(pd.DataFrame(columns=tables.OVERLAPS.names), folder / "overlaps.parquet", tables.OVERLAPS)
+    inputs = [folder / name for name in ("sample.csv", "test.parquet", "overlaps.parquet", "audit.json")]
     submission_csv(
         *inputs, folder / "truth.csv" if truth else None, folder / "submission.csv", folder / "submission.json"
     )
@@ -123,7 +124,8 @@ def test_several_classes_have_a_column_each(tmp_path):
     frame = pd.DataFrame({"id": list("abC"), "fold": -1, **columns})
     tables.write(frame, tmp_path / "test.parquet", tables.probabilities(3))
     (tmp_path / "truth.csv").write_text("id,label\na,0\nb,1\nC,2\nd,0\n")
-    names = ("sample.csv", "test.parquet", "audit.json", "truth.csv", "submission.csv", "submission.json")
+    tables.write(pd.DataFrame(columns=tables.OVERLAPS.names), tmp_path / "overlaps", tables.OVERLAPS)
+    names = ("sample.csv", "test.parquet", "overlaps", "audit.json", "truth.csv", "submission.csv", "submission.json")
     submission_csv(*(tmp_path / name for name in names))
     found = pd.read_csv(tmp_path / "submission.csv")
     assert found.columns.tolist() == ["id", "label_0", "label_1", "label_2"]

@@ -76,7 +76,7 @@ def finished_run(
         evaluations.append(folder / f"evaluate-{k}.json")
         evaluate(oof[name], folder / "folds.parquet", evaluations[-1], model=name, tta=tta)
     blend = [folder / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
-    ensemble(oof, test, folder / "folds.parquet", *blend, method=method)
+    ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method)
     inputs = ReportInputs(
         template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), audit=folder / "audit.json",
         tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet", groups=folder / "groups.parquet",
@@ -118,7 +118,7 @@ def write_folds(folder: Path, tiles: pd.DataFrame, count: int) -> pd.DataFrame:
     """Write folds.parquet, folds.json and groups.parquet, the slide of 70 tiles being known; return the folds."""
     table = tiles[tiles["kept"] & (tiles["split"] == "train")].copy()
     numbers = np.arange(len(table))
-    table["fold"], table["group"] = numbers % count, [f"g{k // 10}" for k in numbers]
+    table["fold"], table["group"] = numbers // 10 % count, [f"g{k // 10}" for k in numbers]
     tables.write(table, folder / "folds.parquet", tables.FOLDS)
     tables.write(
         table.assign(reason=np.where(numbers < 70, "slide", "alone")), folder / "groups.parquet", tables.GROUPS
@@ -185,5 +185,8 @@ def write_submission(folder: Path, tiles: pd.DataFrame) -> Path:
     sample, truth, summary = (folder / name for name in ("sample_submission.csv", "truth.csv", "submission.json"))
     sample.write_text("id,label\n" + "".join(f"{name},0\n" for name in ids))
     truth.write_text("id,label\n" + "".join(f"{name},{k % 2}\n" for k, name in enumerate(ids)))
-    submission_csv(sample, folder / "test.parquet", folder / "audit.json", truth, folder / "submission.csv", summary)
+    submission_csv(
+        sample, folder / "test.parquet", folder / "overlaps.parquet", folder / "audit.json", truth,
+        folder / "submission.csv", summary,
+    )  # fmt: skip
     return summary

@@ -1,7 +1,7 @@
 # From predictions to metrics, the submission and the report.
 #
-# Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, audit.json, sample_submission.csv; for the report also
-#         tiles.parquet, overlaps.parquet, groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*
+# Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, tiles.parquet, overlaps.parquet, audit.json,
+#         sample_submission.csv; for the report also groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*
 # Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
@@ -35,6 +35,7 @@ rule ensemble:
         oof=folds_of("predict", "oof.parquet", MODELS),
         test=test_predictions(MODELS),
         folds=result("folds.parquet"),
+        tiles=result("tiles.parquet"),
     output:
         oof=result("ensemble/oof.parquet"),
         test=result("ensemble/test.parquet"),
@@ -59,6 +60,7 @@ rule submission_csv:
         **({"truth": resource("truth.csv")} if config["dataset"]["source"] in ("synthetic", "pcam") else {}),
         sample=result("sample_submission.csv"),
         test=result("ensemble/test.parquet"),
+        overlaps=result("overlaps.parquet"),
         audit=result("audit.json"),
     output:
         submission=result("submission.csv"),

@@ -309,6 +309,7 @@ def audit_page(
         warnings=warnings(audit, leaks),
         audit=audit,
         leaks=leaks,
+        random_splits=leaks["adversarial"]["random_splits"],
         faults=fault_sections(shards, tiles, audit["faults"]),
         duplicates=duplicates_section(shards, tiles, leaks["duplicates"]["sets"]),
         sizes=size_classes(leaks["overlaps"]["component_sizes"]),

@@ -1,7 +1,8 @@
 """Blend the probabilities of all models of the submission, out-of-fold and on the test tiles.
 
-The setting `submission.method` selects one of three methods. The out-of-fold AUC of all three is written, so that they
-can be compared.
+The setting `submission.method` selects one of three methods. The mean of the AUCs of the folds is written for all
+three, so that they can be compared: an AUC over all folds would also compare predictions of different networks, which
+may be calibrated differently.
 
 - `mean`: mean of the probabilities of the models, and on the test tiles also of the folds.
 - `rank_mean`: mean of the ranks, for models whose probabilities have different distributions; the AUC depends on ranks
@@ -18,6 +19,7 @@ can be compared.
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,17 +27,22 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from histo import tables
-from histo.evaluation import evaluate_oof
+from histo.class_metrics import evaluate_classes
 from histo.files import write_json
 from histo.logits import logit
 from histo.metrics import auc
 from histo.model_files import by_model
 from histo.predictions import join_folds, probability_columns, stack_networks
 from histo.predictions import probabilities as table_probabilities
+from histo.statistics.clustered_auc import stratified_auc
+from histo.statistics.comparison import agreement, compare_with_best, expected_auc
+from histo.statistics.evaluation import evaluate_oof
+from histo.statistics.subsets import by_group, by_stratum
 
 log = logging.getLogger(__name__)
 
 FLOOR = 1e-15  # of the likelihood of a label, so that its logarithm is finite for a certain but wrong prediction
+TWO_CLASSES = ("comparison", "agreement", "expected", "by_group", "by_stratum")  # of the summary, for two classes only
 
 
 def scaled_ranks(values: np.ndarray) -> np.ndarray:
@@ -104,6 +111,7 @@ def ensemble(
     oof: dict[str, list[Path]],
     test: dict[str, list[Path]],
     folds: Path,
+    tiles: Path,
     oof_out: Path,
     test_out: Path,
     summary: Path,
@@ -112,9 +120,13 @@ def ensemble(
 ) -> None:
     """Write blended out-of-fold and test probabilities (`tables.probabilities`; fold -1 for test tiles) and a summary.
 
-    oof, test: predictions of each model, one file per network. The summary has the metrics of `evaluate_oof` and
-    `models`, `method`, `methods` (out-of-fold AUC of each method), `weights` (blend weights by model, fitted to all
-    folds) and `weights_by_fold` (fitted to the other folds, a list in the order of the folds).
+    oof, test: predictions of each model, one file per network; tiles: `tables.TILES`. The summary has the metrics of
+    `evaluate_oof` and `models`, `method`, `methods` (mean of the AUCs of the folds, of each method), `weights` (blend
+    weights by model, fitted to all folds), `weights_by_fold` (fitted to the other folds, a list in the order of the
+    folds), `comparison` and `agreement` of several models (`statistics.comparison`), `expected` (`expected_auc` on the
+    test tiles), `networks` (number of networks that are averaged on the test tiles), and of probabilities `by_group`
+    and `by_stratum` (`statistics.subsets`); what does not exist is None. Of more than two classes, it has the metrics
+    of `evaluate_classes` instead, `methods` are macro AUCs, and what is only defined for two classes is None.
     """
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
@@ -130,16 +142,27 @@ def ensemble(
         "rank_mean": rank_mean(probabilities, fold),
         "weights": weighted_mean(probabilities, np.stack([by_fold[k] for k in fold.tolist()])),
     }
-    scores = {name: auc(labels, values) for name, values in blended.items()}
-    tables.write(parts[0].assign(**columns(blended[method])), oof_out, schema)
+    chosen = parts[0].assign(**columns(blended[method]))
+    tables.write(chosen, oof_out, schema)
+    ids, networks = stack_networks([path for paths in test.values() for path in paths])
+    if probabilities.ndim == 3:
+        scores = {name: auc(labels, values) for name, values in blended.items()}
+        metrics = evaluate_classes(labels, blended[method], fold) | dict.fromkeys(TWO_CLASSES)
+    else:
+        values = np.stack(list(blended.values()), axis=1)
+        scores = dict(zip(blended, stratified_auc(labels, values, None, fold).values.tolist(), strict=True))
+        metrics = evaluate_two_classes(chosen, list(oof), probabilities, len(ids), tiles, ranks=method == "rank_mean")
     write_json(
         summary,
         {"model": "ensemble", "models": list(oof), "method": method, "methods": scores}
-        | evaluate_oof(labels, blended[method], fold)
-        | {"weights": weight_of(oof, weights), "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()]},
+        | metrics
+        | {
+            "weights": weight_of(oof, weights),
+            "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()],
+            "networks": len(networks),
+        },
     )
 
-    ids, networks = stack_networks([path for paths in test.values() for path in paths])
     if method == "rank_mean" and networks.ndim == 2:
         networks = scaled_ranks(networks)
     elif method == "rank_mean":  # of each class
@@ -147,20 +170,64 @@ def ensemble(
     ends = np.cumsum([len(paths) for paths in test.values()])
     # [N, models], of more than two classes [N, models, K]
     models = np.stack([part.mean(axis=0) for part in np.split(networks, ends[:-1])], axis=1)
-    tiles = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
-    tables.write(pd.DataFrame({"id": ids, "fold": -1, **columns(tiles)}), test_out, schema)
+    averaged = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
+    tables.write(pd.DataFrame({"id": ids, "fold": -1, **columns(averaged)}), test_out, schema)
     log.info(
-        "%s: out-of-fold AUC %s; blend weights %s; selected method: %s.",
+        "%s: %s %s; blend weights %s; selected method: %s.",
         " + ".join(oof),
+        "mean AUC of the folds" if probabilities.ndim == 2 else "macro AUC",
         ", ".join(f"{name} {score:.4f}" for name, score in scores.items()),
         ", ".join(f"{weight:.4f}" for weight in weights),
         method,
     )
 
 
+def evaluate_two_classes(
+    chosen: pd.DataFrame,
+    models: list[str],
+    probabilities: np.ndarray,
+    test_tiles: int,
+    tiles: Path,
+    *,
+    ranks: bool,
+) -> dict[str, Any]:
+    """Return the part of the summary that depends on out-of-fold predictions; see `ensemble`.
+
+    chosen: id, label, fold, group and probability of the blend; models: names; probabilities: [N, models]; test_tiles:
+    their number; tiles: `tables.TILES`; ranks: whether the blended probabilities are ranks.
+    """
+    labels, blend, fold, group = (chosen[name].to_numpy() for name in ("label", "probability", "fold", "group"))
+    metrics = evaluate_oof(labels, blend, fold, group, ranks=ranks)
+    several, clusters = len(models) > 1, np.unique(group, return_inverse=True)[1]
+    return metrics | {
+        "comparison": compare_with_best(models, stratified_auc(labels, probabilities, clusters, fold))
+        if several
+        else None,
+        "agreement": agreement(probabilities, fold) if several else None,
+        "expected": expected_auc(metrics, test_tiles),
+        "by_group": None if ranks else by_group(chosen),
+        "by_stratum": None if ranks else by_stratum(chosen, measurements(tiles, chosen["id"])),
+    }
+
+
 def columns(blended: np.ndarray) -> dict[str, np.ndarray]:
     """Return the columns of `tables.probabilities` that hold blended probabilities, [N] or [N, K]."""
     return probability_columns(blended) | ({"logit": logit(blended)} if blended.ndim == 1 else {})
+
+
+def measurements(tiles: Path, ids: pd.Series) -> dict[str, np.ndarray]:
+    """Return what training tiles look like, in the order of ids, float64 [N] each; tiles: `tables.TILES`.
+
+    Brightness (mean grey level), colour spread (mean of the standard deviations of the channels, grey levels) and
+    sharpness (variance of the Laplacian).
+    """
+    frame = tables.read(tiles, tables.TILES, ["id", "split", *tables.COLOUR])
+    frame = frame[frame["split"] == "train"].set_index("id").loc[ids].astype({name: float for name in tables.COLOUR})
+    return {
+        "brightness": frame["brightness"].to_numpy(),
+        "colour spread": frame[["std_r", "std_g", "std_b"]].mean(axis=1).to_numpy(),
+        "sharpness": frame["sharpness"].to_numpy(),
+    }
 
 
 def weight_of(models: Iterable[str], weights: np.ndarray) -> dict[str, float]:
@@ -179,6 +246,7 @@ if __name__ == "__main__":
         by_model(inputs.oof, models),
         by_model(inputs.test, models),
         Path(inputs.folds),
+        Path(inputs.tiles),
         Path(snakemake.output.oof),
         Path(snakemake.output.test),
         Path(snakemake.output.summary),

@@ -18,7 +18,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from histo import tables
 from histo.files import read_json, write_json
-from histo.metrics import auc, auc_interval
+from histo.metrics import auc
+from histo.statistics.clustered_auc import stratified_auc
 from histo.tiles.overlap_graph import components, equal_links, positions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 
@@ -26,6 +27,7 @@ SPLITS = ("train", "test")
 SEEDS = 10  # random assignments to folds, over which the leakage of random folds is averaged
 SAMPLE = 10_000  # tiles per split in adversarial validation: takes seconds, gives the AUC to ± 0.01
 PARTS = 5  # folds of the cross-validation in adversarial validation
+RANDOM_SPLITS = 20  # with which the AUC is compared; by chance it exceeds all of them in 1 of 21 cases
 
 Links = npt.NDArray[np.int64]  # [M, 2], pairs of tiles as row numbers
 
@@ -60,20 +62,24 @@ def neighbour_counts(count: int, links: Links) -> npt.NDArray[np.int64]:
     return np.bincount(distinct.ravel(), minlength=count)
 
 
-def neighbours(labels: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+def neighbours(
+    labels: npt.NDArray[np.integer], counts: npt.NDArray[np.int64], groups: npt.NDArray[Any]
+) -> dict[str, Any]:
     """Return the AUC of the number of neighbours as a predictor of the label, and tiles and positives by number.
 
-    labels: [N], of which those above 0 count as positive; counts: int64 [N].
+    labels: [N], of which those above 0 count as positive; counts: int64 [N]; groups: of tiles that are correlated, any
+    sortable values [N]. The interval of the AUC treats groups as independent.
     """
     labels = (labels > 0).astype(labels.dtype)
-    low, high = auc_interval(labels, counts)
+    found = stratified_auc(labels, counts.astype(np.float64), np.unique(groups, return_inverse=True)[1])
+    low, high = found.interval()
     top = 5
     rows = []
     for number in range(top + 1):
         in_row = counts == number if number < top else counts >= number
         positives = int((labels[in_row] == 1).sum())
         rows.append({"neighbours": number, "tiles": int(in_row.sum()), "positives": positives})
-    return {"auc": auc(labels, counts), "auc_low": low, "auc_high": high, "at_least": top, "rows": rows}
+    return {"auc": float(found.values[0]), "auc_low": low, "auc_high": high, "at_least": top, "rows": rows}
 
 
 def duplicates(tiles: pd.DataFrame) -> list[dict[str, Any]]:
@@ -153,6 +159,37 @@ def adversarial_validation(
     return result | {"auc": auc(is_test, scores), "single": single}
 
 
+def random_splits(
+    colours: npt.NDArray[np.float64],
+    slide: npt.NDArray[np.integer],
+    tissue: npt.NDArray[np.integer],
+    share: float,
+    count: int = RANDOM_SPLITS,
+) -> dict[str, Any] | None:
+    """Return what `adversarial_validation` finds for random splits of the training tiles, where nothing differs.
+
+    Each split draws slides at random until they have this share of the tiles; they play the test tiles, whose slides
+    are unknown to the classifier, so that it can recognise them as it can those of the real test tiles. The AUC is
+    above 0.5 for such splits too, because slides differ and there are few of them.
+
+    colours: float [N, F]; slide: int [N], the slide of each training tile as far as known; tissue: int [N], equal for
+    tiles that share tissue; share: of the test tiles. Returns {"splits", "lowest", "median", "highest"}, or None where
+    some of `count` splits have no AUC.
+    """
+    _, slide, sizes = np.unique(slide, return_inverse=True, return_counts=True)
+    aucs = []
+    for seed in range(count):
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        before = np.cumsum(sizes[order]) - sizes[order]
+        drawn = np.isin(slide, order[before < share * len(slide)])
+        split = np.where(drawn, "test", "train").astype(object)
+        found = adversarial_validation(split, colours, np.where(drawn, len(sizes) + tissue, slide))["auc"]
+        if found is None:
+            return None
+        aucs.append(found)
+    return {"splits": count, "lowest": min(aucs), "median": float(np.median(aucs)), "highest": max(aucs)}
+
+
 def leaks(
     tiles: Path, validations: list[Path], overlaps: Path, overlap_summary: Path, groups: Path, folds: Path, output: Path
 ) -> None:
@@ -175,11 +212,16 @@ def leaks(
     fold_links = np.concatenate([positions(folds_table["id"], confirmed)[0], copies])
 
     counts = pd.Series(neighbour_counts(len(packed), links), index=packed["id"]).groupby(level=0).max()
-    known = tables.read(groups, tables.GROUPS, ["id", "group"]).assign(split="train")
+    known = tables.read(groups, tables.GROUPS).assign(split="train")
     group = packed[["id", "split"]].merge(known, on=["id", "split"], how="left")["group"]
     used = packed["kept"].to_numpy()
     colours = packed[list(tables.COLOUR)].to_numpy(np.float64)
-    slide = components(len(packed), np.concatenate([links, equal_links(group)]))
+    slide, tissue = components(len(packed), np.concatenate([links, equal_links(group)])), components(len(packed), links)
+    train = used & (split == "train")
+    adversarial = adversarial_validation(split[used], colours[used], slide[used])
+    reference = None
+    if adversarial["auc"] is not None:
+        reference = random_splits(colours[train], slide[train], tissue[train], 1 - train.sum() / used.sum())
 
     sets = duplicates(packed)
     flag = quality_flags(all_tiles)
@@ -193,8 +235,13 @@ def leaks(
         "overlaps": overlap_counts(split, links)
         | {"unconfirmed": int((~pairs["confirmed"]).sum()), "search": read_json(overlap_summary)},
         "leak": leakage(folds_table["fold"].to_numpy(), fold_links),
-        "neighbours": neighbours(folds_table["label"].to_numpy(), counts.loc[folds_table["id"]].to_numpy()),
-        "adversarial": adversarial_validation(split[used], colours[used], slide[used]),
+        "neighbours": neighbours(
+            folds_table["label"].to_numpy(),
+            counts.loc[folds_table["id"]].to_numpy(),
+            folds_table["group"].to_numpy(),
+        ),
+        "adversarial": adversarial
+        | {"random_splits": reference, "slides_known": float((known["reason"] == "slide").mean())},
         "remarks": {
             name: {part: all_tiles.loc[(flag == name) & (all_tiles["split"] == part), "id"].tolist() for part in SPLITS}
             for name in QUALITY_FLAGS

@@ -22,7 +22,17 @@ from histo.overrides import resolve_search
 from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
-from histo.pages.report_results import METHODS, VIEWS, class_names, gains_table, results_section, training_section
+from histo.pages.report_results import (
+    CLASS_METRICS,
+    METHODS,
+    METRICS,
+    VIEWS,
+    class_names,
+    gains_table,
+    results_section,
+    training_section,
+)
+from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
 
 LISTED = 50  # faulty tiles in the list
@@ -33,6 +43,8 @@ REASONS = {
     "alone": "no known relation to another tile",
 }
 MISSING = "–"  # in a table
+SIGNIFICANT = 0.05  # highest probability of a false alarm
+FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a warning
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
           "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
@@ -141,6 +153,7 @@ def data_section(
         "faulty_tiles": tile_gallery("faulty", shards, faulty_shown, faulty_shown["fault"].tolist(), "faulty tile"),
         "samples": samples,
         "reasons": [(name, text, by_reason.loc[name]) for name, text in REASONS.items() if name in by_reason.index],
+        "unknown_slides": int((groups["reason"] != "slide").sum()),
         "groups": {"count": groups["group"].nunique(), "largest": int(groups["group"].value_counts().max())},
         "folds": read_json(inputs.folds_summary)["folds"],
         "overlaps": {
@@ -164,6 +177,7 @@ def warnings(
     data: from `data_section`; ensemble, submission: the summaries of these stages.
     """
     audit, found = data["audit"], []
+    two_classes = config["dataset"].get("classes", 2) == 2
     faulty = {split: audit["tiles"][split] - audit["kept"][split] for split in ("train", "test")}
     faulty["train"] -= sum(audit["left_out"].values())
     if any(faulty.values()):
@@ -177,22 +191,21 @@ def warnings(
         found.append(
             f"Test tiles without a prediction: {len(submission['filled']):,}. In the submission they have the "
             + (
-                "proportion of each class in the training tiles."
-                if config["dataset"].get("classes", 2) > 2
-                else f"proportion of positive training tiles, {submission['filled_value']:.4f}."
+                f"proportion of positive training tiles, {submission['filled_value']:.4f}."
+                if two_classes
+                else "proportion of each class in the training tiles."
             )
         )
-    unknown = sum(int(row["tiles"]) for name, _, row in data["reasons"] if name != "slide")
     if not config["folds"]["slides"]:
         found.append(
             "No table of slides is given (`folds.slides`), so only tiles that share pixels are kept in one fold. "
             "Training and validation may contain other tiles of the same slide, and the out-of-fold AUC may "
             "overestimate the AUC on new slides."
         )
-    elif unknown:
+    elif data["unknown_slides"]:
         found.append(
-            f"The slide of {unknown:,} of {audit['kept']['train']:,} training tiles is unknown. If tiles of one slide "
-            "are in different folds, the out-of-fold AUC may overestimate the AUC on new slides."
+            f"The slide of {data['unknown_slides']:,} of {audit['kept']['train']:,} training tiles is unknown. "
+            "If tiles of one slide are in different folds, the out-of-fold AUC may overestimate the AUC on new slides."
         )
     if audit["in_both_splits"]:
         found.append(f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
@@ -215,13 +228,53 @@ def warnings(
         )
     if not config["validate"]["id_is_sha1"]:
         found.append("The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).")
-    if "truth" in submission and submission["truth"]["auc"] < ensemble["auc_low"]:
+    if (
+        two_classes
+        and "truth" in submission
+        and (p := p_of_harder_test(ensemble, submission["truth"])) < SIGNIFICANT / 2
+    ):
         found.append(
-            f"The AUC on the held-out test labels, {submission['truth']['auc']:.4f}, is below the 95 % confidence "
-            "interval of the out-of-fold AUC. The out-of-fold AUC may be too optimistic, or the test tiles may be "
-            "harder."
+            f"The AUC on the held-out test labels, {submission['truth']['auc']:.4f}, is below the out-of-fold AUC, "
+            f"{ensemble['auc']:.4f}, by more than both errors explain (one-sided p = {p:.2g}). The out-of-fold AUC may "
+            "be too optimistic, or the test tiles may be harder."
         )
+    if ensemble["probability"]:
+        found += mean_warning(ensemble, submission)
     return found
+
+
+def p_of_harder_test(ensemble: dict[str, Any], truth: dict[str, Any]) -> float:
+    """Return the one-sided p value of test tiles on which the AUC is as high as out-of-fold.
+
+    The slides of test tiles are unknown. The variance of their AUC is therefore at least that of independent tiles
+    times the design effect of the groups of training tiles.
+    """
+    error = max(truth["auc_error"], truth["auc_error_tiles"] * ensemble["design_effect"] ** 0.5)
+    degrees = min(truth["auc_degrees"], ensemble["auc_degrees"])
+    return p_of_decrease(
+        (ensemble["auc"], ensemble["auc_error"], ensemble["auc_degrees"]), (truth["auc"], error, degrees)
+    )
+
+
+def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[str]:
+    """Return a warning where the mean probability of the test tiles is far from that of the training tiles.
+
+    Far is a difference of at least `FAR_MEAN` that the spread between groups of training tiles does not explain.
+    """
+    mean = ensemble["probability"]["mean"]
+    difference = submission["mean"] - mean["value"]
+    if mean["low"] is None or submission["rows"] == 0 or abs(difference) < FAR_MEAN:
+        return []
+    error, degrees = mean["error"], mean["degrees"]
+    share = (ensemble["tiles"] / submission["rows"]) ** 0.5  # the error of as many groups as the test tiles may have
+    p = p_of_difference(difference, error * (1 + share**2) ** 0.5, degrees)
+    if p >= SIGNIFICANT / 2:  # half, since few slides of the test tiles spread more than the error says
+        return []
+    return [
+        f"The mean probability of the submission is {submission['mean']:.3f}; out-of-fold it is {mean['value']:.3f} "
+        f"(p = {p:.2g} by the spread between groups of tiles). The proportion of tumour may differ in the test tiles, "
+        "or the networks may be calibrated differently there. The AUC does not depend on it, a threshold does."
+    ]
 
 
 def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
@@ -305,9 +358,12 @@ def report(
         settings=settings_table(models | config["classical"]),
         views=VIEWS,
         methods=METHODS,
+        metrics=METRICS,
+        class_metrics=CLASS_METRICS,
         provenance=provenance(code),
         warnings=warnings(config, models, data, ensemble, submission),
         data=data,
+        unknown_slides=data["unknown_slides"],
         training=training,
         evaluations=shown,
         ensemble=ensemble,

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from histo import tables
+from histo.class_metrics import macro_auc, macro_auc_interval
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
 from histo.files import atomic_write, read_json, write_json
-from histo.metrics import auc, auc_interval
 from histo.predictions import probabilities
+from histo.statistics.clustered_auc import stratified_auc
+from histo.tiles.overlap_graph import components, positions
 
 
 def read_ids(sample: Path) -> pd.DataFrame:
@@ -70,14 +72,20 @@ def check(submission: pd.DataFrame, wanted: list[str]) -> None:
         )
 
 
-def score(submission: pd.DataFrame, truth: Path) -> dict[str, Any]:
-    """Return the AUC on the held-out test labels, as a leaderboard would: {"tiles", "auc", "auc_low", "auc_high"}.
+def score(submission: pd.DataFrame, truth: Path, overlaps: Path) -> dict[str, Any]:
+    """Return the AUC on the held-out test labels, as a leaderboard would.
 
+    {"tiles", "auc", "auc_low", "auc_high", "auc_error", "auc_degrees", "auc_error_tiles"}: the interval, the standard
+    error and its degrees of freedom respect tissue that tiles share; the last error is that of independent tiles. The
+    slides of test tiles are unknown. Of more than two classes, "auc" is the macro AUC, its interval that of independent
+    tiles, and the result has no errors. overlaps: `tables.OVERLAPS`.
     truth: CSV with the columns id and label, from `synthesize`. With the column `part`, from `pcam_index`, the result
     has the same metrics of each part (public, private) under "parts".
     """
     predicted = submission.rename(columns=lambda name: name.replace("label", "probability"))
     known = pd.read_csv(truth, dtype={"id": str}).merge(predicted, on="id", validate="1:1")
+    pairs = tables.read(overlaps, tables.OVERLAPS)
+    known["cluster"] = components(len(known), positions(known["id"], pairs[pairs["confirmed"]])[0])
     parts = (
         {name: _auc_with_interval(part) for name, part in known.groupby("part", sort=False)} if "part" in known else {}
     )
@@ -90,20 +98,34 @@ def _auc_with_interval(tiles: pd.DataFrame) -> dict[str, Any]:
         raise InputError(
             f"The {len(tiles)} held-out test labels are all of one class, so the AUC is undefined. Use more test tiles."
         )
-    if values.ndim == 2 and len(np.unique(labels)) < values.shape[1]:
-        raise InputError(
-            f"The {len(tiles)} held-out test labels lack some of {values.shape[1]} classes, so the macro AUC is "
-            "undefined. Use more test tiles."
-        )
-    low, high = auc_interval(labels, values)
-    return {"tiles": len(tiles), "auc": auc(labels, values), "auc_low": low, "auc_high": high}
+    if values.ndim == 2:
+        if len(np.unique(labels)) < values.shape[1]:
+            raise InputError(
+                f"The {len(tiles)} held-out test labels lack some of {values.shape[1]} classes, so the macro AUC is "
+                "undefined. Use more test tiles."
+            )
+        low, high = macro_auc_interval(labels, values)
+        return {"tiles": len(tiles), "auc": macro_auc(labels, values), "auc_low": low, "auc_high": high}
+    found = stratified_auc(labels, values, tiles["cluster"].to_numpy())
+    low, high = found.interval()
+    return {
+        "tiles": len(tiles),
+        "auc": float(found.values[0]),
+        "auc_low": low,
+        "auc_high": high,
+        "auc_error": found.error(),
+        "auc_degrees": float(found.degrees[0]),
+        "auc_error_tiles": stratified_auc(labels, values).error(),
+    }
 
 
-def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, output: Path, summary: Path) -> None:
+def submission_csv(
+    sample: Path, test: Path, overlaps: Path, audit: Path, truth: Path | None, output: Path, summary: Path
+) -> None:
     """Write `output` and its summary; with `truth`, the summary has the AUC on these labels.
 
-    test: `tables.probabilities` of the test tiles. Raises InputError if `test` has ids that `sample` lacks, or if the
-    submission fails `check`.
+    test: `tables.probabilities` of the test tiles; overlaps: see `score`. Raises InputError if `test` has ids that
+    `sample` lacks, or if the submission fails `check`.
     """
     rows = read_ids(sample)
     classes = tables.classes_of(test)
@@ -147,7 +169,7 @@ def submission_csv(sample: Path, test: Path, audit: Path, truth: Path | None, ou
         "histogram": {"edges": edges.round(2).tolist(), "tiles": np.histogram(values, edges)[0].tolist()},
     }
     if truth:
-        result["truth"] = score(submission, truth)
+        result["truth"] = score(submission, truth, overlaps)
         for name, part in [("all", result["truth"]), *result["truth"].get("parts", {}).items()]:
             logging.info("Held-out test labels, %s: AUC %.4f on %d tiles.", name, part["auc"], part["tiles"])
     if filled.any():
@@ -166,6 +188,7 @@ if __name__ == "__main__":
     submission_csv(
         Path(snakemake.input.sample),
         Path(snakemake.input.test),
+        Path(snakemake.input.overlaps),
         Path(snakemake.input.audit),
         Path(truth) if truth else None,
         Path(snakemake.output.submission),

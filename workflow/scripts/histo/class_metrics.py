@@ -39,7 +39,8 @@ def macro_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 def macro_auc_interval(labels: np.ndarray, scores: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Return the confidence interval of `macro_auc`, computed on the logit scale.
 
-    It treats tiles as independent, as `histo.metrics.auc_interval` does. It has zero width if the AUC is 0 or 1.
+    It treats tiles as independent. Tiles of one slide are correlated, so it underestimates the uncertainty. It has zero
+    width if the AUC is 0 or 1.
     """
     aucs, influence = _components(labels, scores)
     value, error = float(aucs.mean()), float(np.sqrt((influence**2).sum()))
@@ -55,7 +56,8 @@ def evaluate_classes(labels: np.ndarray, probabilities: np.ndarray, folds: np.nd
 
     labels: int [N]; probabilities: float [N, K]; folds: int [N]. AUC, precision, recall and F1 are means over the
     classes; a tile counts as the class of its highest probability. "class_auc" has the AUC of each class against the
-    rest, "confusion" a row for each label.
+    rest, "confusion" a row for each label. "probability", which has the metrics of the probabilities of two classes, is
+    None.
     """
     low, high = macro_auc_interval(labels, probabilities)
     by_fold = [
@@ -85,4 +87,5 @@ def evaluate_classes(labels: np.ndarray, probabilities: np.ndarray, folds: np.nd
         "f1": float(f1.mean()),
         "confusion": confusion.tolist(),
         "class_auc": _components(labels, probabilities)[0].tolist(),
+        "probability": None,
     }

@@ -22,13 +22,13 @@ def probability_columns(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
-    """Join out-of-fold predictions with the folds table: `tables.predictions` and label, sorted by id.
+    """Join out-of-fold predictions with the folds table: `tables.predictions`, label and group, sorted by id.
 
     Raises InputError unless every tile of `folds` is predicted exactly once, by the model of its own fold.
     """
     schema = tables.predictions(tables.classes_of(predictions[0]))
     frame = pd.concat([tables.read(path, schema) for path in predictions], ignore_index=True)
-    joined = folds[["id", "label", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
+    joined = folds[["id", "label", "group", "fold"]].merge(frame, on="id", how="outer", suffixes=("", "_predicted"))
     unpredicted = joined[[name for name in schema.names if name.startswith("probability")]].isna().any(axis=1)
     wrong = joined[joined["label"].isna() | unpredicted | (joined["fold"] != joined["fold_predicted"])]
     if len(wrong) or len(joined) != len(folds):
@@ -37,7 +37,7 @@ def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
             f"{predictions[0].parent.parent}: expected one out-of-fold prediction for each of {len(folds)} training "
             f"tiles, found {len(frame)}; the first wrong tile is {name}. Run `predict` again."
         )
-    return joined.sort_values("id", ignore_index=True)[["label", *schema.names]]
+    return joined.sort_values("id", ignore_index=True)[["label", "group", *schema.names]]
 
 
 def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:

@@ -331,7 +331,8 @@ def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: s
         canvas.add(f'<circle class="fill-0" cx="{canvas.x(row.value)}" cy="{y}" r="5"/>')
     canvas.draw_x_axis()
     marks = [
-        ("all folds, 95 % confidence interval", '<line class="stroke-0" stroke-width="3" x1="0" y1="5" x2="22" y2="5"/>'
+        ("mean of the folds, 95 % confidence interval",
+         '<line class="stroke-0" stroke-width="3" x1="0" y1="5" x2="22" y2="5"/>'
          '<circle class="fill-0" cx="11" cy="5" r="4.5"/>'),
         ("each fold", '<line class="stroke-1" stroke-width="2" x1="11" y1="0" x2="11" y2="10"/>'),
     ]  # fmt: skip

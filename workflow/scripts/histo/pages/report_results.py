@@ -4,23 +4,41 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Bars, Interval, Line, histogram, interval_chart, line_chart
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE
 from histo.predictions import probabilities
+from histo.statistics.calibration import calibration_bins
 
 BINS = 50  # of the histogram of probabilities
-CALIBRATION_BINS = 10
 VIEWS = {"none": "1 view", "flips": "4 views: flips", "all": "8 views: flips and 90° rotations"}
 METHODS = {
     "mean": "mean of probabilities",
     "rank_mean": "mean of ranks",
     "weights": "weighted mean of probabilities",
 }
+# Key in `evaluate_oof`, name, remark.
+METRICS = [
+    ("average_precision", "average precision", "over all folds"),
+    ("accuracy", "accuracy", "threshold 0.5"),
+    ("recall", "sensitivity (recall)", "threshold 0.5"),
+    ("specificity", "specificity", "threshold 0.5"),
+    ("precision", "precision", "threshold 0.5"),
+    ("f1", "F1", "threshold 0.5"),
+    ("log_loss", "log loss", ""),
+    ("brier", "Brier score", ""),
+    ("calibration_error", "calibration error", "expected, 10 bins; above 0 by chance"),
+    ("slope", "calibration slope", "1: calibrated; below 1: too extreme"),
+    ("intercept", "calibration intercept", "0: calibrated; below 0: too high"),
+]
 CLASSES = {0: "no tumour", 1: "tumour"}
+# Key in `evaluate_classes`, name.
+CLASS_METRICS = [("accuracy", "accuracy"), ("precision", "precision"), ("recall", "recall"), ("f1", "F1")]
 LEFT_OUT = (
-    "With more than two classes, the ROC curve and the distribution and calibration of probabilities are left out."
+    "With more than two classes, the ROC curve, the distribution and calibration of probabilities, thresholds, "
+    "subsets of tiles, comparisons of models and the expected test AUC are left out."
 )
 
 
@@ -54,26 +72,31 @@ def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> tuple[li
 
     labels: 0 or 1, [N]; probabilities: float [N].
     """
-    bins = np.array_split(np.argsort(probabilities, kind="stable"), min(CALIBRATION_BINS, len(labels)))
-    return [float(probabilities[rows].mean()) for rows in bins], [float(labels[rows].mean()) for rows in bins]
+    bins = calibration_bins(probabilities)
+    sizes = np.bincount(bins)
+    return (np.bincount(bins, probabilities) / sizes).tolist(), (np.bincount(bins, labels) / sizes).tolist()
 
 
-def largest_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def largest_errors(shards: Shards, frame: pd.DataFrame, ranks: bool = False) -> list[dict[str, Any]]:
     """Return the galleries of the false positives and false negatives at threshold 0.5, the largest errors first.
 
-    frame: id, split, shard, row, label, fold and probability of the training tiles; of more than two classes, the
-    probability of each class, and the galleries have for each class its tiles with the lowest probability of it.
+    frame: id, split, shard, row, label, fold and probability of the training tiles; ranks: whether the probabilities
+    are ranks, which have no threshold. The galleries then show the tiles that are ranked worst, and no count. Of more
+    than two classes, frame has the probability of each class; see `largest_class_errors`.
     """
     if "probability" not in frame:
         return largest_class_errors(shards, frame)
     galleries = []
     for label, title, ascending in ((0, "False positives", False), (1, "False negatives", True)):
-        wrong = frame[(frame["label"] == label) & ((frame["probability"] >= 0.5) != (label == 1))]
+        wrong = frame[(frame["label"] == label) & (ranks | ((frame["probability"] >= 0.5) != (label == 1)))]
         rows = wrong.sort_values(["probability", "id"], ascending=[ascending, True]).head(GALLERY_SIZE)
         captions = [f"{row.probability:.4f}, fold {row.fold}" for row in rows.itertuples()]
-        description = f"label {label}, {CLASSES[label]}, predicted probability of tumour"
+        value = "rank, from 0 to 1" if ranks else "predicted probability of tumour"
+        description = f"label {label}, {CLASSES[label]}, {value}"
         tiles = tile_gallery(f"error-{label}", shards, rows, captions, description)
-        galleries.append({"title": title, "label": CLASSES[label], "count": len(wrong), "tiles": tiles})
+        galleries.append(
+            {"title": title, "label": CLASSES[label], "count": None if ranks else len(wrong), "tiles": tiles}
+        )
     return galleries
 
 
@@ -105,7 +128,8 @@ def results_section(
     """Return the charts of the out-of-fold predictions and the galleries of the largest errors.
 
     folds_table: `tables.FOLDS`; oof: `tables.probabilities` of what is submitted; evaluations: of all models that are
-    shown, see `evaluation.evaluate_oof`; ensemble: the summary of the stage `ensemble`.
+    shown, see `evaluate_oof`; ensemble: the summary of the stage `ensemble`. "distribution" and "calibration" are None
+    for ranks. Of more than two classes, these and "roc" are None; "left_out" says what is not shown, else it is empty.
     """
     frame = folds_table.assign(split="train").merge(oof.drop(columns="fold"), on="id", validate="1:1")
     intervals = [
@@ -113,6 +137,8 @@ def results_section(
         for row in evaluations
     ]
     aucs = [value for row in intervals for value in (row.low, row.high, *row.points)]
+    two_classes = "probability" in oof
+    ranks = two_classes and ensemble["probability"] is None
     section = {
         "intervals": interval_chart(
             "Out-of-fold AUC", intervals, Axis.around("AUC", aucs, 1.0),
@@ -121,45 +147,61 @@ def results_section(
                 for row in intervals
             ),
         ),
-        "errors": largest_errors(shards, frame),
+        "errors": largest_errors(shards, frame, ranks),
+        "left_out": "" if two_classes else LEFT_OUT,
     }  # fmt: skip
-    return section | (_binary_charts(frame, evaluations, ensemble) if "probability" in oof else {"left_out": LEFT_OUT})
+    if not two_classes:
+        return section | dict.fromkeys(("roc", "distribution", "calibration"))
+    return section | _binary_charts(frame, evaluations, ensemble, ranks)
 
 
-def _binary_charts(frame: pd.DataFrame, evaluations: list[dict[str, Any]], ensemble: dict[str, Any]) -> dict[str, Any]:
+def _binary_charts(
+    frame: pd.DataFrame, evaluations: list[dict[str, Any]], ensemble: dict[str, Any], ranks: bool
+) -> dict[str, Any]:
     """Return ROC curve, distribution and calibration of the probabilities of label 1; see `results_section`."""
     labels, values = frame["label"].to_numpy(), frame["probability"].to_numpy()
     curves = [
         Line(f"{row['model']} ({row['auc']:.4f})", row["roc"]["fpr"], row["roc"]["tpr"], k)
         for k, row in enumerate(evaluations)
     ]
-    edges = np.linspace(0, 1, BINS + 1)
-    counts = {label: np.histogram(values[labels == label], edges)[0].tolist() for label in CLASSES}
-    means, proportions = calibration_curve(labels, values)
     return {
         "roc": line_chart(
-            "ROC curve (AUC)", curves, Axis("false positive rate", 0, 1), Axis("true positive rate", 0, 1),
+            "ROC curve, mean over the folds (AUC)", curves, Axis("false positive rate", 0, 1),
+            Axis("true positive rate", 0, 1),
             f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True,
         ),
-        "distribution": histogram(
-            "Out-of-fold probabilities", edges.tolist(), Bars(CLASSES[1], counts[1], POSITIVE),
-            "predicted probability of tumour",
-            f"Tumour tiles above the zero line, the others below; {ensemble['confusion'][1][1]:,} of "
-            f"{int((labels == 1).sum()):,} tumour tiles have a probability of at least 0.5.",
-            Bars(CLASSES[0], counts[0], NEGATIVE), 0.5,
-        ),
-        "calibration": line_chart(
-            "Calibration", [Line(f"{len(means)} bins with equal numbers of tiles", means, proportions, 0, marks=True)],
-            Axis("mean predicted probability", 0, 1), Axis("observed proportion with tumour", 0, 1),
-            ", ".join(f"{x:.2f}: {y:.2f}" for x, y in zip(means, proportions, strict=True)), diagonal=True,
-        ),
+        "distribution": None if ranks else distribution_chart(labels, values, ensemble["confusion"]),
+        "calibration": None if ranks else calibration_chart(labels, values),
     }  # fmt: skip
+
+
+def distribution_chart(labels: np.ndarray, probabilities: np.ndarray, confusion: list[list[int]]) -> Markup:
+    """Return a histogram of the probabilities of both classes; labels: 0 or 1 [N]; confusion: [[tn, fp], [fn, tp]]."""
+    edges = np.linspace(0, 1, BINS + 1)
+    counts = {label: np.histogram(probabilities[labels == label], edges)[0].tolist() for label in CLASSES}
+    return histogram(
+        "Out-of-fold probabilities", edges.tolist(), Bars(CLASSES[1], counts[1], POSITIVE),
+        "predicted probability of tumour",
+        f"Tumour tiles above the zero line, the others below; {confusion[1][1]:,} of "
+        f"{int((labels == 1).sum()):,} tumour tiles have a probability of at least 0.5.",
+        Bars(CLASSES[0], counts[0], NEGATIVE), 0.5,
+    )  # fmt: skip
+
+
+def calibration_chart(labels: np.ndarray, probabilities: np.ndarray) -> Markup:
+    """Return the chart of `calibration_curve`."""
+    means, proportions = calibration_curve(labels, probabilities)
+    return line_chart(
+        "Calibration", [Line(f"{len(means)} bins with equal numbers of tiles", means, proportions, 0, marks=True)],
+        Axis("mean predicted probability", 0, 1), Axis("observed proportion with tumour", 0, 1),
+        ", ".join(f"{x:.2f}: {y:.2f}" for x, y in zip(means, proportions, strict=True)), diagonal=True,
+    )  # fmt: skip
 
 
 def gains_table(
     evaluations: list[dict[str, Any]], ensemble: dict[str, Any], config: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Return the out-of-fold AUC by test-time augmentation and by blending method; None if there is only one value.
+    """Return the mean AUC of the folds by test-time augmentation and blending method; None if there is only one.
 
     evaluations: of the models; ensemble: the summary of the stage `ensemble`, which blends the probabilities with the
     augmentation of `predict.tta`.
@@ -167,7 +209,7 @@ def gains_table(
     The keys of the result: "views", the augmentations that at least one model has; "rows", first the models, then the
     methods of the ensemble, each with "name", "auc" (one for each of "views", or None), "weight" (fitted blend weight
     or None), "by_fold" (the blend weights of the folds) and "selected" (for the submission); "several", whether
-    there is an ensemble.
+    there is an ensemble; "best", whether the selected method is the one with the highest AUC.
     """
     views = [name for name in VIEWS if any(row["tta"][name] is not None for row in evaluations)]
     several = len(evaluations) > 1
@@ -188,4 +230,5 @@ def gains_table(
         aucs = [value if name == chosen else None for name in views]
         name, selected = f"ensemble, {METHODS[method]}", method == ensemble["method"]
         rows.append({"name": name, "auc": aucs, "weight": None, "by_fold": [], "selected": selected})
-    return {"views": [VIEWS[name] for name in views], "rows": rows, "several": several}
+    best = several and ensemble["methods"][ensemble["method"]] == max(ensemble["methods"].values())
+    return {"views": [VIEWS[name] for name in views], "rows": rows, "several": several, "best": best}

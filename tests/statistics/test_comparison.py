@@ -1,0 +1,65 @@
+"""Comparisons of models and of estimates."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm, spearmanr, ttest_ind_from_stats
+
+from histo.statistics.clustered_auc import stratified_auc
+from histo.statistics.comparison import (
+    agreement,
+    compare_with_best,
+    expected_auc,
+    p_of_decrease,
+    p_of_difference,
+)
+
+
+def test_models_are_compared_with_the_best(random):
+    labels = random.integers(0, 2, 400)
+    good = labels + random.normal(0, 1, 400)
+    scores = np.stack([random.normal(0, 1, 400), good, good + random.normal(0, 0.05, 400)], axis=1)
+    aucs = stratified_auc(labels, scores)
+    found = compare_with_best(["chance", "good", "same"], aucs)
+    assert found["best"] == ["chance", "good", "same"][int(np.argmax(aucs.values))]
+    rows = {row["model"]: row for row in found["rows"]}
+    assert "p" not in rows[found["best"]]
+    second = rows["same" if found["best"] == "good" else "good"]
+    assert rows["chance"]["difference"] == pytest.approx(aucs.values[0] - aucs.values.max())
+    assert rows["chance"]["p_holm"] == pytest.approx(2 * rows["chance"]["p"])
+    assert rows["chance"]["p_holm"] < 1e-6
+    assert second["p_holm"] == second["p"] > 0.01
+    assert rows["chance"]["low"] < rows["chance"]["difference"] < rows["chance"]["high"] < 0
+
+
+def test_agreement_of_two_models(random):
+    probabilities = random.random((200, 2))
+    probabilities[:, 1] = 0.5 * probabilities[:, 0] + 0.5 * probabilities[:, 1]
+    folds = np.repeat([0, 1], 100)
+    found = agreement(probabilities, folds)
+    expected = np.mean(
+        [spearmanr(probabilities[folds == k, 0], probabilities[folds == k, 1]).statistic for k in (0, 1)]
+    )
+    assert found["correlation"][0][1] == pytest.approx(expected)
+    assert found["correlation"][1][1] == pytest.approx(1)
+    different = ((probabilities[:, 0] >= 0.5) != (probabilities[:, 1] >= 0.5)).mean()
+    assert found["disagreement"] == [[0, pytest.approx(different)], [pytest.approx(different), 0]]
+    assert agreement(np.ones((4, 2)), np.zeros(4, int))["correlation"][0][1] == 0
+
+
+def test_the_expected_auc_includes_the_error_of_the_new_tiles():
+    metrics = {"auc": 0.9, "auc_error": 0.01, "auc_degrees": 1e6, "tiles": 1000}
+    one, many = (expected_auc(metrics, tiles) for tiles in (1000, 10**9))
+    logits = [np.log(value / (1 - value)) for value in (one["low"], one["high"])]
+    assert (logits[1] - logits[0]) / 2 == pytest.approx(norm.ppf(0.975) * 0.01 * 2**0.5 / 0.09, rel=1e-4)
+    assert many["high"] - many["low"] == pytest.approx((one["high"] - one["low"]) / 2**0.5, rel=0.02)
+    assert expected_auc(metrics, 0) == {"value": 0.9, "low": None, "high": None, "tiles": 0}
+    assert expected_auc(metrics | {"auc": 1.0, "auc_error": 0.0}, 10)["low"] is None
+
+
+def test_p_values_of_differences():
+    expected = ttest_ind_from_stats(0.9, 0.02 * 30**0.5, 30, 0.85, 0.03 * 20**0.5, 20, equal_var=False)
+    assert p_of_decrease((0.9, 0.02, 29), (0.85, 0.03, 19)) == pytest.approx(expected.pvalue / 2, rel=1e-9)
+    assert p_of_decrease((0.8, 0.02, 29), (0.9, 0.03, 19)) > 0.95
+    assert p_of_decrease((0.9, 0.0, 1), (0.8, 0.0, 1)) == 1.0
+    assert p_of_difference(-1.96, 1.0, 1e9) == pytest.approx(0.05, abs=1e-4)
+    assert p_of_difference(1.0, 0.0, 5) == 1.0

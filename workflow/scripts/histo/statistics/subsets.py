@@ -1,0 +1,85 @@
+"""Where predictions fail: metrics by group of tiles and by stratum of what a tile looks like."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from histo.statistics.clustered_auc import stratified_auc
+from histo.statistics.clustered_means import estimate, proportion
+
+SMALLEST = 20  # tiles of a group that has a row of its own
+QUINTILES = 5
+
+
+def by_group(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the results of the groups with at least `SMALLEST` tiles, and the spread of their AUCs.
+
+    frame: label, probability, fold, group. "rows", the largest group first: group, fold, tiles, positives, auc (None
+    with one class), found (proportion of its positive tiles with a probability of at least 0.5, None without any),
+    false (the same of its negative tiles). "auc": number, median, lowest and highest AUC of the groups that have one,
+    None if there is none. "others": number of tiles in smaller groups.
+    """
+    sizes = frame["group"].value_counts()
+    rows: list[dict[str, Any]] = []
+    large = frame[frame["group"].map(sizes) >= SMALLEST].groupby("group")
+    for name, part in sorted(large, key=lambda item: (-len(item[1]), item[0])):
+        labels, probabilities = part["label"].to_numpy(), part["probability"].to_numpy()
+        called, positive = probabilities >= 0.5, labels == 1
+        both = 0 < positive.sum() < len(part)
+        rows.append(
+            {
+                "group": str(name),
+                "fold": int(part["fold"].iloc[0]),
+                "tiles": len(part),
+                "positives": int(positive.sum()),
+                "auc": float(stratified_auc(labels, probabilities).values[0]) if both else None,
+                "found": float(called[positive].mean()) if positive.any() else None,
+                "false": float(called[~positive].mean()) if not positive.all() else None,
+            }
+        )
+    aucs = [row["auc"] for row in rows if row["auc"] is not None]
+    spread = None
+    if aucs:
+        spread = {"groups": len(aucs), "median": float(np.median(aucs)), "lowest": min(aucs), "highest": max(aucs)}
+    return {"rows": rows, "auc": spread, "others": int(sizes[sizes < SMALLEST].sum())}
+
+
+def by_stratum(frame: pd.DataFrame, measurements: dict[str, npt.NDArray[np.floating]]) -> list[dict[str, Any]]:
+    """Return the results by quintile of each measurement.
+
+    frame: label, probability, fold, group; measurements: by name, [N] each. Of each measurement "name" and "rows":
+    lowest and highest value, tiles, positives, AUC and accuracy. The AUC of a quintile is the mean over the folds that
+    have both classes in it, as {value, low, high}, None without one. Without distinct quintiles there is no row.
+    """
+    labels, probabilities = frame["label"].to_numpy(), frame["probability"].to_numpy(np.float64)
+    folds, clusters = frame["fold"].to_numpy(), np.unique(frame["group"], return_inverse=True)[1]
+    result = []
+    for name, values in measurements.items():
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, QUINTILES + 1)))
+        if len(edges) < QUINTILES + 1:
+            continue
+        number = np.searchsorted(edges[1:-1], values, side="right")
+        rows = []
+        for k in range(QUINTILES):
+            chosen = number == k
+            usable = [
+                fold for fold in np.unique(folds) if len(np.unique(labels[chosen & (folds == fold)])) == 2
+            ]  # of the others, no AUC is defined
+            area = estimate(None)
+            here = chosen & np.isin(folds, usable)
+            if usable:
+                found = stratified_auc(labels[here], probabilities[here], clusters[here], folds[here])
+                low, high = found.interval()
+                area = estimate(float(found.values[0]), low, high)
+            right = (probabilities[chosen] >= 0.5) == (labels[chosen] == 1)
+            rows.append(
+                {
+                    "lowest": float(edges[k]), "highest": float(edges[k + 1]), "tiles": int(chosen.sum()),
+                    "positives": int((labels[chosen] == 1).sum()), "auc": area,
+                    "accuracy": proportion(right, clusters[chosen]),
+                }
+            )  # fmt: skip
+        result.append({"name": name, "rows": rows})
+    return result
