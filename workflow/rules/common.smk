@@ -160,7 +160,7 @@ def gpu_threads(wildcards, used=1):
 def training_threads(wildcards):
     """Threads of a training job: for each of its GPUs those of `gpu_threads`.
 
-    Its number of GPUs is the resource `gpu` of the rule `train`: 1, or what --set-resources or a profile sets.
+    Its number of GPUs is the resource `gpu` that `train` has: 1, or what --set-resources or a profile sets.
     """
     own = workflow.resource_settings._parsed_overwrite_resources.get("train", {}).get("gpu")
     gpus = getattr(own, "value", None)

@@ -45,9 +45,9 @@ def examine(indexed: pd.DataFrame, tiles: Path, *, id_is_sha1: bool, tile_side: 
     fault, detail = (indexed[name].to_numpy(object)[has_file] for name in ("fault", "detail"))
     for block in files.blocks(BATCH):
         start, stop = block.numbers.start, block.numbers.stop
-        contents = block.files()
-        md5s += [hashlib.md5(content.data, usedforsecurity=False).hexdigest() for content in contents]
-        crcs[start:stop] = [crc32(content.data) for content in contents]
+        for number, content in zip(block.numbers, block.files(), strict=True):
+            md5s.append(hashlib.md5(content.data, usedforsecurity=False).hexdigest())
+            crcs[number] = crc32(content.data)
         decoded = decoder.decode_block(block.data, block.offsets)
         offsets[start:stop] = decoded.offsets
         measurements.add(decoded.pixels)

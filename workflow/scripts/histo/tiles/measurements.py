@@ -49,8 +49,9 @@ def block_hashes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
 
 def block_sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the sums over the blocks of tiles, float32 [N, 6, 16, 288] → [N, 6, 6, 3]."""
-    # Summing over the lines of a block first is cheaper.
-    sums: npt.NDArray[np.float32] = values.sum(2) @ line_sums(values.shape[3])
+    # Summing over the lines of a block first is cheaper, and einsum faster than sum. The sums are whole numbers below
+    # 2^24, so that their order does not matter.
+    sums: npt.NDArray[np.float32] = np.einsum("nbls->nbs", values) @ line_sums(values.shape[3])
     return sums.reshape(len(values), values.shape[1], values.shape[1], 3)
 
 
