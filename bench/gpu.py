@@ -11,6 +11,7 @@ Timed with CUDA events. Without a GPU it runs the same at reduced size on the CP
 part, to show that it works. A part that begins after six minutes is left out.
 """
 
+import importlib.util
 import statistics
 import tempfile
 import time
@@ -225,7 +226,8 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     bench = Bench(device, options.smoke)
-    lines = machine("torch", "torchvision", "webdataset", "h5py", "pillow")
+    compares = importlib.util.find_spec("webdataset") is not None
+    lines = machine("torch", "torchvision", *(["webdataset"] if compares else []), "h5py", "pillow")
     report = Report(__file__, "gpu: training and loading on a GPU", lines, options.smoke)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -233,12 +235,6 @@ def main() -> None:
         report.add(f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}.")
     else:
         report.add("No GPU: run at reduced size on the CPU. The numbers show that the command works, nothing else.")
-    try:
-        import webdataset  # noqa: F401
-    except ImportError:
-        compares = False
-    else:
-        compares = True
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         forms = Forms(Path(name), bench.tiles, others=compares)

@@ -1,5 +1,6 @@
 """Smoke runs of the benchmarks that need no further packages: they end and print their summary ratios."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -9,9 +10,11 @@ import pytest
 
 from support import ROOT
 
+# Comparisons with other loaders need bench/requirements.txt.
+LOADERS = {"gpu_load_vs_"} if importlib.util.find_spec("webdataset") else set()
 RATIOS = {
     "fingerprints": {"fingerprints_"},
-    "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_", "gpu_load_vs_"},
+    "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS,
     "operations": {"operations_vs_before_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "train": {"train_share_of_ceiling_"},
