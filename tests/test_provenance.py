@@ -121,21 +121,20 @@ COVERED = {
         histo/augmentation/plans histo/class_metrics histo/errors histo/files histo/geometry histo/hashes
         histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/dihedral
         histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head histo/networks/names
-        histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides
-        histo/predictions histo/tables histo/tiles/__init__ histo/tiles/shards histo/training/__init__
-        histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
-        histo/training/loader histo/training/loop histo/training/memory histo/training/processes
-        histo/training/pseudo_labels histo/training/resume histo/training/slices histo/training/stream
-        histo/training/whole_batch train
+        histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides histo/tables
+        histo/tiles/__init__ histo/tiles/shards histo/training/__init__ histo/training/checkpoints
+        histo/training/devices histo/training/engine histo/training/launch histo/training/loader
+        histo/training/loop histo/training/memory histo/training/processes histo/training/pseudo_labels
+        histo/training/resume histo/training/slices histo/training/stream histo/training/whole_batch train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/geometry histo/hashes histo/job histo/logits
         histo/networks/__init__ histo/networks/dihedral histo/networks/efficientnet_lite0
         histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
-        histo/networks/published histo/networks/torchvision histo/predictions histo/tables histo/tiles/__init__
-        histo/tiles/shards histo/training/__init__ histo/training/checkpoints histo/training/devices
-        histo/training/engine histo/training/loader histo/training/memory histo/training/processes
-        histo/training/stream histo/training/whole_batch predict
+        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards
+        histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine
+        histo/training/loader histo/training/memory histo/training/processes histo/training/stream
+        histo/training/whole_batch predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__

@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits
 from histo import tables
 from histo.errors import InputError
 from histo.logits import logit, sigmoid, softmax
-from histo.predictions import probability_columns
 from histo.tiles.colour_texture import NAMES, SCHEMA
 
 MAX_ITERATIONS = 2000  # of the solver; usually it converges after a few hundred
@@ -109,7 +108,9 @@ def classical(
             # The statistics do not change under flips and 90° rotations, so there is no test-time augmentation.
             frame = frame.assign(logit_none=frame["logit"], logit_flips=np.float32(np.nan))
         else:
-            columns = probability_columns(softmax(values)) | {f"logit_{k}": column for k, column in enumerate(values.T)}
+            columns = tables.probability_columns(softmax(values)) | {
+                f"logit_{k}": column for k, column in enumerate(values.T)
+            }
             frame = frame.assign(**columns)
         tables.write(frame.sort_values("id", ignore_index=True), path, tables.predictions(classes))
         logging.info("%s: %d tiles.", path, len(frame))

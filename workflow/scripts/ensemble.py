@@ -32,8 +32,7 @@ from histo.files import write_json
 from histo.logits import logit
 from histo.metrics import auc
 from histo.model_files import by_model
-from histo.predictions import join_folds, probability_columns, stack_networks
-from histo.predictions import probabilities as table_probabilities
+from histo.predictions import join_folds, stack_networks
 from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.comparison import agreement, compare_with_best, expected_auc
 from histo.statistics.evaluation import evaluate_oof
@@ -131,7 +130,7 @@ def ensemble(
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
     labels, fold = parts[0]["label"].to_numpy(), parts[0]["fold"].to_numpy()
-    probabilities = np.stack([table_probabilities(part) for part in parts], axis=1)
+    probabilities = np.stack([tables.probability_values(part) for part in parts], axis=1)
     schema = tables.probabilities(tables.classes_of(next(iter(oof.values()))[0]))
     weights = fit_weights(probabilities, labels)
     by_fold = (
@@ -212,7 +211,7 @@ def evaluate_two_classes(
 
 def columns(blended: np.ndarray) -> dict[str, np.ndarray]:
     """Return the columns of `tables.probabilities` that hold blended probabilities, [N] or [N, K]."""
-    return probability_columns(blended) | ({"logit": logit(blended)} if blended.ndim == 1 else {})
+    return tables.probability_columns(blended) | ({"logit": logit(blended)} if blended.ndim == 1 else {})
 
 
 def measurements(tiles: Path, ids: pd.Series) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from histo import tables
 from histo.class_metrics import evaluate_classes
 from histo.files import write_json
 from histo.metrics import auc
-from histo.predictions import join_folds, probabilities
+from histo.predictions import join_folds
 from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.evaluation import evaluate_oof
 
@@ -21,7 +21,7 @@ def auc_by_augmentation(frame: pd.DataFrame, tta: str) -> dict[str, float | None
     folds, all but that of `tta`. frame: see `join_folds`.
     """
     if "probability" not in frame:
-        macro = auc(frame["label"].to_numpy(), probabilities(frame))
+        macro = auc(frame["label"].to_numpy(), tables.probability_values(frame))
         return {name: macro if name == tta else None for name in ("none", "flips", "all")}
     scores = {"none": frame["logit_none"], "flips": frame["logit_flips"], "all": None}
     # Some models ignore the setting. They have no logits of flips, and their probability is that of the original tile.
@@ -41,7 +41,7 @@ def evaluate(predictions: list[Path], folds: Path, output: Path, *, model: str, 
     `evaluate_classes`. Raises InputError unless each training tile is predicted once.
     """
     frame = join_folds(predictions, tables.read(folds, tables.FOLDS))
-    values = probabilities(frame)
+    values = tables.probability_values(frame)
     labels, fold, group = (frame[name].to_numpy() for name in ("label", "fold", "group"))
     metrics = evaluate_classes(labels, values, fold) if values.ndim == 2 else evaluate_oof(labels, values, fold, group)
     write_json(output, {"model": model} | metrics | {"tta": auc_by_augmentation(frame, tta)})

@@ -16,7 +16,6 @@ from histo import tables
 from histo.errors import InputError
 from histo.logits import LOWEST, logit, sigmoid, softmax
 from histo.networks.network import Network
-from histo.predictions import probability_columns
 from histo.tiles.shards import open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device, reproducible
@@ -56,7 +55,7 @@ def predictions(network: Network, tiles: TileLoader, *, choice: str, tta: str, a
         )
     logits, means = combine(views, average)
     if means.ndim == 2:
-        columns = probability_columns(means) | {f"logit_{k}": values for k, values in enumerate(logits.T)}
+        columns = tables.probability_columns(means) | {f"logit_{k}": values for k, values in enumerate(logits.T)}
         return pd.DataFrame({"id": tiles.ids, "fold": fold, **columns}).sort_values("id", ignore_index=True)
     flips = len(VIEWS["flips"])
     table = pd.DataFrame({"id": tiles.ids, "fold": fold, "logit": logits, "probability": means})

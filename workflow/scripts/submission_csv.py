@@ -20,7 +20,6 @@ from histo.class_metrics import macro_auc, macro_auc_interval
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
 from histo.files import atomic_write, read_json, write_json
-from histo.predictions import probabilities
 from histo.statistics.clustered_auc import stratified_auc
 from histo.tiles.overlap_graph import components, positions
 
@@ -93,7 +92,7 @@ def score(submission: pd.DataFrame, truth: Path, overlaps: Path) -> dict[str, An
 
 
 def _auc_with_interval(tiles: pd.DataFrame) -> dict[str, Any]:
-    labels, values = tiles["label"].to_numpy(), probabilities(tiles)
+    labels, values = tiles["label"].to_numpy(), tables.probability_values(tiles)
     if len(np.unique(labels)) < 2:
         raise InputError(
             f"The {len(tiles)} held-out test labels are all of one class, so the AUC is undefined. Use more test tiles."

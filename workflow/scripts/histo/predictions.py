@@ -9,18 +9,6 @@ from histo import tables
 from histo.errors import InputError
 
 
-def probabilities(frame: pd.DataFrame) -> np.ndarray:
-    """Return the probabilities of a table: of label 1, float64 [N]; of more than two classes, float64 [N, classes]."""
-    if "probability" in frame:
-        return frame["probability"].to_numpy()
-    return frame[[name for name in frame.columns if name.startswith("probability_")]].to_numpy()
-
-
-def probability_columns(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns of a table that hold `values`, as `probabilities` returns them."""
-    return {"probability": values} if values.ndim == 1 else {f"probability_{k}": v for k, v in enumerate(values.T)}
-
-
 def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
     """Join out-of-fold predictions with the folds table: `tables.predictions`, label and group, sorted by id.
 
@@ -53,4 +41,4 @@ def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(
                 f"{path}: expected the {len(ids)} test tiles of {predictions[0]}, found other tiles. Run again."
             )
-    return ids, np.stack([probabilities(frame) for frame in frames])
+    return ids, np.stack([tables.probability_values(frame) for frame in frames])

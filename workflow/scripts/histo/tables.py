@@ -123,6 +123,18 @@ def predictions(classes: int) -> pa.Schema:
     return pa.schema([*probabilities(classes), *((f"logit_{k}", pa.float32()) for k in range(classes))])
 
 
+def probability_values(frame: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities of a table: of label 1, float64 [N]; of more than two classes, float64 [N, classes]."""
+    if "probability" in frame:
+        return frame["probability"].to_numpy()
+    return frame[[name for name in frame.columns if name.startswith("probability_")]].to_numpy()
+
+
+def probability_columns(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the columns of a table that hold `values`, as `probability_values` returns them."""
+    return {"probability": values} if values.ndim == 1 else {f"probability_{k}": v for k, v in enumerate(values.T)}
+
+
 def classes_of(path: str | Path) -> int:
     """Return the number of classes of a table of probabilities or predictions; 2 if it cannot be read."""
     try:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from histo import tables
 from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Bars, Interval, Line, histogram, interval_chart, line_chart
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import GALLERY_SIZE
-from histo.predictions import probabilities
 from histo.statistics.calibration import calibration_bins
 
 BINS = 50  # of the histogram of probabilities
@@ -102,7 +102,7 @@ def largest_errors(shards: Shards, frame: pd.DataFrame, ranks: bool = False) -> 
 
 def largest_class_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return for each of more than two classes the gallery of its tiles that are taken for another class."""
-    values, galleries = probabilities(frame), []
+    values, galleries = tables.probability_values(frame), []
     guesses = values.argmax(axis=1)
     for label, name in class_names(values.shape[1]).items():
         wrong = frame.assign(guess=guesses)[(frame["label"] == label) & (guesses != label)]

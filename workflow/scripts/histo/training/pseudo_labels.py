@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from histo import tables
 from histo.errors import InputError
-from histo.predictions import stack_networks
 from histo.tiles.shards import Shard
 
 
@@ -25,15 +25,22 @@ def with_pseudo_labels(
     probabilities are averaged. Returns all shards, those of the test tiles renumbered, and all rows with float labels.
     Raises InputError unless all networks predict the same tiles and the shards contain them.
     """
-    ids, probabilities = stack_networks(list(predictions))
+    read = pd.concat(tables.read(path, tables.PREDICTIONS, ["id", "probability"]) for path in predictions)
+    by_id = read.groupby("id")["probability"]
+    if (by_id.size() != len(predictions)).any():
+        raise InputError(
+            f"{predictions[0].parent}: expected predictions of the same test tiles by all networks of the teachers, "
+            "found different tiles. Run the stage `predict` again."
+        )
     first = max(shards) + 1
     places = pd.concat(
         pd.DataFrame({"id": shard.ids_ascii.astype("U40"), "shard": first + number, "row": np.arange(len(shard))})
         for number, shard in test_shards.items()
     )
-    labelled = pd.DataFrame({"id": ids, "label": probabilities.mean(axis=0)}).merge(places, on="id", validate="1:1")
-    if len(labelled) != len(ids):
-        missing = sorted(set(ids) - set(labelled["id"]))
+    labels = by_id.mean().rename("label").reset_index()
+    labelled = labels.merge(places, on="id", validate="1:1")
+    if len(labelled) != len(labels):
+        missing = sorted(set(labels["id"]) - set(labelled["id"]))
         raise InputError(
             f"{predictions[0]}: expected tiles of the test shards, found {len(missing)} others, among them "
             f"{missing[0]}. Run the stage `predict` again."
