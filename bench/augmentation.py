@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from ceiling import BODIES, SETTINGS
-from measure import ROOT, Report, alternate, arguments, machine, paired
+from measure import ROOT, Report, alternate, arguments, machine, paired, seconds
 from PIL import Image
 
 from histo.augmentation.changes import apply
@@ -149,17 +149,6 @@ def report_strengths(report: Report, tiles: np.ndarray, slides: np.ndarray) -> t
     return mean, std
 
 
-def processor_seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """Return a method for `alternate` that runs `work` and returns its processor time, which varies less under load."""
-
-    def timed() -> float:
-        begun = time.process_time()
-        work()
-        return time.process_time() - begun
-
-    return timed
-
-
 def report_times(report: Report, tiles: np.ndarray, mean: np.ndarray, std: np.ndarray, repeats: int) -> None:
     """Add the table of times on one core, and the ratios to a step of training."""
     images, labels = torch.from_numpy(tiles[:BATCH].copy()), torch.arange(len(tiles[:BATCH])) % 2 * 1.0
@@ -177,8 +166,8 @@ def report_times(report: Report, tiles: np.ndarray, mean: np.ndarray, std: np.nd
     network.set_normalisation(mean.tolist(), std.tolist())
     engine = Engine(network, TrainSettings(**SETTINGS | {"batch_size": BATCH}), torch.device("cpu"), 1_000_000)
     batch = augmented(USUAL)()
-    methods = {name: processor_seconds(augmented(values)) for name, values in settings.items()}
-    methods["step"] = processor_seconds(lambda: engine.train_step(*batch))
+    methods = {name: seconds(augmented(values), time.process_time) for name, values in settings.items()}
+    methods["step"] = seconds(lambda: engine.train_step(*batch), time.process_time)
     found = alternate(methods, repeats)
     first, step = "flips and colour", statistics.median(found["step"])
     report.add(

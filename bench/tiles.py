@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from measure import Report, alternate, archive, arguments, machine, spread
+from measure import Report, alternate, archive, arguments, machine, seconds, spread
 from threadpoolctl import threadpool_limits
 
 from histo import tables
@@ -36,17 +36,6 @@ SECOND_NOTE = (
     "120, validate 179 → 187, pack 92 → 34, together 452 → 340, ratio 0.75. On a disk under the same load, 5 runs in "
     "turn: 500 → 424, ratio 0.85, since writing took most of the time."
 )
-
-
-def processor_seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """Return a method for `alternate` that runs `work` and returns its seconds of processor time."""
-
-    def timed() -> float:
-        begun = time.process_time()
-        work()
-        return time.process_time() - begun
-
-    return timed
 
 
 def main() -> None:
@@ -73,9 +62,9 @@ def main() -> None:
             return work
 
         methods = {
-            "unzip": processor_seconds(each(unzip, ".tiles")),
-            "validate": processor_seconds(each(validate, ".tiles", ".parquet", id_is_sha1=True)),
-            "pack": processor_seconds(each(pack, ".tiles", ".parquet", ".h5", code="bench")),
+            "unzip": seconds(each(unzip, ".tiles"), time.process_time),
+            "validate": seconds(each(validate, ".tiles", ".parquet", id_is_sha1=True), time.process_time),
+            "pack": seconds(each(pack, ".tiles", ".parquet", ".h5", code="bench"), time.process_time),
         }
         found: dict[str, list[float]] = {stage: [] for stage in methods}
         for _ in range(repeats):  # in their order: each stage reads what the one before has just written

@@ -14,7 +14,7 @@ import pytest
 
 from histo.training import checkpoints
 from support import ROOT
-from support.training import ALL_AUGMENTATIONS, CODE, make_split, settings, write_folds
+from support.training import ALL_AUGMENTATIONS, CODE, settings
 
 # A job as the rule `train` starts it.
 JOB = """
@@ -29,14 +29,6 @@ if __name__ == "__main__":
     launch(job.pop("processes"), job)
 """
 TIMES = ["seconds", "tiles_per_second"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    shards, frame = make_split(folder, "train", (60, 66))
-    write_folds(frame, folder / "folds.parquet")
-    return folder, shards
 
 
 def start(data, out, processes, fold=0, **changes):

@@ -41,14 +41,6 @@ LONGEST_FUNCTION = 60  # lines
 TIMES = ["seconds", "tiles_per_second"]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    shards, frame = make_split(folder, "train", (60, 66))
-    write_folds(frame, folder / "folds.parquet")
-    return folder, shards
-
-
 def run(data, out, code=CODE, chosen=None, **changes):
     """(checkpoint, history) of a training run with the settings `chosen`, else with `changes`."""
     folder, shards = data

@@ -62,8 +62,8 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         channels = inputs * expansion
-        self.identity = stride == 1 and inputs == outputs
-        if expansion > 1:
+        self.identity, self.expands = stride == 1 and inputs == outputs, expansion > 1
+        if self.expands:
             self.expand_conv = SameConv(inputs, channels, 1)
             self.bn0 = _norm(channels)
         self.depthwise_conv = SameConv(channels, channels, kernel, stride, groups=channels)
@@ -73,7 +73,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x
-        if hasattr(self, "expand_conv"):
+        if self.expands:
             y = functional.relu6(self.bn0(self.expand_conv(y)), inplace=True)
         y = functional.relu6(self.bn1(self.depthwise_conv(y)), inplace=True)
         y = self.bn2(self.project_conv(y))
