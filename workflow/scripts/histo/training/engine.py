@@ -29,9 +29,9 @@ def precision(choice: str, device: torch.device, network: nn.Module) -> torch.dt
     """Data type of the network's arithmetic.
 
     `auto`: bfloat16 where the hardware supports it natively, because torch's emulation is slower than float32; else
-    float16 on a GPU (compute capability below 8.0) and float32 on a CPU; float32 on Apple's MPS. On a CPU a network
-    with grouped convolutions is trained in float32, which is faster there (bench/train.md). Raises InputError for
-    float16 without CUDA.
+    float16 on a GPU (compute capability below 8.0) and float32 on a CPU; float32 on Apple's MPS. On a CPU a
+    network of torchvision with grouped convolutions computes in float32, since their gradients take longer in bfloat16;
+    efficientnet_lite0 chooses for each convolution. Raises InputError for float16 without CUDA.
     """
     if choice != "auto":
         if choice == "float16" and device.type != "cuda":
@@ -43,7 +43,7 @@ def precision(choice: str, device: torch.device, network: nn.Module) -> torch.dt
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     if device.type == "mps":
         return torch.float32
-    if any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in network.modules()):
+    if any(type(module) is nn.Conv2d and module.groups > 1 for module in network.modules()):
         return torch.float32
     native = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return torch.bfloat16 if any(supported is not None and supported() for supported in native) else torch.float32
