@@ -21,6 +21,15 @@ def pretrained(input_size=None, **options):
     return network
 
 
+def remember(types, name):
+    """Hook that notes the data type of a module's output."""
+
+    def hook(module, args, output):
+        types[name] = output.dtype
+
+    return hook
+
+
 def reference(state, side):
     blocks, options = utils.get_model_params("efficientnet-lite0", {})
     network = EfficientNet(blocks, options._replace(image_size=side))
@@ -77,6 +86,42 @@ def test_frozen_stages_do_not_change():
     assert stages == {str(block) for block in range(3, 16)}  # stages 1 and 2 are the blocks 0 to 2
     assert not any("conv_stem" in name or name.startswith("body.bn0") for name in changed)
     assert "body.bn1.running_mean" in changed
+
+
+def test_frozen_stages_give_the_logits_of_the_whole_network():
+    """Their batch normalisation is folded into the convolutions; in evaluation mode that of all stages is."""
+    tiles = torch.from_numpy(images(4)).permute(0, 3, 1, 2)
+    torch.manual_seed(1)
+    whole = pretrained().eval()
+    torch.manual_seed(1)
+    frozen = pretrained(frozen_stages=7)
+    with torch.inference_mode():
+        for block in whole.body.blocks:
+            assert not block.bn1.training
+        expected = whole(tiles)
+        block, x = whole.body.blocks[1], torch.randn(2, 16, 8, 8)
+        parts = block.bn0(block.expand_conv(x))
+        assert torch.allclose(efficientnet_lite0.normalised(block.expand_conv, block.bn0, x), parts, atol=1e-4)
+    frozen.train()
+    frozen.body.bn1.eval()  # of the layer after the stages
+    logits = frozen(tiles)
+    assert torch.allclose(logits, expected, atol=1e-3)
+    logits.sum().backward()
+    assert {name for name, p in frozen.named_parameters() if p.grad is not None} == {
+        "body.conv_head.weight", "body.bn1.weight", "body.bn1.bias", "body.head.linear.weight", "body.head.linear.bias",
+    }  # fmt: skip
+
+
+def test_bfloat16_on_a_cpu_keeps_float32_in_depthwise_convolutions_that_are_trained():
+    network, types = pretrained(frozen_stages=3).train(), {}
+    for name, module in network.body.named_modules():
+        if isinstance(module, efficientnet_lite0.SameConv):
+            module.register_forward_hook(remember(types, name))
+    with torch.autocast("cpu", torch.bfloat16):
+        network(torch.from_numpy(images(4)).permute(0, 3, 1, 2))
+    single = {name for name, dtype in types.items() if dtype == torch.float32}
+    assert single == {f"blocks.{block}.depthwise_conv" for block in range(5, 16)}  # stages 1 to 3 are frozen
+    assert len(types) == 1 + 2 + 15 * 3 + 1
 
 
 def test_a_damaged_file_and_a_missing_package_are_errors(monkeypatch, tmp_path):

@@ -64,7 +64,7 @@ class SameConv(nn.Conv2d):
         return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def _normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """norm(conv(x)).
 
     With fixed statistics the two are one convolution with scaled weights, which takes half the memory traffic.
@@ -95,9 +95,9 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x
         if self.expands:
-            y = functional.relu6(_normalised(self.expand_conv, self.bn0, y), inplace=True)
-        y = functional.relu6(_normalised(self.depthwise_conv, self.bn1, y), inplace=True)
-        y = _normalised(self.project_conv, self.bn2, y)
+            y = functional.relu6(normalised(self.expand_conv, self.bn0, y), inplace=True)
+        y = functional.relu6(normalised(self.depthwise_conv, self.bn1, y), inplace=True)
+        y = normalised(self.project_conv, self.bn2, y)
         return x + y if self.identity else y
 
 
@@ -132,7 +132,7 @@ class EfficientNetLite0(nn.Module):
 
     def _first_blocks(self, x: Tensor) -> Tensor:
         """The stem and the frozen blocks."""
-        x = functional.relu6(_normalised(self.conv_stem, self.bn0, x), inplace=True)
+        x = functional.relu6(normalised(self.conv_stem, self.bn0, x), inplace=True)
         for block in self.blocks[: self.frozen_blocks]:
             x = block(x)
         return x
@@ -142,7 +142,7 @@ class EfficientNetLite0(nn.Module):
             x = self._first_blocks(x)
         for block in self.blocks[self.frozen_blocks :]:
             x = block(x)
-        logits: Tensor = self.head(functional.relu6(_normalised(self.conv_head, self.bn1, x), inplace=True))
+        logits: Tensor = self.head(functional.relu6(normalised(self.conv_head, self.bn1, x), inplace=True))
         return logits
 
 
