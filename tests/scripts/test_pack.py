@@ -100,10 +100,14 @@ def test_tiles_of_several_layouts(random, tmp_path):
     assert found[names[3]] == -1
 
 
-def jpeg(pixels: np.ndarray) -> bytes:
+def encoded(pixels: np.ndarray, kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=75)
+    Image.fromarray(pixels).save(buffer, kind, quality=75)
     return buffer.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    return encoded(pixels, "JPEG")
 
 
 @pytest.mark.parametrize("kind", ["archive", "folder"])
@@ -126,6 +130,18 @@ def test_jpeg_tiles(archive, tmp_path, kind):
     checked = Results(source, tmp_path / "c", 1, 1).prepare(id_is_sha1=True)
     faults = tables.read(checked.validations("train")[0], tables.VALIDATION)["fault"]
     assert set(faults) == {"sha1_differs"}
+
+
+def test_png_tiles_keep_their_pixels_and_ids(archive, tmp_path):
+    """PNG is lossless: the ids are still the SHA-1 of the pixels."""
+    archive.files = {
+        str(Path(name).with_suffix(".png")): encoded(archive.pixels[Path(name).stem], "PNG") for name in archive.files
+    }
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r", 1, 1).prepare(id_is_sha1=True)
+    assert set(tables.read(results.validations("train")[0], tables.VALIDATION)["fault"]) == {""}
+    shard = Shard(results.packed("train")[0])
+    assert shard.ids.tolist() == archive.train
+    np.testing.assert_array_equal(shard.images, np.stack([archive.pixels[name] for name in archive.train]))
 
 
 def test_a_file_that_is_decoded_otherwise_than_by_validate_is_an_error(archive, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_file_names_that_are_not_ids_are_refused(archive, extracted, tmp_path, c
 
 def test_a_folder_without_test_tiles_is_refused(extracted, tmp_path):
     shutil.rmtree(extracted / "test")
-    with pytest.raises(InputError, match=r"expected files test/ID\.tif or ID\.jpg, found none"):
+    with pytest.raises(InputError, match=r"expected files test/ID\.tif, ID\.png or ID\.jpg, found none"):
         indexed(extracted, tmp_path / "a")
 
 

@@ -93,7 +93,7 @@ def read_test_ids(path: Path, entry: Entry) -> Listed:
 
 
 def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split: str) -> dict[str, Entry]:
-    """Return {id: entry} of the files ID.tif or ID.jpg in the folder of a split; InputError for two of one id."""
+    """Return {id: entry} of the files of tiles, ID.tif, ID.png or ID.jpg, in the folder of a split; InputError for two of one id."""
     tiles: dict[str, Entry] = {}
     for name, entry in entries.items():
         file = PurePosixPath(name)
@@ -118,7 +118,7 @@ def join(split: str, listed: Listed, tiles: dict[str, Entry], shards: int) -> pd
         label, fault, detail = listed.get(name, (-1, "unlisted_file", f"no row of the {split} table has this id"))
         entry = tiles.get(name)
         if entry is None:
-            fault, detail = "missing_file", f"no {split}/{name}.tif or .jpg in the archive"
+            fault, detail = "missing_file", f"no {split}/{name}.tif, .png or .jpg in the archive"
             entry = Entry("", 0, 0, 0, 0, 0)
         position = (entry.name, entry.offset, entry.compressed, entry.size, entry.crc, entry.method)
         rows.append((name, label, *position, fault, detail))
@@ -152,7 +152,7 @@ def index(
         tiles = find_tiles(archive, entries, root, split)
         if not tiles:
             raise InputError(
-                f"{archive}: expected files {root / split}/ID.tif or ID.jpg, found none. "
+                f"{archive}: expected files {root / split}/ID.tif, ID.png or ID.jpg, found none. "
                 "Use the original archive of the competition."
             )
         frame = join(split, listed, tiles, shards)

@@ -21,7 +21,7 @@ from isal.isal_zlib import crc32
 
 from histo.errors import InputError
 
-TILES = (".tif", ".tiff", ".jpg", ".jpeg")  # endings of tiles' names, lower case
+TILES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")  # endings of tiles' names, lower case
 LARGEST_TILE = 16 << 20  # bytes; a tile has 27,935
 LARGEST_TABLE = 256 << 20  # bytes; the largest table of the competition has 9.5 million
 CHUNK = 1 << 20  # compressed bytes read at a time, so that checking a large entry needs little memory
