@@ -78,7 +78,7 @@ def test_numbers_of_shards_have_five_digits(name):
         (
             "submission.models",
             ["forest"],
-            "'forest' is none of the models. Known: p4m, logistic_regression, random_forest.",
+            "'forest' is none of the models. Known: lite0, p4m, logistic_regression, random_forest.",
         ),
         ("classical.p4m", {"method": "logistic_regression"}, "classical.p4m: a model of `models` has this name"),
         ("classical.random_forest.l2", 1, "classical.random_forest.l2: no such setting; Known here: method, n_est"),

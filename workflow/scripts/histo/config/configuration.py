@@ -31,6 +31,20 @@ from histo.geometry import BLOCK, CENTRE, SIDE
 from histo.overrides import changed
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
+# The default model; bench/accuracy.md has the measurements.
+LITE0: Model = {
+    "network": {"name": "efficientnet_lite0", "weights": "imagenet", "frozen_stages": 3, "dropout": 0.2},
+    "input_size": 192,
+    "normalisation": "imagenet",
+    "epochs": 4,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "pretrained_learning_rate": 0.0003,
+    "weight_decay": 0.2,
+    "ema": 0.999,
+    "checkpoint": "ema",
+    "augment": {"channel_scale": 0.3, "channel_offset": 0.6},
+}
 
 
 class Configuration(Section):
@@ -48,7 +62,7 @@ class Configuration(Section):
     imagenet_weights: ImagenetWeights = Field(ImagenetWeights(), description="The rule imagenet_weights")
     train: TrainSettings = Field(TrainSettings(), description="What every model starts from")
     models: dict[Name, Model] = Field(
-        {"p4m": {}}, min_length=1, description="Settings of each model that differ from `train`"
+        {"lite0": LITE0, "p4m": {}}, min_length=1, description="Settings of each model that differ from `train`"
     )
     classical: dict[Name, Classical] = Field({}, description="Classical baselines by name")
     search: dict[Name, Search] = Field({}, description="Searches for settings by name")

@@ -8,7 +8,7 @@ from histo.config.section import Section, Unique
 
 
 class Submission(Section):
-    models: Annotated[list[str], Unique] = Field(["p4m"], min_length=1, description="Models that are blended")
+    models: Annotated[list[str], Unique] = Field(["lite0"], min_length=1, description="Models that are blended")
     method: Literal["mean", "rank_mean", "weights"] = Field(
         "mean",
         description="Mean of the probabilities, mean of their ranks, or mean with blend weights fitted out-of-fold",
