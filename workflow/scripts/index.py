@@ -93,7 +93,7 @@ def read_test_ids(path: Path, entry: Entry) -> Listed:
 
 
 def find_tiles(path: Path, entries: dict[str, Entry], root: PurePosixPath, split: str) -> dict[str, Entry]:
-    """Return {id: entry} of the files ID.tif, ID.png or ID.jpg in the folder of a split; InputError for two of one id."""
+    """{id: entry} of the files ID.tif, ID.png or ID.jpg in the folder of a split; InputError if two have one id."""
     tiles: dict[str, Entry] = {}
     for name, entry in entries.items():
         file = PurePosixPath(name)
