@@ -227,6 +227,17 @@ def test_each_view_has_a_column(tiles, monkeypatch):
     assert np.ptp(single, axis=0).max() > 1e-4
 
 
+def test_an_invariant_network_computes_one_view(tiles):
+    options = {"name": "p4m_residual", "width": 8, "blocks": 1, "hidden": 8, "dropout": 0.0}
+    network, calls = build(options, 96).eval(), []
+    network.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    found = predict_logits(network, tiles, torch.float32, "all")
+    assert calls == [len(tiles)] and found.shape == (len(tiles), 8)
+    assert np.ptp(found, axis=1).max() == 0
+    network.invariant = False
+    assert np.allclose(predict_logits(network, tiles, torch.float32, "all"), found, atol=1e-4)
+
+
 def test_cuda_graphs_are_for_gpus_alone(monkeypatch):
     network, gpu = torch.nn.Linear(1, 1), torch.device("cuda", 0)
     monkeypatch.setattr(torch, "compile", lambda module, **options: options)

@@ -9,6 +9,6 @@ from histo.config.section import Section
 
 class Predict(Section):
     tta: Literal["none", "flips", "all"] = Field(
-        "none", description="Test-time augmentation: 1 view, 4 flips, or 8 flips and 90° rotations of each tile"
+        "all", description="Test-time augmentation: 1 view, 4 flips, or 8 flips and 90° rotations of each tile"
     )
     average: Literal["logits", "probabilities"] = Field("logits", description="What is averaged over the views")

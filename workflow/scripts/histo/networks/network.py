@@ -33,16 +33,18 @@ class Network(nn.Module):
 
     Input: uint8 [N, 3, S, S] (0..255) or float [N, 3, S, S] (0..1) with S ≥ `crop`. Output: logits of label 1 (tumour
     in the central square), float32 [N]; with more than two classes, of each class, float32 [N, classes].
+
+    Attribute `invariant`: whether the eight flips and 90° rotations of a tile have equal logits up to rounding.
     """
 
     body: nn.Module
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, crop: int, input_size: int | None = None) -> None:
+    def __init__(self, body: nn.Module, crop: int, input_size: int | None = None, *, invariant: bool = False) -> None:
         """input_size: side to which the crop is resized (bilinear), pixels; None: as it is."""
         super().__init__()
-        self.crop, self.input_size = crop, input_size
+        self.crop, self.input_size, self.invariant = crop, input_size, invariant
         self.register_buffer("mean", torch.tensor(PCAM_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(PCAM_STD).view(1, 3, 1, 1))
         self.body = body
@@ -152,7 +154,8 @@ def build(
         raise InputError(
             f"network {name}: its options are wrong ({error}). Correct the settings under `network`."
         ) from None
-    return Network(body, crop, input_size).to(memory_format=torch.channels_last)
+    network = Network(body, crop, input_size, invariant=name == "p4m_residual")
+    return network.to(memory_format=torch.channels_last)
 
 
 def load_pretrained(network: Network, settings: dict[str, Any], path: str | Path | None) -> None:

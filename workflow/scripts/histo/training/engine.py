@@ -282,17 +282,19 @@ def predict_logits(
     Of more than two classes: [N, views, classes].
 
     tta: `none` (1 view), `flips` (4: unchanged, mirrored left-right, top-bottom, both) or `all` (8 flips and 90°
-    rotations, the dihedral group D4; the first 4 are those of `flips`); order: batches of positions, by default all.
+    rotations, the dihedral group D4; the first 4 are those of `flips`); an invariant network computes one view, which
+    stands for all. order: batches of positions, by default all.
     """
     network.eval()
+    computed = VIEWS["none" if network.invariant else tta]
     batches = []
     for images, _, _ in tiles.batches(file_order(len(tiles), INFERENCE_BATCH) if order is None else order):
         images, columns = images.to(tiles.device), []
-        for view in VIEWS[tta]:
+        for view in computed:
             batch = dihedral(images, view).permute(0, 3, 1, 2)
             with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
                 columns.append(network(batch).float())
-        batches.append(torch.stack(columns, dim=1))
+        batches.append(torch.stack(columns * (len(VIEWS[tta]) // len(computed)), dim=1))
     if batches:
         return torch.cat(batches).cpu().numpy()
     classes = tiles.geometry.classes
