@@ -119,17 +119,18 @@ COVERED = {
     "train": """
         histo/__init__ histo/augmentation/__init__ histo/augmentation/changes histo/augmentation/matrices
         histo/augmentation/plans histo/class_metrics histo/errors histo/files histo/geometry histo/hashes
-        histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/dihedral
-        histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head histo/networks/names
-        histo/networks/network histo/networks/published histo/networks/torchvision histo/overrides histo/tables
-        histo/tiles/__init__ histo/tiles/shards histo/training/__init__ histo/training/checkpoints
-        histo/training/devices histo/training/engine histo/training/launch histo/training/loader
-        histo/training/loop histo/training/memory histo/training/processes histo/training/pseudo_labels
-        histo/training/resume histo/training/slices histo/training/stream histo/training/whole_batch train
+        histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/custom
+        histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
+        histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision
+        histo/overrides histo/tables histo/tiles/__init__ histo/tiles/shards histo/training/__init__
+        histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
+        histo/training/loader histo/training/loop histo/training/memory histo/training/processes
+        histo/training/pseudo_labels histo/training/resume histo/training/slices histo/training/stream
+        histo/training/whole_batch train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/geometry histo/hashes histo/job histo/logits
-        histo/networks/__init__ histo/networks/dihedral histo/networks/efficientnet_lite0
+        histo/networks/__init__ histo/networks/custom histo/networks/dihedral histo/networks/efficientnet_lite0
         histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards
         histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine

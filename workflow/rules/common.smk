@@ -32,8 +32,8 @@ from histo.config.configuration import check, model_settings, search_settings, t
 from histo.errors import InputError
 from histo.failures import failures, show_errors_last
 from histo.files import read_json
-from histo.networks.names import weights_file
-from histo.provenance import code_version
+from histo.networks.names import builder_parts, weights_file
+from histo.provenance import code_version, file_version
 
 try:
     check(config)
@@ -142,6 +142,12 @@ def initial_weights(settings):
     if path and settings["network"]["weights"] == "imagenet":
         path = ancient(path)
     return [path] if path else []
+
+
+def network_code(script, settings):
+    """Fingerprints of a script and, for a network from a file of the user's, of that file."""
+    builder = settings["network"].get("builder")
+    return code_version(script) | ({builder: file_version(builder_parts(builder)[0])} if builder else {})
 
 
 def gpu_threads(wildcards, used=1):

@@ -35,7 +35,7 @@ rule search_trial:
     params:
         # Without the number of trials, so that a larger number does not rerun finished trials.
         settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],
-        code=code_version("search_trial"),
+        code=lambda wildcards: network_code("search_trial", SEARCH_SETTINGS[wildcards.search]["base"]),
     script:
         "../scripts/search_trial.py"
 

@@ -38,7 +38,7 @@ rule train:
     params:
         settings=lambda wildcards: train_settings(config, wildcards.model),
         stain=config["stain"]["method"] if STAINED else None,  # recorded in the weights file
-        code=code_version("train"),
+        code=lambda wildcards: network_code("train", model_settings(config, wildcards.model)),
     script:
         "../scripts/train.py"
 

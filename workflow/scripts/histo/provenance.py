@@ -50,6 +50,13 @@ def code_version(script: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def file_version(path: str) -> str:
+    """Return the fingerprint of one Python file, without what it imports."""
+    tree = ast.parse(Path(path).read_bytes(), filename=path)
+    _reduce(tree)
+    return _digest(tree)
+
+
 @cache
 def _module(file: str) -> tuple[frozenset[str], str]:
     """Return the files that a module imports itself, and its fingerprint."""

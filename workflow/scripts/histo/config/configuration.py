@@ -1,6 +1,8 @@
 """The whole configuration: all sections, and what they must not contradict in each other."""
 
+import ast
 from os.path import isdir, isfile, join
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -28,6 +30,7 @@ from histo.config.train import TrainSettings
 from histo.config.validate import Validate
 from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
+from histo.networks.names import builder_parts
 from histo.overrides import changed
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
@@ -218,11 +221,28 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
             lines.append(f"models.{name}.pos_weight: expected 1 with more than two classes, found {found}.")
         if settings["pseudo_labels"]:
             lines.append(f"models.{name}.pseudo_labels: expected [] with more than two classes.")
+    if settings["network"]["name"] == "custom":
+        lines += _builder(settings["network"]["builder"], f"models.{name}.network.builder")
     weights = settings["network"].get("weights", "none")
     if weights in ("none", "imagenet") or isfile(weights):
         return lines
     expected = "expected none, imagenet or the path of a file"
     return [*lines, f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
+
+
+def _builder(builder: str, where: str) -> list[str]:
+    """Return what is wrong with a network's file, without running it; where: the setting."""
+    path, name = builder_parts(builder)
+    if not isfile(path):
+        return [f"{where}: expected path/to/file.py:function, found no such file: {path}"]
+    try:
+        tree = ast.parse(Path(path).read_bytes(), filename=path)
+    except (SyntaxError, ValueError) as error:
+        return [f"{where}: {path}: not valid Python ({error})."]
+    # A name may also be imported or assigned; only a file that never mentions it is wrong for certain.
+    names = {getattr(node, "name", None) for node in ast.walk(tree)}
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return [] if name in names else [f"{where}: expected a function {name} in {path}, found none."]
 
 
 def _crop(config: dict[str, Any], crop: Any, where: str) -> list[str]:

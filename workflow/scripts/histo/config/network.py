@@ -28,10 +28,6 @@ Dropout = Annotated[float, Field(ge=0, le=0.9)]
 class _Network(Section):
     name: str
 
-    def options(self) -> dict[str, Any]:
-        """Return the keyword arguments of the network's builder."""
-        return self.model_dump(exclude={"name", "weights"})
-
 
 class P4mResidual(_Network):
     name: Literal["p4m_residual"] = Field(
@@ -87,6 +83,15 @@ class Torchvision(_Network):
     weights: UserPath = Field("none", description="Initial weights: none (random), imagenet, or the path of a file")
 
 
+class Custom(_Network):
+    name: Literal["custom"] = Field(description="A network from a Python file of yours")
+    builder: str = Field(
+        pattern=r"^[^\n]+\.py:[A-Za-z_]\w*$", description="`path/to/file.py:function`; docs/extending.md shows one"
+    )
+    options: dict[str, Any] = Field({}, description="Keyword arguments of the function")
+
+
 Network = Annotated[
-    P4mResidual | Residual | EfficientNetLite0 | BatchnormGap | Published | Torchvision, Field(discriminator="name")
+    P4mResidual | Residual | EfficientNetLite0 | BatchnormGap | Published | Custom | Torchvision,
+    Field(discriminator="name"),
 ]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from histo.errors import InputError
 from histo.geometry import COMPETITION, Geometry
-from histo.networks import efficientnet_lite0, published, torchvision
+from histo.networks import custom, efficientnet_lite0, published, torchvision
 from histo.networks.equivariant import p4m_residual
 from histo.networks.head import CentreHead
 from histo.networks.names import TORCHVISION
@@ -139,13 +139,15 @@ def build(
         raise InputError(f"center_crop: expected {smallest} to {largest} pixels, found {crop}. Correct it.")
     options = {key: value for key, value in settings.items() if key != "name"}
     name = settings.get("name")
-    if name not in BODIES and name not in TORCHVISION:
+    if name not in BODIES and name not in TORCHVISION and name != "custom":
         raise InputError(
-            f"network.name: expected one of {', '.join(BODIES)} or a classification network of torchvision, found "
-            f"{name!r}."
+            f"network.name: expected one of {', '.join(BODIES)}, custom or a classification network of torchvision, "
+            f"found {name!r}."
         )
     try:
-        if name in TORCHVISION:
+        if name == "custom":
+            body = custom.build_body(input_size or crop, geometry, **options)
+        elif name in TORCHVISION:
             body = torchvision.build_body(name, input_size or crop, geometry, **options)
         else:
             options.pop("weights", None)  # see load_pretrained
