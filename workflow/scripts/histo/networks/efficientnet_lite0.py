@@ -74,7 +74,8 @@ def normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
         return y
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return conv(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
+    y = conv(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
+    return y
 
 
 class InvertedResidual(nn.Module):
