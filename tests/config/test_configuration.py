@@ -45,7 +45,7 @@ def test_numbers_of_shards_have_five_digits(name):
     ("path", "value", "message"),
     [
         ("fold", {}, "fold: no such setting; did you mean 'folds'?"),
-        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, slides."),
+        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, fraction, slides."),
         ("models.residual.epoch", 5, "models.residual.epoch: no such setting; did you mean 'epochs'?"),
         ("folds.count", 1, "folds.count: expected a whole number from 2 to 100, found 1. Number of folds."),
         ("folds.count", "five", "folds.count: expected a whole number from 2 to 100, found 'five'"),
@@ -157,7 +157,7 @@ def test_texts_of_the_command_line_become_what_the_schema_wants():
     config["models"]["residual"] = {"center_crop": "64", "learning_rate": "1e-2", "compile": "true"}
     config["dataset"]["name"] = "123"
     check(config)
-    assert config["folds"] == {"by": "groups", "count": 3, "seed": 7, "slides": None}
+    assert config["folds"] == {"by": "groups", "count": 3, "seed": 7, "fraction": 1.0, "slides": None}
     assert config["validate"]["id_is_sha1"] is False
     assert config["models"]["residual"] == {"center_crop": 64, "learning_rate": 0.01, "compile": True}
     assert config["dataset"]["name"] == "123"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from folds import check, folds, stain_folds, stratified_group_folds, summarise
+from folds import check, folds, sampled_groups, stain_folds, stratified_group_folds, summarise
 from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
@@ -34,6 +34,22 @@ def test_folds_have_equal_sizes_and_classes(random, count):
     assert rows["positives"].max() - rows["positives"].min() <= 0.02 * rows["positives"].mean()
     assert (frame.groupby("group")["fold"].nunique() == 1).all()
     check(frame, NO_PAIRS, count)
+
+
+def test_a_sample_has_whole_groups_and_both_classes_in_proportion(random):
+    frame = tiles_in_groups(random, 2000)
+    taken = {share: sampled_groups(frame["group"], frame["label"], share, 1) for share in (0.1, 0.3, 1.0)}
+    assert taken[1.0].all()
+    assert not (taken[0.1] & ~taken[0.3]).any()  # a subset
+    for share in (0.1, 0.3):
+        part = frame[taken[share]]
+        assert len(part) / len(frame) == pytest.approx(share, abs=0.01)
+        assert part["label"].mean() == pytest.approx(frame["label"].mean(), abs=0.04)
+        assert not set(part["group"]) & set(frame.loc[~taken[share], "group"])
+    shuffled = frame.sample(frac=1, random_state=5)
+    again = sampled_groups(shuffled["group"], shuffled["label"], 0.1, 1)
+    assert set(shuffled["id"][again]) == set(frame["id"][taken[0.1]])
+    assert set(frame["id"][sampled_groups(frame["group"], frame["label"], 0.1, 2)]) != set(frame["id"][taken[0.1]])
 
 
 def test_a_few_large_groups_get_one_fold_each(random):
@@ -167,7 +183,7 @@ def test_the_stage_by_stain(archive, tmp_path):
     assert set(frame["fold"]) == {0, 1}
     by_groups = results.folds(2)
     assert frame.drop(columns="fold").equals(by_groups.drop(columns="fold"))
-    assert read_json(results.root / "folds.json").keys() == {"by", "folds"}
+    assert read_json(results.root / "folds.json").keys() == {"by", "tiles", "of", "folds"}
 
 
 def test_several_classes_are_stratified(random):

@@ -4,6 +4,7 @@ import pytest
 
 from histo import tables
 from histo.files import read_json
+from histo.training import checkpoints
 from support import ROOT
 from support.archives import Archive
 from support.chain import CONFIG, job_counts, run_snakemake, snakemake
@@ -37,3 +38,23 @@ def test_no_stain_is_measured_for_folds_by_groups(dataset, tmp_path):
     assert done.returncode == 0, done.stderr
     assert job_counts(done)["folds"] == 1
     assert "stain_vectors" not in job_counts(done)
+
+
+@pytest.mark.slow
+def test_a_fraction_of_the_training_tiles_touches_nothing_before_the_folds(random, tmp_path):
+    path = Archive(random, train=80, test=8).write(tmp_path / "a.zip")
+    dataset = f"dataset={{name: small, source: archive, archive: {path}}}"
+    done = snakemake(tmp_path, "submission", dataset, "folds={fraction: 0.5}")
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results/small"
+    half = tables.read(results / "folds.parquet", tables.FOLDS)
+    summary = read_json(results / "folds.json")
+    assert 36 <= len(half) <= 44
+    assert (summary["tiles"], summary["of"]) == (len(half), 80)
+    training = [checkpoints.load(results / f"train/tiny/fold-{k}/weights.pt")["tiles"]["training"] for k in (0, 1)]
+    assert sum(training) == len(half)
+    assert len(tables.read(results / "ensemble/test.parquet", tables.probabilities(2))) == 8
+    done = snakemake(tmp_path, "submission", dataset, "--dry-run")
+    jobs = job_counts(done)
+    assert (jobs["folds"], jobs["train"]) == (1, 2)
+    assert not jobs.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps", "groups"}

@@ -118,7 +118,7 @@ rule folds:
     params:
         settings=lambda wildcards: {
             "by": folds_by(wildcards),
-            **{key: config["folds"][key] for key in ("count", "seed")},
+            **{key: config["folds"][key] for key in ("count", "seed", "fraction")},
         },
         code=code_version("folds"),
     script:

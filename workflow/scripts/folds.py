@@ -50,6 +50,22 @@ def stratified_group_folds(groups: pd.Series, labels: pd.Series, count: int, see
     return pd.Series(fold_of, index=sizes.index)[groups].to_numpy()
 
 
+def sampled_groups(groups: pd.Series, labels: pd.Series, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which tiles are in a sample of whole groups, bool [N]: about `fraction` of the tiles of each class.
+
+    Groups are stratified by their commonest label and taken in an order that is random, determined by the seed and
+    their names, until the share is reached. A smaller fraction is therefore a subset of a larger one.
+    """
+    sizes = pd.DataFrame({k: labels == k for k in sorted(set(labels))}).groupby(groups).sum()
+    draw = [hashlib.sha256(f"sample {seed} {name}".encode()).hexdigest() for name in sizes.index]
+    tiles = sizes.sum(axis=1)
+    ordered = pd.DataFrame({"stratum": sizes.idxmax(axis=1), "tiles": tiles, "draw": draw}).sort_values("draw")
+    by_stratum = ordered.groupby("stratum")["tiles"]
+    before = by_stratum.cumsum() - ordered["tiles"]
+    taken = before < fraction * by_stratum.transform("sum")
+    return taken[groups].to_numpy()
+
+
 def stain_folds(
     groups: pd.Series, labels: pd.Series, sums: npt.NDArray[np.float32], count: int, seed: int
 ) -> tuple[npt.NDArray[np.int64], float]:
@@ -169,10 +185,12 @@ def folds(
     by: str,
     count: int,
     seed: int,
+    fraction: float = 1.0,
 ) -> None:
     """Write the fold of every kept training tile (`tables.FOLDS`) and a summary (JSON) with one row per fold.
 
-    by: "groups" or "stain", which needs the tables `vectors` of the stage `stain_vectors`.
+    by: "groups" or "stain", which needs the tables `vectors` of the stage `stain_vectors`; fraction: see
+    `sampled_groups`; the other tiles are not in the table.
     """
     kept = tables.read(tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept"])
     kept = kept[(kept["split"] == "train") & kept["kept"]]
@@ -180,13 +198,17 @@ def folds(
     if folds_table["group"].isna().any():
         missing = int(folds_table["group"].isna().sum())
         raise InputError(f"{groups}: expected a group for each training tile, found {missing} without one. Run again.")
+    total = len(folds_table)
+    if fraction < 1:
+        folds_table = folds_table[sampled_groups(folds_table["group"], folds_table["label"], fraction, seed)]
+        logging.info("%d of %d training tiles, by folds.fraction", len(folds_table), total)
     found = folds_table["group"].nunique()
     if found < count:
         raise InputError(
             f"folds.count: expected at least {count} groups of tiles for {count} folds, found {found}. "
             "Set `folds.count` lower."
         )
-    result: dict[str, Any] = {"by": by}
+    result: dict[str, Any] = {"by": by, "tiles": len(folds_table), "of": total}
     if by == "stain":
         sums = read_sums(vectors, folds_table["id"])
         fold, similar = stain_folds(folds_table["group"], folds_table["label"], sums, count, seed)
