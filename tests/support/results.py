@@ -79,7 +79,8 @@ def finished_run(
     ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method)
     inputs = ReportInputs(
         template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), audit=folder / "audit.json",
-        tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet", groups=folder / "groups.parquet",
+        tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet",
+        overlaps_summary=folder / "overlaps.json", groups=folder / "groups.parquet",
         folds=folder / "folds.parquet", folds_summary=folder / "folds.json",
         train_shards=[folder / "train-00000.h5"], test_shards=[folder / "test-00000.h5"], histories=histories,
         trainings={}, evaluations=evaluations, ensemble=blend[2], oof=blend[0],
@@ -136,6 +137,7 @@ def write_overlaps(folder: Path, tiles: pd.DataFrame) -> None:
     pairs = [(train[2], train[3], True), (train[4], test[0], True), (train[5], train[6], False)]
     frame = pd.DataFrame(pairs, columns=["id_a", "id_b", "confirmed"]).assign(dy=16, dx=0, area=7680)
     tables.write(frame, folder / "overlaps.parquet", tables.OVERLAPS)
+    write_json(folder / "overlaps.json", {"lossy": False})
 
 
 def write_audit(folder: Path, tiles: pd.DataFrame) -> dict[str, Any]:

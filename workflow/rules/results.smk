@@ -86,6 +86,7 @@ rule report:
         audit=result("audit.json"),
         tiles=result("tiles.parquet"),
         overlaps=result("overlaps.parquet"),
+        overlaps_summary=result("overlaps.json"),
         groups=result("groups.parquet"),
         folds=result("folds.parquet"),
         folds_summary=result("folds.json"),

@@ -1,18 +1,21 @@
-"""Write the report: one self-contained HTML file that opens offline and needs no scripts.
+"""Write the report: one self-contained HTML file that opens offline and is complete without scripts.
 
-It shows the settings, the tiles, the learning curves, the out-of-fold results, the largest errors, the submission and
-the run times. The settings of the run are written to a file next to it. All metrics come from the files of other
-stages; the layout of the page is in its template.
+It shows the out-of-fold results, the largest errors, the learning curves, the tiles, the submission, and how it was
+made. The settings of the run are written to a file next to it. All metrics come from the files of other stages; the
+layout of the page is in its template.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import yaml
+from markupsafe import Markup
 
 from histo import tables
 from histo.faults import FAULTS
@@ -23,6 +26,7 @@ from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
 from histo.pages.report_results import (
+    CALIBRATION_METRICS,
     CLASS_METRICS,
     METHODS,
     METRICS,
@@ -43,6 +47,8 @@ REASONS = {
     "alone": "no known relation to another tile",
 }
 MISSING = "–"  # in a table
+# Weights of warnings, the heaviest first.
+BIASES, PREDICTIONS, DATA = WEIGHTS = ("May bias the AUC", "Concerns single predictions", "For information")
 SIGNIFICANT = 0.05  # highest probability of a false alarm
 FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a warning
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
@@ -64,6 +70,7 @@ class ReportInputs:
     audit: Path
     tiles: Path
     overlaps: Path
+    overlaps_summary: Path
     groups: Path
     folds: Path
     folds_summary: Path
@@ -75,6 +82,18 @@ class ReportInputs:
     ensemble: Path
     oof: Path
     submission: Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A warning: one of `WEIGHTS`, the section of the page with the details, and a sentence or two."""
+
+    weight: str
+    section: str
+    text: str
+
+    def __html__(self) -> str:
+        return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, self.text, self.section)
 
 
 def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
@@ -161,6 +180,7 @@ def data_section(
             "between": int((train_tiles == 1).sum()),
             "test": int((train_tiles == 0).sum()),
             "tiles": len(set(pairs["id_a"]) | set(pairs["id_b"])),
+            "lossy": read_json(inputs.overlaps_summary)["lossy"],
         },
     }
 
@@ -171,76 +191,127 @@ def warnings(
     data: dict[str, Any],
     ensemble: dict[str, Any],
     submission: dict[str, Any],
-) -> list[str]:
-    """Return what a reader must know before using the results, one sentence or two each.
+) -> list[Finding]:
+    """Return what a reader must know before using the results, by weight.
 
     data: from `data_section`; ensemble, submission: the summaries of these stages.
     """
-    audit, found = data["audit"], []
+    audit = data["audit"]
+    found: list[Finding] = []
+
+    def warn(weight: str, section: str, text: str) -> None:
+        found.append(Finding(weight, section, text))
+
     two_classes = config["dataset"].get("classes", 2) == 2
     faulty = {split: audit["tiles"][split] - audit["kept"][split] for split in ("train", "test")}
     faulty["train"] -= sum(audit["left_out"].values())
     if any(faulty.values()):
-        found.append(
-            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles."
+        warn(
+            DATA,
+            "data",
+            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles.",
         )
     if any(audit["left_out"].values()):
         listed = ", ".join(f"{count:,} {flag}" for flag, count in audit["left_out"].items())
-        found.append(f"Training tiles excluded by the setting `audit.leave_out`: {listed}.")
+        warn(DATA, "data", f"Training tiles excluded by the setting `audit.leave_out`: {listed}.")
     if submission["filled"]:
-        found.append(
+        warn(
+            PREDICTIONS,
+            "submission",
             f"Test tiles without a prediction: {len(submission['filled']):,}. In the submission they have the "
             + (
                 f"proportion of positive training tiles, {submission['filled_value']:.4f}."
                 if two_classes
                 else "proportion of each class in the training tiles."
-            )
+            ),
         )
     if not config["folds"]["slides"]:
-        found.append(
+        warn(
+            BIASES,
+            "data",
             "No table of slides is given (`folds.slides`), so only tiles that share pixels are kept in one fold. "
             "Training and validation may contain other tiles of the same slide, and the out-of-fold AUC may "
-            "overestimate the AUC on new slides."
+            "overestimate the AUC on new slides.",
         )
     elif data["unknown_slides"]:
-        found.append(
+        warn(
+            BIASES,
+            "data",
             f"The slide of {data['unknown_slides']:,} of {audit['kept']['train']:,} training tiles is unknown. "
-            "If tiles of one slide are in different folds, the out-of-fold AUC may overestimate the AUC on new slides."
+            "If tiles of one slide are in different folds, the out-of-fold AUC may overestimate the AUC on new slides.",
         )
     if audit["in_both_splits"]:
-        found.append(f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
+        warn(BIASES, "data", f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
     if data["overlaps"]["between"]:
-        found.append(
+        warn(
+            BIASES,
+            "data",
             f"Pairs of a training and a test tile that share tissue: {data['overlaps']['between']:,}. Some slides are "
-            "in both sets, and the AUC on the test tiles may overestimate the AUC on new slides."
+            "in both sets, and the AUC on the test tiles may overestimate the AUC on new slides.",
         )
     best = [name for name, settings in models.items() if settings.get("checkpoint") == "best"]
     if best:
-        found.append(
+        warn(
+            BIASES,
+            "training",
             f"{', '.join(best)}: the epoch was chosen by validation AUC, so the out-of-fold AUC is optimistically "
-            "biased."
+            "biased.",
         )
     searched = [name for name, settings in models.items() if "search" in settings]
     if searched:
-        found.append(
+        warn(
+            BIASES,
+            "made",
             f"{', '.join(searched)}: a search chose the settings by validation AUC on folds that are evaluated here, "
-            "so the out-of-fold AUC is optimistically biased."
+            "so the out-of-fold AUC is optimistically biased.",
         )
     if not config["validate"]["id_is_sha1"]:
-        found.append("The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).")
+        warn(
+            DATA,
+            "data",
+            "The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).",
+        )
     if (
         two_classes
         and "truth" in submission
         and (p := p_of_harder_test(ensemble, submission["truth"])) < SIGNIFICANT / 2
     ):
-        found.append(
+        warn(
+            BIASES,
+            "submission",
             f"The AUC on the held-out test labels, {submission['truth']['auc']:.4f}, is below the out-of-fold AUC, "
             f"{ensemble['auc']:.4f}, by more than both errors explain (one-sided p = {p:.2g}). The out-of-fold AUC may "
-            "be too optimistic, or the test tiles may be harder."
+            "be too optimistic, or the test tiles may be harder.",
         )
     if ensemble["probability"]:
         found += mean_warning(ensemble, submission)
-    return found
+    return sorted(found, key=lambda one: WEIGHTS.index(one.weight))
+
+
+def verdict(
+    config: dict[str, Any],
+    data: dict[str, Any],
+    ensemble: dict[str, Any],
+    submission: dict[str, Any],
+    found: list[Finding],
+) -> str:
+    """Return one sentence that says what the out-of-fold AUC stands for; found: the warnings, see `warnings`."""
+    sentence = (
+        f"On tiles that the networks were not trained on, the AUC is {ensemble['auc']:.4f} (95 % CI "
+        f"{ensemble['auc_low']:.4f} to {ensemble['auc_high']:.4f})"
+    )
+    if not config["folds"]["slides"]:
+        sentence += "; slides are unknown, so it may be too high for new slides"
+    elif data["unknown_slides"]:
+        sentence += "; some slides are unknown, so it may be too high for new slides"
+    else:
+        sentence += ", all of other slides than those of training"
+    if "truth" in submission:
+        sentence += f"; on the held-out test tiles it is {submission['truth']['auc']:.4f}"
+    biases = sum(one.weight == BIASES for one in found)
+    if biases:
+        sentence += f"; {biases} of the warnings below may bias it"
+    return sentence + "."
 
 
 def p_of_harder_test(ensemble: dict[str, Any], truth: dict[str, Any]) -> float:
@@ -256,7 +327,7 @@ def p_of_harder_test(ensemble: dict[str, Any], truth: dict[str, Any]) -> float:
     )
 
 
-def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[str]:
+def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[Finding]:
     """Return a warning where the mean probability of the test tiles is far from that of the training tiles.
 
     Far is a difference of at least `FAR_MEAN` that the spread between groups of training tiles does not explain.
@@ -270,11 +341,12 @@ def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[s
     p = p_of_difference(difference, error * (1 + share**2) ** 0.5, degrees)
     if p >= SIGNIFICANT / 2:  # half, since few slides of the test tiles spread more than the error says
         return []
-    return [
+    text = (
         f"The mean probability of the submission is {submission['mean']:.3f}; out-of-fold it is {mean['value']:.3f} "
         f"(p = {p:.2g} by the spread between groups of tiles). The proportion of tumour may differ in the test tiles, "
         "or the networks may be calibrated differently there. The AUC does not depend on it, a threshold does."
-    ]
+    )
+    return [Finding(PREDICTIONS, "submission", text)]
 
 
 def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
@@ -289,6 +361,12 @@ def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
             current = row["sha256"] is not None and digest.startswith(row["sha256"])
             rows[row["reference"]] = row | {"time": row.get("time") or row.get("sent"), "current": current}
     return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
+
+
+def links(files: list[Path], page: Path) -> list[tuple[str, str]]:
+    """Return (path as shown, address) of files, relative to the folder of the page."""
+    paths = [Path(os.path.relpath(path, page.parent)).as_posix() for path in files]
+    return [(path, quote(path)) for path in paths]
 
 
 def add_training_details(
@@ -335,6 +413,7 @@ def report(
         [*evaluations, ensemble | {"parameters": None, "hardware": [], "seconds": None}] if distinct else evaluations
     )
 
+    summaries = [inputs.ensemble, inputs.submission, inputs.audit, inputs.folds_summary]
     shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
     tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])
     folds_table = tables.read(inputs.folds, tables.FOLDS)
@@ -345,6 +424,7 @@ def report(
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
+    found = warnings(config, models, data, ensemble, submission)
     page = render(
         inputs.template,
         inputs.layout,
@@ -359,9 +439,12 @@ def report(
         views=VIEWS,
         methods=METHODS,
         metrics=METRICS,
+        calibration_metrics=CALIBRATION_METRICS,
         class_metrics=CLASS_METRICS,
         provenance=provenance(code),
-        warnings=warnings(config, models, data, ensemble, submission),
+        warnings=found,
+        verdict=verdict(config, data, ensemble, submission, found),
+        numbers=links([*inputs.evaluations, *summaries, config_output], output),
         data=data,
         unknown_slides=data["unknown_slides"],
         training=training,
@@ -398,6 +481,7 @@ if __name__ == "__main__":
             audit=Path(files.audit),
             tiles=Path(files.tiles),
             overlaps=Path(files.overlaps),
+            overlaps_summary=Path(files.overlaps_summary),
             groups=Path(files.groups),
             folds=Path(files.folds),
             folds_summary=Path(files.folds_summary),

@@ -27,6 +27,8 @@ METRICS = [
     ("specificity", "specificity", "threshold 0.5"),
     ("precision", "precision", "threshold 0.5"),
     ("f1", "F1", "threshold 0.5"),
+]
+CALIBRATION_METRICS = [
     ("log_loss", "log loss", ""),
     ("brier", "Brier score", ""),
     ("calibration_error", "calibration error", "expected, 10 bins; above 0 by chance"),
