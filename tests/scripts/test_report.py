@@ -44,8 +44,8 @@ def test_the_page_is_self_contained(page):
 def test_every_image_has_an_alternative_text_and_every_table_header_a_scope(run, page):
     page.check_accessible()
     (_, fp), (fn, _) = read_json(run.inputs.ensemble)["confusion"]
-    # 5 charts, 2 learning curves per model; 8 + 8 samples, 1 faulty tile, at most 8 + 8 errors.
-    assert len(page.images()) == 5 + 4 + 17 + min(fp, 8) + min(fn, 8)
+    # 6 charts, 4 learning curves per model; 8 + 8 samples, 1 faulty tile, at most 24 + 24 errors.
+    assert len(page.images()) == 6 + 8 + 17 + min(fp, 24) + min(fn, 24)
 
 
 def test_the_cards_show_auc_interval_and_test_auc(run, page):
@@ -141,7 +141,7 @@ def test_the_first_sentence_says_what_the_auc_stands_for(run, page):
 
 def test_numbers_are_linked(run, page):
     names = ["evaluate-0.json", "evaluate-1.json", "ensemble.json", "submission.json", "audit.json", "folds.json"]
-    assert f"Numbers: {' , '.join([*names, 'config.yaml'])} ." in page.text
+    assert f"Numbers: {' , '.join([*names, 'errors.csv', 'config.yaml'])} ." in page.text
 
 
 def test_pixels_of_jpeg_tiles_are_not_called_identical(run, page):
@@ -325,7 +325,7 @@ def test_names_are_escaped(tmp_path):
     hostile = "<script>alert(1)</script>"
     run = finished_run(tmp_path, models=[hostile, "b&<b>"])
     page = run.write_report(config=run.config | {"dataset": {"name": hostile, "source": "archive"}})
-    assert not page.all("script")
+    assert page.all("script") == [{}]
     assert not page.all("i")
     assert page.text.count(hostile) > 5
     assert "the label is '<i>2</i>'" in page.text

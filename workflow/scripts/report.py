@@ -1,8 +1,8 @@
 """Write the report: one self-contained HTML file that opens offline and is complete without scripts.
 
 It shows the out-of-fold results, the largest errors, the learning curves, the tiles, the submission, and how it was
-made. The settings of the run are written to a file next to it. All metrics come from the files of other stages; the
-layout of the page is in its template.
+made. The settings of the run and the misclassified tiles are written to files next to it. All metrics come from the
+files of other stages; the layout of the page is in its template.
 """
 
 import json
@@ -18,6 +18,7 @@ import yaml
 from markupsafe import Markup
 
 from histo import tables
+from histo.config.train import TrainSettings
 from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
 from histo.model_files import by_model
@@ -36,6 +37,7 @@ from histo.pages.report_results import (
     results_section,
     training_section,
 )
+from histo.predictions import join_folds
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
 
@@ -59,7 +61,7 @@ STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pc
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """The files that the report reads; histories and trainings: of each model, one per fold.
+    """The files that the report reads; histories, trainings and predictions (out-of-fold): of each model, one per fold.
 
     trainings: `training.json` of the networks; classical models have none, and the report then omits number of
     parameters, device and precision.
@@ -81,6 +83,7 @@ class ReportInputs:
     evaluations: list[Path]
     ensemble: Path
     oof: Path
+    predictions: dict[str, list[Path]]
     submission: Path
 
 
@@ -115,24 +118,39 @@ def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
     return sorted(result, key=lambda row: STAGES.index(row["stage"]) if row["stage"] in STAGES else len(STAGES))
 
 
-def settings_table(models: dict[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
+def settings_table(
+    models: dict[str, dict[str, Any]], default: dict[str, Any] | None = None
+) -> list[tuple[str, list[str]]]:
     """Return (setting, its value in each model) without settings that are off in all models.
 
-    A mapping becomes one line of text. A setting that a model does not have is MISSING there.
+    A mapping becomes one line of text. A setting that a model does not have is MISSING there. Values that differ from
+    those of `default` are marked; settings that it does not have are not.
     """
 
-    def as_text(value: Any) -> str:
+    def as_text(value: Any, usual: Any) -> str:
         if isinstance(value, dict):
-            shown = [as_text(v) if k == "name" else f"{k} {as_text(v)}" for k, v in value.items() if v]
-            return ", ".join(shown) or "off"
-        return (
-            {True: "on", False: "off", None: "off"}[value] if value is None or isinstance(value, bool) else str(value)
-        )
+            known = usual if isinstance(usual, dict) and usual.get("name") == value.get("name") else {}
+            shown = [
+                Markup("{}{}").format("" if k == "name" else f"{k} ", as_text(v, known.get(k, v)))
+                for k, v in value.items()
+                if v or (k in known and v != known[k])
+            ]
+            text: str = Markup(", ").join(shown) or "off"
+            differs = isinstance(usual, dict) and not known
+        else:
+            text = (
+                {True: "on", False: "off"}[value] if isinstance(value, bool) else str("off" if value is None else value)
+            )
+            differs = value != usual
+        return Markup('<mark title="differs from the default">{}</mark>').format(text) if differs else text
 
+    usual = default or {}
     keys = dict.fromkeys(key for settings in models.values() for key in settings)
     rows = [(key, [settings.get(key, MISSING) for settings in models.values()]) for key in keys]
     return [
-        (key, [as_text(value) for value in values]) for key, values in rows if any(v and v != MISSING for v in values)
+        (key, [value if value == MISSING else as_text(value, usual.get(key, value)) for value in values])
+        for key, values in rows
+        if any((v and v != MISSING) or (key in usual and v not in (MISSING, usual[key])) for v in values)
     ]
 
 
@@ -388,6 +406,7 @@ def report(
     inputs: ReportInputs,
     output: Path,
     config_output: Path,
+    errors_output: Path,
     *,
     config: dict[str, Any],
     models: dict[str, dict[str, Any]],
@@ -395,7 +414,7 @@ def report(
     benchmarks: Path,
     sent: list[Path],
 ) -> None:
-    """Write the report and, as YAML, the settings of the run.
+    """Write the report, the settings of the run as YAML, and all misclassified training tiles as CSV.
 
     config: the complete configuration; models: resolved settings of the networks of the submission; code: {stage:
     `provenance.code_version`}; benchmarks: folder of Snakemake's benchmark files, may be missing; sent: see
@@ -403,7 +422,7 @@ def report(
     """
     audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
     training = training_section(
-        {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}
+        {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}, models
     )
     evaluations = [read_json(path) for path in inputs.evaluations]
     add_training_details(evaluations, inputs.trainings, training)
@@ -421,6 +440,12 @@ def report(
     names = class_names(geometry.classes)
     data = data_section(inputs, shards, audit, tiles, folds_table, names)
     oof = tables.read(inputs.oof, tables.probabilities(geometry.classes))
+    predicted = {
+        name: tables.probability_values(join_folds(paths, folds_table)) for name, paths in inputs.predictions.items()
+    }
+    results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
+    with atomic_write(errors_output) as temporary:
+        results["error_table"].to_csv(temporary, index=False)
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
@@ -435,7 +460,7 @@ def report(
         config=config,
         config_text=config_text,
         models=models | config["classical"],
-        settings=settings_table(models | config["classical"]),
+        settings=settings_table(models | config["classical"], TrainSettings().model_dump()),
         views=VIEWS,
         methods=METHODS,
         metrics=METRICS,
@@ -444,13 +469,14 @@ def report(
         provenance=provenance(code),
         warnings=found,
         verdict=verdict(config, data, ensemble, submission, found),
-        numbers=links([*inputs.evaluations, *summaries, config_output], output),
+        numbers=links([*inputs.evaluations, *summaries, errors_output, config_output], output),
         data=data,
         unknown_slides=data["unknown_slides"],
         training=training,
         evaluations=shown,
         ensemble=ensemble,
-        results=results_section(shards, folds_table, oof, shown, ensemble),
+        results=results,
+        errors_link=errors_output.name,
         gains=gains_table(evaluations, ensemble, config),
         submission=submission,
         submission_chart=histogram(
@@ -492,10 +518,12 @@ if __name__ == "__main__":
             evaluations=[Path(path) for path in files.evaluations],
             ensemble=Path(files.ensemble),
             oof=Path(files.oof),
+            predictions=by_model(files.predictions, snakemake.params.evaluated),
             submission=Path(files.submission),
         ),
         Path(snakemake.output.report),
         Path(snakemake.output.config),
+        Path(snakemake.output.errors),
         config=snakemake.params.config,
         models=models,
         code=snakemake.params.code,
