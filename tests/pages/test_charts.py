@@ -1,15 +1,19 @@
 """Charts: positions of marks, ticks and legends, and escaped texts."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 
 from histo.pages.charts import (
     BOTTOM,
+    COLOURS,
     HEIGHT,
     LEFT,
     RIGHT,
+    STYLE,
     TOP,
     WIDTH,
     Axis,
@@ -81,7 +85,7 @@ def test_lines_that_reuse_a_colour_are_dashed():
 
 def test_the_second_class_of_a_histogram_is_below_the_zero_line():
     chart = parse(histogram("t", [0, 0.5, 1], Bars("up", [3, 0], 1), "p", "d", Bars("down", [0, 2], 0), guide=0.5))
-    up, down = (chart.find(f"figure/svg/rect[@class='fill-{colour}']") for colour in (1, 0))
+    up, down = (chart.find(f"figure/svg/g/rect[@class='fill-{colour}']") for colour in (1, 0))
     zero = float(up.get("y")) + float(up.get("height"))
     assert float(down.get("y")) == pytest.approx(zero, abs=0.11)
     assert float(up.get("height")) / float(down.get("height")) == pytest.approx(1.5, abs=0.01)
@@ -96,10 +100,10 @@ def test_a_histogram_of_zero_counts_has_no_bars():
 def test_intervals_are_drawn_at_their_values():
     chart = parse(interval_chart("t", [Interval("a", 0.5, 0.25, 1.0, [0.75])], UNIT, "d"))
     width = WIDTH - LEFT - RIGHT
-    bar = chart.find("figure/svg/line[@class='stroke-0']")
+    bar = chart.find("figure/svg/g/line[@class='stroke-0']")
     assert [float(bar.get(key)) for key in ("x1", "x2")] == [LEFT + width * 0.25, LEFT + width]
-    assert float(chart.find("figure/svg/line[@class='stroke-1']").get("x1")) == LEFT + width * 0.75
-    assert float(chart.find("figure/svg/circle").get("cx")) == LEFT + width * 0.5
+    assert float(chart.find("figure/svg/g/line[@class='stroke-1']").get("x1")) == LEFT + width * 0.75
+    assert float(chart.find("figure/svg/g/circle").get("cx")) == LEFT + width * 0.5
     assert "a: 0.5000" in [text.text for text in chart.iter("text")]
 
 
@@ -152,3 +156,68 @@ def test_a_scatter_plot_has_every_point_and_a_legend_without_empty_groups():
     assert '<polyline class="line stroke-4"' in drawing
     assert re.findall(r"</svg>([^<]+)</li>", chart) == ["tried &amp; done", "failed", "best", "so far"]
     assert "A &lt; B" in chart and 'aria-label="A &lt; B. Description."' in chart
+
+
+# Linear RGB as seen with normal vision and, fully, without one kind of cone (Machado et al. 2009).
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+def linear_colours(theme):
+    """The linear RGB of the series colours, float [6, 3]; theme: 0 light, 1 dark."""
+    codes = re.findall(r"--colour-\d: #(\w{6})", STYLE)[COLOURS * theme : COLOURS * (theme + 1)]
+    values = np.array([[int(code[k : k + 2], 16) for k in (0, 2, 4)] for code in codes]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(linear):
+    """OKLab coordinates (Ottosson 2020) of linear RGB [N, 3]."""
+    cones = [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+    lab = [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+    return np.cbrt(linear.clip(0, 1) @ np.transpose(cones)) @ np.transpose(lab)
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("theme", [0, 1])
+def test_series_colours_stay_apart_without_red_or_green_cones(theme, vision):
+    """The smallest distance was 0.011 with the earlier colours; 0.02 is about the smallest visible difference."""
+    values = oklab(linear_colours(theme) @ np.transpose(VISION[vision]))
+    first, second = np.triu_indices(COLOURS, 1)
+    assert np.linalg.norm(values[first] - values[second], axis=1).min() > 0.15
+
+
+@pytest.mark.parametrize(("theme", "paper"), [(0, 1.0), (1, 0.0086)])
+def test_series_colours_have_the_contrast_of_graphics(theme, paper):
+    """WCAG 2.2, 1.4.11: 3:1; paper: relative luminance of the page."""
+    luminance = linear_colours(theme) @ [0.2126, 0.7152, 0.0722]
+    high, low = np.maximum(luminance, paper), np.minimum(luminance, paper)
+    assert ((high + 0.05) / (low + 0.05)).min() > 3
+
+
+def test_marks_carry_their_values_and_positions():
+    charts = [
+        line_chart("t", [Line("a", [0, 0.5], [0.25, 1 / 3], 0)], UNIT, UNIT, "d"),
+        histogram("t", [0, 0.5, 1], Bars("b", [3, 0], 1), "p", "d"),
+        interval_chart("t", [Interval("c", 0.5, 0.25, 1.0, [0.75])], UNIT, "d"),
+        scatter_chart("t", [Dots("e", [0, 1], [1, 0], 0)], CategoricalAxis.of("", ["x", "y"]), UNIT, "d"),
+    ]
+    series = [parse(chart).find(".//g[@class='series']") for chart in charts]
+    assert [one.get("data-name") for one in series] == ["a", "b", "c", "e"]
+    assert [json.loads(one.get("data-points")) for one in series] == [
+        [[0, 0.25], [0.5, 0.333333]],
+        [["0 to 0.5", 3], ["0.5 to 1", 0]],
+        [[0.5, "mean of the folds"], [0.25, "95 % CI, lower limit"], [1, "95 % CI, upper limit"], [0.75, "fold 0"]],
+        [["x", 1], ["y", 0]],
+    ]
+    assert [len(one.get("data-at", "").split()) for one in series] == [0, 2, 4, 2]

@@ -49,7 +49,7 @@ def test_a_gallery_shows_each_tile_from_its_position_in_the_sprite():
     images = tiles(2)
     root = parse_fragment(gallery("wrong", images, ["a", "b"], ["tile a", "tile b"]))
     picture = root.find(".//image")
-    data = base64.b64decode(picture.get("href").removeprefix("data:image/png;base64,"))
+    data = base64.b64decode(picture.get("href").removeprefix("data:image/webp;base64,"))
     assert data == sprite(images)
     assert (picture.get("width"), picture.get("height")) == (str(2 * SLOT), str(SLOT))
     views = root.findall(".//svg[@role='img']")
@@ -86,7 +86,7 @@ def test_tiles_are_read_from_their_shard_and_row(tmp_path):
     rows = pd.DataFrame({"id": [f"{k:040x}" for k in (2, 1)], "split": ["test", "train"], "shard": 0, "row": [0, 1]})
     markup = tile_gallery("g", shards, rows, ["first", "second"], "faulty tile")
     root = parse_fragment(markup.replace("<br>", "<br/>"))
-    data = base64.b64decode(root.find(".//image").get("href").removeprefix("data:image/png;base64,"))
+    data = base64.b64decode(root.find(".//image").get("href").removeprefix("data:image/webp;base64,"))
     assert data == sprite(images[[2, 1]])
     assert [text.text for text in root.findall(".//figcaption/b")] == ["first", "second"]
     labels = [view.get("aria-label") for view in root.findall(".//svg[@role='img']")]

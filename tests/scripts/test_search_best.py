@@ -75,7 +75,7 @@ def test_the_page_shows_every_trial(tmp_path):
     page.check_self_contained()
     page.check_accessible()
     assert HOSTILE in page.text and "not finite at <epoch> 1" in page.text
-    assert page.source.count('<figure class="chart">') == 4
+    assert page.source.count('<figure class="chart"') == 4
     assert re.findall(r"<tr[^>]*><th scope=\"row\" class=\"number\">(\d+)</th>", page.source) == ["3", "4", "1", "2"]
     assert "Failed trials, in which training diverged: 2." in page.text
     assert "The best score is the highest of many trials on folds 0, 1, so it is optimistically biased." in page.text

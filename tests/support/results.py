@@ -44,7 +44,8 @@ class FinishedRun:
         arguments = {"inputs": self.inputs, "config": self.config, "models": self.models, "sent": []} | changes
         output = self.folder / "report.html"
         report.report(
-            arguments.pop("inputs"), output, self.folder / "config.yaml", code={"train": {"train.py": "abc123"}},
+            arguments.pop("inputs"), output, self.folder / "config.yaml", self.folder / "errors.csv",
+            code={"train": {"train.py": "abc123"}},
             benchmarks=self.benchmarks, **arguments,
         )  # fmt: skip
         return Page(output)
@@ -79,10 +80,11 @@ def finished_run(
     ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method)
     inputs = ReportInputs(
         template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), audit=folder / "audit.json",
-        tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet", groups=folder / "groups.parquet",
+        tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet",
+        overlaps_summary=folder / "overlaps.json", groups=folder / "groups.parquet",
         folds=folder / "folds.parquet", folds_summary=folder / "folds.json",
         train_shards=[folder / "train-00000.h5"], test_shards=[folder / "test-00000.h5"], histories=histories,
-        trainings={}, evaluations=evaluations, ensemble=blend[2], oof=blend[0],
+        trainings={}, evaluations=evaluations, ensemble=blend[2], oof=blend[0], predictions=oof,
         submission=write_submission(folder, tiles),
     )  # fmt: skip
     config = {
@@ -136,6 +138,7 @@ def write_overlaps(folder: Path, tiles: pd.DataFrame) -> None:
     pairs = [(train[2], train[3], True), (train[4], test[0], True), (train[5], train[6], False)]
     frame = pd.DataFrame(pairs, columns=["id_a", "id_b", "confirmed"]).assign(dy=16, dx=0, area=7680)
     tables.write(frame, folder / "overlaps.parquet", tables.OVERLAPS)
+    write_json(folder / "overlaps.json", {"lossy": False})
 
 
 def write_audit(folder: Path, tiles: pd.DataFrame) -> dict[str, Any]:
@@ -175,6 +178,7 @@ def write_histories(folder: Path, folds: int) -> list[Path]:
     paths = [folder / f"history-{fold}.csv" for fold in range(folds)]
     for fold, path in enumerate(paths):
         history = {"epoch": [1, 2], "loss": [0.6, 0.5], "auc": [0.7, 0.8 + 0.01 * fold], "seconds": 30.0}
+        history |= {"validation_loss": [0.65, 0.55], "learning_rate": [0.002, 1e-6]}
         pd.DataFrame(history).to_csv(path, index=False)
     return paths
 

@@ -1,27 +1,25 @@
-"""The report in a real browser, offline."""
+"""The report in a real browser, offline: appearance, script, files and printing."""
 
-import shutil
 import subprocess
+import time
+from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from histo.files import read_json
+from support.browser import CHROMIUM, OFFLINE, Browser
 from support.results import finished_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# The proxy is a closed port, so that no request leaves the machine.
-OFFLINE = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-OFFLINE += [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--proxy-server=127.0.0.1:9",
-    "--hide-scrollbars",
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+
+MODELS = "#results > .scroll table"
+ERRORS = "#errors .tiles"  # the first gallery, false positives
+ROC = "#results .pair + .pair .chart:first-child"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (400, False), (1100, True)])
 def test_the_page_shows_images_and_fits_the_window(tmp_path, width, dark):
     finished_run(tmp_path / "run").write_report()
@@ -34,6 +32,186 @@ def test_the_page_shows_images_and_fits_the_window(tmp_path, width, dark):
     corner = pixels[2, 2].mean()
     assert corner < 80 if dark else corner > 240
     # Tiles and charts have many colours, also in the lower half.
-    assert len(np.unique(pixels[1500:].reshape(-1, 3), axis=0)) > 1000
+    assert len(np.unique(pixels[1500:].reshape(-1, 3), axis=0)) > 100
     # The right margin is empty, so nothing is cut off.
     assert (np.abs(pixels[:, -3:] - pixels[2, 2]) < 12).all()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two models with two folds each, and their report."""
+    run = finished_run(tmp_path_factory.mktemp("run"))
+    run.write_report()
+    return run
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(run, browser):
+    """The browser with the report, 1400 pixels wide; at the end, nothing was requested and nothing complained of."""
+    path = run.folder / "report.html"
+    browser.open(path, 1400)
+    yield browser
+    assert browser.complaints() == []
+    assert [url for url in browser.requests() if not url.startswith("blob:")] == [path.as_uri()]
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_nothing_overflows_and_every_picture_is_decoded(page, run, width):
+    page.open(run.folder / "report.html", width)
+    assert page.run("document.documentElement.scrollWidth") == width
+    sizes = page.run(
+        "Promise.all([...document.querySelectorAll('image')].map(async (image) => { const copy = new Image();"
+        "copy.src = image.getAttribute('href'); await copy.decode(); return copy.naturalWidth; }))"
+    )
+    assert sizes == page.run(
+        "[...document.querySelectorAll('image')].map((image) => Number(image.getAttribute('width')))"
+    )
+    assert len(sizes) == 5  # errors of both kinds, tiles of both labels, a faulty tile
+    # A tile is shown at twice its size, with its pixels as they are.
+    assert page.run(f"getComputedStyle(document.querySelector('{ERRORS} .tile svg')).imageRendering") == "pixelated"
+    side = page.run(f"document.querySelector('{ERRORS} .tile svg').getBoundingClientRect().width")
+    assert side == 192 if width == 1400 else 150 < side < 192
+    # Boxes that scroll can be reached by keyboard, others need no stop.
+    boxes = "[...document.querySelectorAll('.scroll')].filter((box) => box.getClientRects().length)"
+    scrolls = page.run(f"{boxes}.map((box) => box.scrollWidth > box.clientWidth)")
+    assert page.run(f"{boxes}.map((box) => box.tabIndex === 0)") == scrolls
+    assert any(scrolls) == (width == 390)
+
+
+def names_in(page, table):
+    return page.run(f"[...document.querySelector('{table}').tBodies[0].rows].map((row) => row.cells[0].textContent)")
+
+
+def test_tables_sort_by_mouse_and_keyboard(page, run):
+    by_auc = sorted((read_json(path) for path in run.inputs.evaluations), key=lambda row: row["auc"])
+    names = [row["model"] for row in by_auc]
+    header = f"{MODELS} th:nth-child(2)"
+    order = f"document.querySelector('{header}').getAttribute('aria-sort')"
+    assert names_in(page, MODELS) == ["small", "wide", "ensemble"] and page.run(order) is None
+    page.click(f"{header} button")
+    assert (names_in(page, MODELS), page.run(order)) == ([*names, "ensemble"], "ascending")
+    page.run(f"document.querySelector('{header} button').focus()")
+    page.press("Enter")
+    assert (names_in(page, MODELS), page.run(order)) == ([*names[::-1], "ensemble"], "descending")
+    page.click(f"{MODELS} th button")
+    assert (names_in(page, MODELS), page.run(order)) == (["small", "wide", "ensemble"], None)
+
+
+def visible(page):
+    return page.run(
+        f"[...document.querySelector('{ERRORS}').querySelectorAll('.tile:not([hidden])')]"
+        ".map((tile) => tile.querySelector('code').textContent)"
+    )
+
+
+def test_galleries_filter_by_what_is_typed(page):
+    ids = visible(page)
+    assert len(ids) >= 4
+    page.click("#errors .filter input")
+    page.type(ids[2])
+    assert visible(page) == [ids[2]]
+    assert page.run("document.querySelector('#errors .filter output').textContent") == f"1 of {len(ids)} tiles"
+    page.run("document.activeElement.select()")
+    page.type("fold 1")
+    folds = page.run(f"[...document.querySelectorAll('{ERRORS} b')].map((text) => text.textContent.includes('fold 1'))")
+    first = folds[: len(ids)]
+    assert visible(page) == [name for name, found in zip(ids, first, strict=True) if found] != ids
+
+
+def test_tiles_enlarge_by_mouse_and_keyboard(page):
+    ids = visible(page)
+    opener = f"{ERRORS} .tile:nth-of-type(1) .open"
+    state = "[document.querySelector('dialog').open, document.querySelector('dialog code')?.textContent]"
+    page.click(opener)
+    assert page.run(state) == [True, ids[0]]
+    side = "document.querySelector('dialog .stage svg').getBoundingClientRect().width"
+    assert page.run(side) == 576
+    page.press("ArrowRight")
+    assert page.run(state) == [True, ids[1]]
+    page.press("ArrowLeft", "ArrowLeft")
+    assert page.run(state) == [True, ids[-1]]
+    page.press("Escape")
+    assert page.run(state)[0] is False
+    page.run(f"document.querySelector('{opener}').focus()")
+    page.press("Enter")
+    assert page.run(state) == [True, ids[0]]
+    page.click("dialog button[aria-label='Next tile']")
+    assert page.run(state) == [True, ids[1]]
+    frame = "getComputedStyle(document.querySelector('dialog rect')).display"
+    assert page.run(frame) != "none"
+    page.click("dialog button[aria-label^='Show or hide']")
+    assert page.run(frame) == "none"
+    page.press("Escape")
+    assert page.run(f"document.activeElement === document.querySelector('{opener}')")
+
+
+def test_charts_show_values_and_hide_series(page, run):
+    ensemble = read_json(run.inputs.ensemble)
+    tip = "[document.querySelector('.tip').hidden, document.querySelector('.tip').textContent]"
+    svg = f"{ROC} > svg"
+    assert page.run(tip)[0] is True
+    page.move(svg, 0.98, 0.03)  # the upper right corner, where all curves end
+    hidden, text = page.run(tip)
+    assert not hidden and text.endswith("false positive rate 1, true positive rate 1")
+    page.move(svg, 0.6, 0.8)
+    assert page.run(tip)[0] is True
+    shown = f"[...document.querySelectorAll('{svg} .series')].map((series) => series.getClientRects().length > 0)"
+    assert page.run(shown) == [True] * 3
+    page.click(f"{ROC} .legend li:nth-child(3) button")
+    assert page.run(shown) == [True, True, False]
+    assert page.run(f"document.querySelectorAll('{ROC} .legend button')[2].getAttribute('aria-pressed')") == "false"
+    page.press(" ")
+    assert page.run(shown) == [True] * 3
+    names = page.run(f"[...document.querySelectorAll('{svg} .series')].map((series) => series.dataset.name)")
+    assert names[2] == f"ensemble ({ensemble['auc']:.4f})"
+
+
+def saved(folder, name):
+    """The file of this name, once it is complete."""
+    end = time.monotonic() + 60
+    while not (folder / name).exists():
+        assert time.monotonic() < end, list(folder.iterdir())
+        time.sleep(0.1)
+    return folder / name
+
+
+def test_charts_are_saved_as_svg_and_csv(page, run, tmp_path):
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.click(f"{ROC} .tools button:nth-child(2)")
+    table = pd.read_csv(saved(tmp_path, "roc-curve-mean-over-the-folds-auc.csv"))
+    assert list(table) == ["series", "false positive rate", "true positive rate"]
+    roc = read_json(run.inputs.ensemble)["roc"]
+    rows = table[table["series"].str.startswith("ensemble")]
+    np.testing.assert_allclose(rows["false positive rate"], roc["fpr"], rtol=1e-5)
+    np.testing.assert_allclose(rows["true positive rate"], roc["tpr"], rtol=1e-5)
+    page.click(f"{ROC} .tools button:nth-child(1)")
+    root = ElementTree.parse(saved(tmp_path, "roc-curve-mean-over-the-folds-auc.svg")).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    line = root.find(".//{*}polyline")
+    assert "stroke: rgb(0, 114, 178)" in line.get("style")  # colours do not depend on the page
+
+
+def test_printing_opens_what_is_folded(page):
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = page.run(folded)
+    assert before > 2
+    page.run(f"addEventListener('beforeprint', () => {{ window.foldedInPrint = {folded}; }})")
+    page.call("Page.printToPDF")
+    assert page.run("window.foldedInPrint") == 0
+    assert page.run(folded) == before
+
+
+def test_the_policy_blocks_other_scripts_and_requests(run, browser):
+    browser.open(run.folder / "report.html", 1400)
+    browser.run(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.bad = 1'}))"
+    )
+    assert browser.run("window.bad") is None
+    assert browser.run("fetch('file:///').then(() => 'sent', () => 'refused')") == "refused"
+    assert any("Content Security Policy" in text for text in browser.complaints())

@@ -5,7 +5,7 @@
 # Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
-#         report.html, config.yaml   the report and the settings of the run
+#         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
 
@@ -86,6 +86,7 @@ rule report:
         audit=result("audit.json"),
         tiles=result("tiles.parquet"),
         overlaps=result("overlaps.parquet"),
+        overlaps_summary=result("overlaps.json"),
         groups=result("groups.parquet"),
         folds=result("folds.parquet"),
         folds_summary=result("folds.json"),
@@ -97,10 +98,12 @@ rule report:
         evaluations=[result(f"evaluate/{model}.json") for model in MODELS],
         ensemble=result("ensemble.json"),
         oof=result("ensemble/oof.parquet"),
+        predictions=folds_of("predict", "oof.parquet", MODELS),
         submission=result("submission.json"),
     output:
         report=result("report.html"),
         config=result("config.yaml"),
+        errors=result("errors.csv"),
     log:
         log_path("report"),
     benchmark:
@@ -117,6 +120,7 @@ rule report:
             "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
             "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},
         },
+        evaluated=MODELS,
         models={name: train_settings(config, name) for name in NETWORKS},
         benchmarks=f"benchmarks/{NAME}",
         sent=sent(),

@@ -1,20 +1,24 @@
-"""Write the report: one self-contained HTML file that opens offline and needs no scripts.
+"""Write the report: one self-contained HTML file that opens offline and is complete without scripts.
 
-It shows the settings, the tiles, the learning curves, the out-of-fold results, the largest errors, the submission and
-the run times. The settings of the run are written to a file next to it. All metrics come from the files of other
-stages; the layout of the page is in its template.
+It shows the out-of-fold results, the largest errors, the learning curves, the tiles, the submission, and how it was
+made. The settings of the run and the misclassified tiles are written to files next to it. All metrics come from the
+files of other stages; the layout of the page is in its template.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import yaml
+from markupsafe import Markup
 
 from histo import tables
+from histo.config.train import TrainSettings
 from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
 from histo.model_files import by_model
@@ -23,6 +27,7 @@ from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
 from histo.pages.report_results import (
+    CALIBRATION_METRICS,
     CLASS_METRICS,
     METHODS,
     METRICS,
@@ -32,6 +37,7 @@ from histo.pages.report_results import (
     results_section,
     training_section,
 )
+from histo.predictions import join_folds
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
 
@@ -43,6 +49,8 @@ REASONS = {
     "alone": "no known relation to another tile",
 }
 MISSING = "–"  # in a table
+# Weights of warnings, the heaviest first.
+BIASES, PREDICTIONS, DATA = WEIGHTS = ("May bias the AUC", "Concerns single predictions", "For information")
 SIGNIFICANT = 0.05  # highest probability of a false alarm
 FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a warning
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
@@ -53,7 +61,7 @@ STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pc
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """The files that the report reads; histories and trainings: of each model, one per fold.
+    """The files that the report reads; histories, trainings and predictions (out-of-fold): of each model, one per fold.
 
     trainings: `training.json` of the networks; classical models have none, and the report then omits number of
     parameters, device and precision.
@@ -64,6 +72,7 @@ class ReportInputs:
     audit: Path
     tiles: Path
     overlaps: Path
+    overlaps_summary: Path
     groups: Path
     folds: Path
     folds_summary: Path
@@ -74,7 +83,20 @@ class ReportInputs:
     evaluations: list[Path]
     ensemble: Path
     oof: Path
+    predictions: dict[str, list[Path]]
     submission: Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A warning: one of `WEIGHTS`, the section of the page with the details, and a sentence or two."""
+
+    weight: str
+    section: str
+    text: str
+
+    def __html__(self) -> str:
+        return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, self.text, self.section)
 
 
 def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
@@ -96,24 +118,39 @@ def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
     return sorted(result, key=lambda row: STAGES.index(row["stage"]) if row["stage"] in STAGES else len(STAGES))
 
 
-def settings_table(models: dict[str, dict[str, Any]]) -> list[tuple[str, list[str]]]:
+def settings_table(
+    models: dict[str, dict[str, Any]], default: dict[str, Any] | None = None
+) -> list[tuple[str, list[str]]]:
     """Return (setting, its value in each model) without settings that are off in all models.
 
-    A mapping becomes one line of text. A setting that a model does not have is MISSING there.
+    A mapping becomes one line of text. A setting that a model does not have is MISSING there. Values that differ from
+    those of `default` are marked; settings that it does not have are not.
     """
 
-    def as_text(value: Any) -> str:
+    def as_text(value: Any, usual: Any) -> str:
         if isinstance(value, dict):
-            shown = [as_text(v) if k == "name" else f"{k} {as_text(v)}" for k, v in value.items() if v]
-            return ", ".join(shown) or "off"
-        return (
-            {True: "on", False: "off", None: "off"}[value] if value is None or isinstance(value, bool) else str(value)
-        )
+            known = usual if isinstance(usual, dict) and usual.get("name") == value.get("name") else {}
+            shown = [
+                Markup("{}{}").format("" if k == "name" else f"{k} ", as_text(v, known.get(k, v)))
+                for k, v in value.items()
+                if v or (k in known and v != known[k])
+            ]
+            text: str = Markup(", ").join(shown) or "off"
+            differs = isinstance(usual, dict) and not known
+        else:
+            text = (
+                {True: "on", False: "off"}[value] if isinstance(value, bool) else str("off" if value is None else value)
+            )
+            differs = value != usual
+        return Markup('<mark title="differs from the default">{}</mark>').format(text) if differs else text
 
+    usual = default or {}
     keys = dict.fromkeys(key for settings in models.values() for key in settings)
     rows = [(key, [settings.get(key, MISSING) for settings in models.values()]) for key in keys]
     return [
-        (key, [as_text(value) for value in values]) for key, values in rows if any(v and v != MISSING for v in values)
+        (key, [value if value == MISSING else as_text(value, usual.get(key, value)) for value in values])
+        for key, values in rows
+        if any((v and v != MISSING) or (key in usual and v not in (MISSING, usual[key])) for v in values)
     ]
 
 
@@ -161,6 +198,7 @@ def data_section(
             "between": int((train_tiles == 1).sum()),
             "test": int((train_tiles == 0).sum()),
             "tiles": len(set(pairs["id_a"]) | set(pairs["id_b"])),
+            "lossy": read_json(inputs.overlaps_summary)["lossy"],
         },
     }
 
@@ -171,76 +209,127 @@ def warnings(
     data: dict[str, Any],
     ensemble: dict[str, Any],
     submission: dict[str, Any],
-) -> list[str]:
-    """Return what a reader must know before using the results, one sentence or two each.
+) -> list[Finding]:
+    """Return what a reader must know before using the results, by weight.
 
     data: from `data_section`; ensemble, submission: the summaries of these stages.
     """
-    audit, found = data["audit"], []
+    audit = data["audit"]
+    found: list[Finding] = []
+
+    def warn(weight: str, section: str, text: str) -> None:
+        found.append(Finding(weight, section, text))
+
     two_classes = config["dataset"].get("classes", 2) == 2
     faulty = {split: audit["tiles"][split] - audit["kept"][split] for split in ("train", "test")}
     faulty["train"] -= sum(audit["left_out"].values())
     if any(faulty.values()):
-        found.append(
-            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles."
+        warn(
+            DATA,
+            "data",
+            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles.",
         )
     if any(audit["left_out"].values()):
         listed = ", ".join(f"{count:,} {flag}" for flag, count in audit["left_out"].items())
-        found.append(f"Training tiles excluded by the setting `audit.leave_out`: {listed}.")
+        warn(DATA, "data", f"Training tiles excluded by the setting `audit.leave_out`: {listed}.")
     if submission["filled"]:
-        found.append(
+        warn(
+            PREDICTIONS,
+            "submission",
             f"Test tiles without a prediction: {len(submission['filled']):,}. In the submission they have the "
             + (
                 f"proportion of positive training tiles, {submission['filled_value']:.4f}."
                 if two_classes
                 else "proportion of each class in the training tiles."
-            )
+            ),
         )
     if not config["folds"]["slides"]:
-        found.append(
+        warn(
+            BIASES,
+            "data",
             "No table of slides is given (`folds.slides`), so only tiles that share pixels are kept in one fold. "
             "Training and validation may contain other tiles of the same slide, and the out-of-fold AUC may "
-            "overestimate the AUC on new slides."
+            "overestimate the AUC on new slides.",
         )
     elif data["unknown_slides"]:
-        found.append(
+        warn(
+            BIASES,
+            "data",
             f"The slide of {data['unknown_slides']:,} of {audit['kept']['train']:,} training tiles is unknown. "
-            "If tiles of one slide are in different folds, the out-of-fold AUC may overestimate the AUC on new slides."
+            "If tiles of one slide are in different folds, the out-of-fold AUC may overestimate the AUC on new slides.",
         )
     if audit["in_both_splits"]:
-        found.append(f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
+        warn(BIASES, "data", f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
     if data["overlaps"]["between"]:
-        found.append(
+        warn(
+            BIASES,
+            "data",
             f"Pairs of a training and a test tile that share tissue: {data['overlaps']['between']:,}. Some slides are "
-            "in both sets, and the AUC on the test tiles may overestimate the AUC on new slides."
+            "in both sets, and the AUC on the test tiles may overestimate the AUC on new slides.",
         )
     best = [name for name, settings in models.items() if settings.get("checkpoint") == "best"]
     if best:
-        found.append(
+        warn(
+            BIASES,
+            "training",
             f"{', '.join(best)}: the epoch was chosen by validation AUC, so the out-of-fold AUC is optimistically "
-            "biased."
+            "biased.",
         )
     searched = [name for name, settings in models.items() if "search" in settings]
     if searched:
-        found.append(
+        warn(
+            BIASES,
+            "made",
             f"{', '.join(searched)}: a search chose the settings by validation AUC on folds that are evaluated here, "
-            "so the out-of-fold AUC is optimistically biased."
+            "so the out-of-fold AUC is optimistically biased.",
         )
     if not config["validate"]["id_is_sha1"]:
-        found.append("The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).")
+        warn(
+            DATA,
+            "data",
+            "The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).",
+        )
     if (
         two_classes
         and "truth" in submission
         and (p := p_of_harder_test(ensemble, submission["truth"])) < SIGNIFICANT / 2
     ):
-        found.append(
+        warn(
+            BIASES,
+            "submission",
             f"The AUC on the held-out test labels, {submission['truth']['auc']:.4f}, is below the out-of-fold AUC, "
             f"{ensemble['auc']:.4f}, by more than both errors explain (one-sided p = {p:.2g}). The out-of-fold AUC may "
-            "be too optimistic, or the test tiles may be harder."
+            "be too optimistic, or the test tiles may be harder.",
         )
     if ensemble["probability"]:
         found += mean_warning(ensemble, submission)
-    return found
+    return sorted(found, key=lambda one: WEIGHTS.index(one.weight))
+
+
+def verdict(
+    config: dict[str, Any],
+    data: dict[str, Any],
+    ensemble: dict[str, Any],
+    submission: dict[str, Any],
+    found: list[Finding],
+) -> str:
+    """Return one sentence that says what the out-of-fold AUC stands for; found: the warnings, see `warnings`."""
+    sentence = (
+        f"On tiles that the networks were not trained on, the AUC is {ensemble['auc']:.4f} (95 % CI "
+        f"{ensemble['auc_low']:.4f} to {ensemble['auc_high']:.4f})"
+    )
+    if not config["folds"]["slides"]:
+        sentence += "; slides are unknown, so it may be too high for new slides"
+    elif data["unknown_slides"]:
+        sentence += "; some slides are unknown, so it may be too high for new slides"
+    else:
+        sentence += ", all of other slides than those of training"
+    if "truth" in submission:
+        sentence += f"; on the held-out test tiles it is {submission['truth']['auc']:.4f}"
+    biases = sum(one.weight == BIASES for one in found)
+    if biases:
+        sentence += f"; {biases} of the warnings below may bias it"
+    return sentence + "."
 
 
 def p_of_harder_test(ensemble: dict[str, Any], truth: dict[str, Any]) -> float:
@@ -256,7 +345,7 @@ def p_of_harder_test(ensemble: dict[str, Any], truth: dict[str, Any]) -> float:
     )
 
 
-def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[str]:
+def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[Finding]:
     """Return a warning where the mean probability of the test tiles is far from that of the training tiles.
 
     Far is a difference of at least `FAR_MEAN` that the spread between groups of training tiles does not explain.
@@ -270,11 +359,12 @@ def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[s
     p = p_of_difference(difference, error * (1 + share**2) ** 0.5, degrees)
     if p >= SIGNIFICANT / 2:  # half, since few slides of the test tiles spread more than the error says
         return []
-    return [
+    text = (
         f"The mean probability of the submission is {submission['mean']:.3f}; out-of-fold it is {mean['value']:.3f} "
         f"(p = {p:.2g} by the spread between groups of tiles). The proportion of tumour may differ in the test tiles, "
         "or the networks may be calibrated differently there. The AUC does not depend on it, a threshold does."
-    ]
+    )
+    return [Finding(PREDICTIONS, "submission", text)]
 
 
 def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
@@ -289,6 +379,12 @@ def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
             current = row["sha256"] is not None and digest.startswith(row["sha256"])
             rows[row["reference"]] = row | {"time": row.get("time") or row.get("sent"), "current": current}
     return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
+
+
+def links(files: list[Path], page: Path) -> list[tuple[str, str]]:
+    """Return (path as shown, address) of files, relative to the folder of the page."""
+    paths = [Path(os.path.relpath(path, page.parent)).as_posix() for path in files]
+    return [(path, quote(path)) for path in paths]
 
 
 def add_training_details(
@@ -310,6 +406,7 @@ def report(
     inputs: ReportInputs,
     output: Path,
     config_output: Path,
+    errors_output: Path,
     *,
     config: dict[str, Any],
     models: dict[str, dict[str, Any]],
@@ -317,7 +414,7 @@ def report(
     benchmarks: Path,
     sent: list[Path],
 ) -> None:
-    """Write the report and, as YAML, the settings of the run.
+    """Write the report, the settings of the run as YAML, and all misclassified training tiles as CSV.
 
     config: the complete configuration; models: resolved settings of the networks of the submission; code: {stage:
     `provenance.code_version`}; benchmarks: folder of Snakemake's benchmark files, may be missing; sent: see
@@ -325,7 +422,7 @@ def report(
     """
     audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
     training = training_section(
-        {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}
+        {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}, models
     )
     evaluations = [read_json(path) for path in inputs.evaluations]
     add_training_details(evaluations, inputs.trainings, training)
@@ -335,6 +432,7 @@ def report(
         [*evaluations, ensemble | {"parameters": None, "hardware": [], "seconds": None}] if distinct else evaluations
     )
 
+    summaries = [inputs.ensemble, inputs.submission, inputs.audit, inputs.folds_summary]
     shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
     tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])
     folds_table = tables.read(inputs.folds, tables.FOLDS)
@@ -342,9 +440,16 @@ def report(
     names = class_names(geometry.classes)
     data = data_section(inputs, shards, audit, tiles, folds_table, names)
     oof = tables.read(inputs.oof, tables.probabilities(geometry.classes))
+    predicted = {
+        name: tables.probability_values(join_folds(paths, folds_table)) for name, paths in inputs.predictions.items()
+    }
+    results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
+    with atomic_write(errors_output) as temporary:
+        results["error_table"].to_csv(temporary, index=False)
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
+    found = warnings(config, models, data, ensemble, submission)
     page = render(
         inputs.template,
         inputs.layout,
@@ -355,19 +460,23 @@ def report(
         config=config,
         config_text=config_text,
         models=models | config["classical"],
-        settings=settings_table(models | config["classical"]),
+        settings=settings_table(models | config["classical"], TrainSettings().model_dump()),
         views=VIEWS,
         methods=METHODS,
         metrics=METRICS,
+        calibration_metrics=CALIBRATION_METRICS,
         class_metrics=CLASS_METRICS,
         provenance=provenance(code),
-        warnings=warnings(config, models, data, ensemble, submission),
+        warnings=found,
+        verdict=verdict(config, data, ensemble, submission, found),
+        numbers=links([*inputs.evaluations, *summaries, errors_output, config_output], output),
         data=data,
         unknown_slides=data["unknown_slides"],
         training=training,
         evaluations=shown,
         ensemble=ensemble,
-        results=results_section(shards, folds_table, oof, shown, ensemble),
+        results=results,
+        errors_link=errors_output.name,
         gains=gains_table(evaluations, ensemble, config),
         submission=submission,
         submission_chart=histogram(
@@ -398,6 +507,7 @@ if __name__ == "__main__":
             audit=Path(files.audit),
             tiles=Path(files.tiles),
             overlaps=Path(files.overlaps),
+            overlaps_summary=Path(files.overlaps_summary),
             groups=Path(files.groups),
             folds=Path(files.folds),
             folds_summary=Path(files.folds_summary),
@@ -408,10 +518,12 @@ if __name__ == "__main__":
             evaluations=[Path(path) for path in files.evaluations],
             ensemble=Path(files.ensemble),
             oof=Path(files.oof),
+            predictions=by_model(files.predictions, snakemake.params.evaluated),
             submission=Path(files.submission),
         ),
         Path(snakemake.output.report),
         Path(snakemake.output.config),
+        Path(snakemake.output.errors),
         config=snakemake.params.config,
         models=models,
         code=snakemake.params.code,

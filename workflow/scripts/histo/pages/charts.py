@@ -1,12 +1,16 @@
 """Charts as inline SVG: lines, histograms, intervals and scatter plots.
 
 A chart names colours by number. `STYLE`, which a page includes in its style sheet, defines them for the light theme,
-the dark theme and print, and styles charts and galleries. The hues follow Okabe & Ito (Color Universal Design, 2008)
-and stay distinct for readers with colour vision deficiency. Label 0 is blue and label 1 is orange on every page. All
-functions return markup in which texts from outside are escaped. The page defines the CSS variables --ink (text),
---quiet (secondary text) and --rule (thin lines).
+the dark theme and print, and styles charts and galleries. Blue and orange follow Okabe & Ito (Color Universal Design,
+2008); the others were chosen for the largest distances under simulated protanopia and deuteranopia. Label 0 is blue
+and label 1 is orange on every page. All functions return markup in which texts from outside are escaped. The page
+defines the CSS variables --ink (text), --quiet (secondary text) and --rule (thin lines).
+
+The marks of a series are a <g class="series"> with data-name, data-points (JSON, [x, y] each) and, unless
+they are a line, data-at (their positions). The script of the page reads them.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +23,11 @@ COLOURS = 6  # number of colours; further lines reuse them, dashed
 NEGATIVE, POSITIVE = 0, 1  # colours of the labels
 
 STYLE = """
-:root { --colour-0: #0072b2; --colour-1: #d55e00; --colour-2: #00805c;
-  --colour-3: #b0508a; --colour-4: #3f9bd1; --colour-5: #9a7400; }
+:root { --colour-0: #0072b2; --colour-1: #d55e00; --colour-2: #1fa49f;
+  --colour-3: #500431; --colour-4: #962a14; --colour-5: #1e0995; }
 @media screen and (prefers-color-scheme: dark) {
-  :root { --colour-0: #56b4e9; --colour-1: #f08a35; --colour-2: #2fc497;
-    --colour-3: #e59bc7; --colour-4: #a3d5f5; --colour-5: #e8cf4f; }
+  :root { --colour-0: #56b4e9; --colour-1: #f08a35; --colour-2: #93f9f8;
+    --colour-3: #fcf73f; --colour-4: #b04c30; --colour-5: #3d66d6; }
 }
 .chart { margin: 0; break-inside: avoid; }
 .chart figcaption { font-weight: 600; margin-bottom: .25rem; }
@@ -38,16 +42,16 @@ STYLE = """
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: 0 0 .25rem; padding: 0; }
 .legend li { display: flex; align-items: center; gap: .4rem; font-size: .85rem; color: var(--quiet); }
 .chart .legend svg { width: 22px; height: 10px; flex: none; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: .7rem;
-  margin: .5rem 0 1.25rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, 192px); gap: 1rem 1.25rem; margin: .5rem 0 1.25rem; }
 .sprite { position: absolute; width: 0; height: 0; overflow: hidden; }
 .tile { margin: 0; break-inside: avoid; }
-.tile svg { display: block; width: 100%; height: auto; border-radius: 3px; }
+.tile svg { display: block; width: 100%; height: auto; border-radius: 3px; image-rendering: pixelated; }
 .tile .inner { fill: none; stroke: #fff; }
 .tile .outer { fill: none; stroke: #000; stroke-opacity: .6; }
 .tile:hover rect { opacity: 0; }
 .tile figcaption { font-size: .78rem; line-height: 1.35; margin-top: .25rem; color: var(--quiet);
   overflow-wrap: anywhere; }
+.tile code { font-size: .7rem; }
 @media (max-width: 560px) { .chart svg { font-size: 14.5px; } }
 @media print { .tiles { grid-template-columns: repeat(8, 1fr); break-inside: avoid; } }
 .tile figcaption b { color: var(--ink); font-variant-numeric: tabular-nums; }
@@ -84,6 +88,10 @@ class Axis:
     def fraction(self, value: float) -> float:
         """Return the position of a value along the axis, 0 at the low end and 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
+
+    def shown(self, value: float) -> float | str:
+        """Return a value as a reader sees it, with six significant digits."""
+        return float(f"{value:.6g}")
 
     @classmethod
     def around(cls, label: str, values: Sequence[float], limit: float = math.inf) -> "Axis":
@@ -134,6 +142,10 @@ class CategoricalAxis(Axis):
         """Return the positions with the names of the categories."""
         return [(float(position), name) for position, name in enumerate(self.categories)]
 
+    def shown(self, value: float) -> float | str:
+        """Return the name of the category."""
+        return self.categories[round(value)]
+
     @classmethod
     def of(cls, label: str, categories: Sequence[str]) -> "CategoricalAxis":
         """Return an axis of these categories, with half a unit of margin at both ends."""
@@ -142,13 +154,14 @@ class CategoricalAxis(Axis):
 
 @dataclass(frozen=True)
 class Line:
-    """A named line. colour: index from 0; marks: whether to draw a dot at each point."""
+    """A named line. colour: index from 0; marks: whether to draw a dot at each point; ring: index of a ringed point."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     colour: int
     marks: bool = False
+    ring: int | None = None
 
     @property
     def style(self) -> str:
@@ -223,12 +236,23 @@ class Canvas:
     def segment(self, style: str, x1: float, y1: float, x2: float, y2: float) -> None:
         self.add(f'<line class="{style}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
 
+    def series(self, name: str, points: list[list[float | str]], marks: str, at: str = "") -> None:
+        """Add the marks of a series with its values; at: their positions, "x,y" each, not needed for a polyline."""
+        place = f' data-at="{at}"' if at else ""
+        data = escape(json.dumps(points, separators=(",", ":")))
+        self.add(f'<g class="series" data-name="{escape(name)}" data-points="{data}"{place}>{marks}</g>')
+
     def path(self, line: Line) -> None:
-        points = [f"{self.x(x)},{self.y(y)}" for x, y in zip(line.x, line.y, strict=True)]
-        self.add(f'<polyline class="{line.style}" points="{" ".join(points)}"/>')
+        points = [(self.x(x), self.y(y)) for x, y in zip(line.x, line.y, strict=True)]
+        marks = f'<polyline class="{line.style}" points="{" ".join(f"{x},{y}" for x, y in points)}"/>'
+        colour = line.colour % COLOURS
         if line.marks or len(points) == 1:
-            for x, y in zip(line.x, line.y, strict=True):
-                self.add(f'<circle class="fill-{line.colour % COLOURS}" cx="{self.x(x)}" cy="{self.y(y)}" r="3"/>')
+            marks += "".join(f'<circle class="fill-{colour}" cx="{x}" cy="{y}" r="3"/>' for x, y in points)
+        if line.ring is not None:
+            x, y = points[line.ring]
+            marks += f'<circle class="line stroke-{colour}" cx="{x}" cy="{y}" r="6"/>'
+        values = [[self.x_axis.shown(x), self.y_axis.shown(y)] for x, y in zip(line.x, line.y, strict=True)]
+        self.series(line.name, values, marks)
 
     def draw_x_axis(self) -> None:
         bottom = self.height - BOTTOM
@@ -248,26 +272,47 @@ class Canvas:
     def figure(self, title: str, description: str, legend: str = "") -> Markup:
         """Return the chart as a <figure>; title and description together are its alternative text."""
         return Markup(
-            f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{legend}'
+            f'<figure class="chart" data-x="{escape(self.x_axis.label)}" data-y="{escape(self.y_axis.label)}">'
+            f"<figcaption>{escape(title)}</figcaption>{legend}"
             f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(f"{title}. {description}")}">'
             f"{''.join(self.parts)}</svg></figure>"
         )
 
 
-def legend_list(entries: list[tuple[str, str]]) -> str:
-    """Return the legend; entries: name and SVG of the mark, in a box of 22 × 10 units."""
+def legend_list(entries: list[tuple[str, str]], toggles: bool = True) -> str:
+    """Return the legend; entries: name and SVG of the mark, in a box of 22 × 10 units.
+
+    toggles: whether the names are those of series, which the script of the page can then hide.
+    """
     items = (
         f'<li><svg viewBox="0 0 22 10" aria-hidden="true">{mark}</svg>{escape(name)}</li>' for name, mark in entries
     )
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    attribute = ' data-toggles=""' if toggles else ""
+    return f'<ul class="legend"{attribute}>{"".join(items)}</ul>'
 
 
-def line_chart(title: str, lines: Sequence[Line], x: Axis, y: Axis, description: str, diagonal: bool = False) -> Markup:
-    """Return a line chart. diagonal: whether to draw the diagonal of the plotting area as a reference line."""
-    canvas = Canvas(x, y)
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    x: Axis,
+    y: Axis,
+    description: str,
+    *,
+    diagonal: bool = False,
+    level: float | None = None,
+    square: bool = False,
+) -> Markup:
+    """Return a line chart.
+
+    diagonal: whether to draw the diagonal of the plotting area as a reference line; level: y of a horizontal one;
+    square: whether the plotting area is square.
+    """
+    canvas = Canvas(x, y, WIDTH - LEFT - RIGHT + TOP + BOTTOM if square else HEIGHT)
     canvas.draw_y_axis()
     if diagonal:
         canvas.segment("guide", canvas.x(x.low), canvas.y(y.low), canvas.x(x.high), canvas.y(y.high))
+    if level is not None:
+        canvas.segment("guide", canvas.x(x.low), canvas.y(level), canvas.x(x.high), canvas.y(level))
     for line in lines:
         canvas.path(line)
     canvas.draw_x_axis()
@@ -296,14 +341,19 @@ def histogram(
     zero = canvas.y(0)
     series = [above] if below is None else [above, below]
     for sign, bars in zip((1, -1), series, strict=False):
+        values: list[list[float | str]] = []
+        rectangles, at = [], []
         for left, right, count in zip(edges, edges[1:], bars.counts, strict=False):
+            start, end = sorted((zero, canvas.y(sign * count)))
+            x, width = canvas.x(left) + 0.5, max(canvas.x(right) - canvas.x(left) - 1, 0.5)
+            values.append([f"{left:.4g} to {right:.4g}", count])
+            at.append(f"{x + width / 2:.1f},{canvas.y(sign * count)}")
             if count:
-                start, end = sorted((zero, canvas.y(sign * count)))
-                x, width = canvas.x(left) + 0.5, max(canvas.x(right) - canvas.x(left) - 1, 0.5)
-                canvas.add(
+                rectangles.append(
                     f'<rect class="fill-{bars.colour}" x="{x:.1f}" y="{start}" width="{width:.1f}" '
                     f'height="{max(end - start, 0.8):.1f}"/>'
                 )
+        canvas.series(bars.name, values, "".join(rectangles), " ".join(at))
     canvas.segment("axis", LEFT, zero, WIDTH - RIGHT, zero)
     if guide is not None:
         canvas.segment("guide", canvas.x(guide), TOP, canvas.x(guide), canvas.height - BOTTOM)
@@ -315,7 +365,7 @@ def histogram(
 def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: str) -> Markup:
     """Return a chart with one row per entry: value as a dot, 95 % confidence interval as a bar, folds as ticks."""
     row_height = 46
-    canvas = Canvas(x, Axis("", 0, 1), height=TOP + BOTTOM + row_height * len(rows))
+    canvas = Canvas(x, Axis("statistic", 0, 1), height=TOP + BOTTOM + row_height * len(rows))
     bottom = canvas.height - BOTTOM
     for tick in x.ticks():
         canvas.segment("grid", canvas.x(tick), TOP, canvas.x(tick), bottom)
@@ -323,12 +373,23 @@ def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: s
         top = TOP + row_height * number
         y = top + 32
         canvas.text(LEFT, top + 16, f"{row.name}: {row.value:.4f}", "start", 'class="strong"')
-        for point in row.points:
-            canvas.add(f'<line class="stroke-1" stroke-width="2" x1="{canvas.x(point)}" y1="{y - 6}" '
-                       f'x2="{canvas.x(point)}" y2="{y + 6}"/>')  # fmt: skip
-        canvas.add(f'<line class="stroke-0" stroke-width="3" x1="{canvas.x(row.low)}" y1="{y}" '
-                   f'x2="{canvas.x(row.high)}" y2="{y}"/>')  # fmt: skip
-        canvas.add(f'<circle class="fill-0" cx="{canvas.x(row.value)}" cy="{y}" r="5"/>')
+        folds = "".join(
+            f'<line class="stroke-1" stroke-width="2" x1="{canvas.x(point)}" y1="{y - 6}" '
+            f'x2="{canvas.x(point)}" y2="{y + 6}"/>'
+            for point in row.points
+        )
+        interval = (
+            f'<line class="stroke-0" stroke-width="3" x1="{canvas.x(row.low)}" y1="{y}" '
+            f'x2="{canvas.x(row.high)}" y2="{y}"/>'
+            f'<circle class="fill-0" cx="{canvas.x(row.value)}" cy="{y}" r="5"/>'
+        )
+        names = ["mean of the folds", "95 % CI, lower limit", "95 % CI, upper limit"]
+        names += [f"fold {k}" for k in range(len(row.points))]
+        values = (row.value, row.low, row.high, *row.points)
+        canvas.series(
+            row.name, [[x.shown(value), name] for value, name in zip(values, names, strict=True)], folds + interval,
+            " ".join(f"{canvas.x(value)},{y}" for value in values),
+        )  # fmt: skip
     canvas.draw_x_axis()
     marks = [
         ("mean of the folds, 95 % confidence interval",
@@ -336,7 +397,7 @@ def interval_chart(title: str, rows: Sequence[Interval], x: Axis, description: s
          '<circle class="fill-0" cx="11" cy="5" r="4.5"/>'),
         ("each fold", '<line class="stroke-1" stroke-width="2" x1="11" y1="0" x2="11" y2="10"/>'),
     ]  # fmt: skip
-    return canvas.figure(title, description, legend_list(marks))
+    return canvas.figure(title, description, legend_list(marks, toggles=False))
 
 
 def scatter_chart(
@@ -348,8 +409,13 @@ def scatter_chart(
     if line is not None:
         canvas.path(line)
     for group in dots:
-        for one_x, one_y in zip(group.x, group.y, strict=True):
-            canvas.add(group.mark(canvas.x(one_x), canvas.y(one_y)))
+        if not group.x:
+            continue
+        places = [(canvas.x(one_x), canvas.y(one_y)) for one_x, one_y in zip(group.x, group.y, strict=True)]
+        canvas.series(
+            group.name, [[x.shown(one_x), y.shown(one_y)] for one_x, one_y in zip(group.x, group.y, strict=True)],
+            "".join(group.mark(*place) for place in places), " ".join(f"{left},{top}" for left, top in places),
+        )  # fmt: skip
     canvas.draw_x_axis()
     # Scaled, because a ring is higher than the box of the legend.
     marks = [(g.name, f'<g transform="translate(11 5) scale(.65)">{g.mark(0, 0)}</g>') for g in dots if g.x]

@@ -1,4 +1,4 @@
-"""Galleries of tiles: one PNG per gallery, embedded in the page, with the central square outlined on each tile."""
+"""Galleries of tiles: one WebP image per gallery, embedded in the page; the central square of each tile is outlined."""
 
 import base64
 import io
@@ -18,10 +18,10 @@ GUTTER = 2  # pixels around each tile of a sprite sheet, so that scaling does no
 
 
 def sprite(images: np.ndarray) -> bytes:
-    """Return tiles, uint8 [N, side, side, 3], side by side as one PNG, each with a gutter that repeats its edge."""
+    """Return tiles, uint8 [N, side, side, 3], as one lossless WebP, each with a gutter that repeats its edge."""
     slots = np.pad(images, ((0, 0), (GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(list(slots), axis=1)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.concatenate(list(slots), axis=1)).save(buffer, "WEBP", lossless=True, quality=60, method=4)
     return buffer.getvalue()
 
 
@@ -62,20 +62,20 @@ def gallery(
     )
     return Markup(
         f'<div class="tiles"><svg class="sprite" aria-hidden="true"><image id="{name}" width="{slot * len(images)}" '
-        f'height="{slot}" href="data:image/png;base64,{data}"/></svg>{tiles}</div>'
+        f'height="{slot}" href="data:image/webp;base64,{data}"/></svg>{tiles}</div>'
     )
 
 
 def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequence[str], description: str) -> Markup:
     """Return the gallery of the tiles `rows` (columns id, split, shard, row), read from the shards.
 
-    captions: one per tile, shown above the first digits of its id. description: start of all alternative texts, what
+    captions: one per tile, shown above its id. description: start of all alternative texts, what
     the tiles have in common.
     """
     locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
     images = [shards[split][shard].images[row] for split, shard, row in locations]
     captions_with_id = [
-        Markup('<b>{}</b><br><span title="{}">{}…</span>').format(caption, tile, tile[:8])
+        Markup("<b>{}</b><br><code>{}</code>").format(caption, tile)
         for caption, tile in zip(captions, rows["id"], strict=True)
     ]
     alternative_texts = [

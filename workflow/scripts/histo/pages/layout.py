@@ -1,13 +1,16 @@
 """Parts that all pages share: rendering, number formats, and the code and package versions behind a page.
 
-A page is one self-contained HTML file, readable offline and without scripts. Its template extends the layout
-`page.html.j2`, which takes the values `name`, `source`, `provenance` and `warnings`.
+A page is one self-contained HTML file, readable offline and complete without scripts. Its template extends the layout
+`page.html.j2`, which takes the values `name`, `source`, `provenance` and `warnings`. The script of the layout sorts
+tables, shows the values of charts, filters and enlarges tiles, and saves charts.
 """
 
+import base64
 import hashlib
 import json
 import logging
 import platform
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -31,6 +34,7 @@ SOURCES = {
     "pcam": "Tiles of PatchCamelyon",
     "synthetic": "Synthetic tiles",
 }
+POLICY = "content-security-policy"  # stands for the policy until the page is complete
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "h5py", "snakemake")
 
 
@@ -62,6 +66,21 @@ def provenance(code: dict[str, dict[str, str]]) -> dict[str, Any]:
     return {"date": now, "versions": versions, "code": fingerprint, "files": sorted(files.items())}
 
 
+def policy(page: str) -> str:
+    """Return the content security policy of a page: nothing but its own style sheet, script and embedded images."""
+
+    def source(tag: str) -> str:
+        texts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+        return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
+
+    # Widths of bars are style attributes.
+    return (
+        f"default-src 'none'; img-src data:; script-src {source('script')}; style-src-elem {source('style')}; "
+        "style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    )
+
+
 def render(template: Path, layout: Path, **values: Any) -> str:
     """Return the page as HTML.
 
@@ -75,7 +94,10 @@ def render(template: Path, layout: Path, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    return environment.from_string(template.read_text()).render(figure_style=Markup(charts.STYLE), **values)
+    page = environment.from_string(template.read_text()).render(
+        figure_style=Markup(charts.STYLE), policy=POLICY, **values
+    )
+    return page.replace(POLICY, policy(page), 1)
 
 
 def write_page(output: Path, page: str) -> None:

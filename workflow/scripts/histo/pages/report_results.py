@@ -5,14 +5,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from sklearn.metrics import precision_recall_curve
 
 from histo import tables
 from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Bars, Interval, Line, histogram, interval_chart, line_chart
 from histo.pages.gallery import Shards, tile_gallery
-from histo.pages.layout import GALLERY_SIZE
 from histo.statistics.calibration import calibration_bins
 
 BINS = 50  # of the histogram of probabilities
+CURVE_POINTS = 400  # of the precision-recall curve
+ERRORS_SHOWN = 24  # tiles in a gallery of errors
 VIEWS = {"none": "1 view", "flips": "4 views: flips", "all": "8 views: flips and 90° rotations"}
 METHODS = {
     "mean": "mean of probabilities",
@@ -27,6 +29,8 @@ METRICS = [
     ("specificity", "specificity", "threshold 0.5"),
     ("precision", "precision", "threshold 0.5"),
     ("f1", "F1", "threshold 0.5"),
+]
+CALIBRATION_METRICS = [
     ("log_loss", "log loss", ""),
     ("brier", "Brier score", ""),
     ("calibration_error", "calibration error", "expected, 10 bins; above 0 by chance"),
@@ -47,22 +51,44 @@ def class_names(classes: int) -> dict[int, str]:
     return CLASSES if classes == 2 else {k: f"class {k}" for k in range(classes)}
 
 
-def training_section(histories: dict[str, list[pd.DataFrame]]) -> list[dict[str, Any]]:
-    """Return the learning curves of each model: a chart of the training loss and a chart of the validation AUC.
+def kept_epoch(history: pd.DataFrame, settings: dict[str, Any]) -> int:
+    """Return the row of the epoch whose weights predict; settings: of the model."""
+    if settings.get("checkpoint") != "best":
+        return len(history) - 1
+    score = history["auc"] if settings.get("monitor", "auc") == "auc" else -history["validation_loss"]
+    return int(score.to_numpy().argmax())
 
-    histories: of each model, one table per fold with the columns epoch, loss, auc and seconds.
+
+def training_section(
+    histories: dict[str, list[pd.DataFrame]], models: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the learning curves of each model: losses, validation AUC and learning rate, the kept epoch ringed.
+
+    histories: of each model, one table per fold with the columns of history.csv; models: their settings.
     """
     sections = []
     for model, folds in histories.items():
         epochs = Axis.counted("epoch", max(int(fold["epoch"].max()) for fold in folds))
+        kept = [kept_epoch(fold, models[model]) for fold in folds]
+        losses = [value for fold in folds for column in ("loss", "validation_loss") for value in fold[column]]
+        both = Axis.around("loss", losses)  # the same axis, so that the two can be compared
         charts = []
-        for column, title, limit in (("loss", "Training loss", np.inf), ("auc", "Validation AUC", 1.0)):
+        for column, title, axis in (
+            ("loss", "Training loss", both),
+            ("validation_loss", "Validation loss", both),
+            ("auc", "Validation AUC", Axis.around("AUC", [value for fold in folds for value in fold["auc"]], 1.0)),
+            (
+                "learning_rate",
+                "Learning rate at the end of the epoch",
+                Axis.around("learning rate", [0.0, *(value for fold in folds for value in fold["learning_rate"])]),
+            ),
+        ):
             lines = [
-                Line(f"fold {k}", fold["epoch"].tolist(), fold[column].tolist(), k) for k, fold in enumerate(folds)
+                Line(f"fold {k}", fold["epoch"].tolist(), fold[column].tolist(), k, ring=ring)
+                for k, (fold, ring) in enumerate(zip(folds, kept, strict=True))
             ]
-            axis = Axis.around("AUC" if column == "auc" else column, [y for line in lines for y in line.y], limit)
-            last_values = ", ".join(f"{line.name} {line.y[-1]:.4f}" for line in lines)
-            charts.append(line_chart(title, lines, epochs, axis, f"At the last epoch: {last_values}."))
+            values = ", ".join(f"{line.name} {line.y[ring]:.4g}" for line, ring in zip(lines, kept, strict=True))
+            charts.append(line_chart(title, lines, epochs, axis, f"At the kept epoch: {values}."))
         sections.append({"model": model, "charts": charts, "seconds": sum(fold["seconds"].sum() for fold in folds)})
     return sections
 
@@ -77,25 +103,67 @@ def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> tuple[li
     return (np.bincount(bins, probabilities) / sizes).tolist(), (np.bincount(bins, labels) / sizes).tolist()
 
 
-def largest_errors(shards: Shards, frame: pd.DataFrame, ranks: bool = False) -> list[dict[str, Any]]:
+def wrong_tiles(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the misclassified tiles, the largest errors first, with their `error`: 1 - probability of the label.
+
+    frame: label and probabilities (`tables.probability_values`); with two classes, the threshold is 0.5. It may have
+    the column called_by, the probabilities that are compared with the threshold if the others are ranks.
+    """
+    values = tables.probability_values(frame)
+    labels = frame["label"].to_numpy()
+    if values.ndim == 2:
+        of_label = values[np.arange(len(values)), labels]
+        wrong = values.argmax(axis=1) != labels
+    else:
+        decisive = frame["called_by"].to_numpy() if "called_by" in frame else values
+        of_label, wrong = np.where(labels == 1, decisive, 1 - decisive), (decisive >= 0.5) != (labels == 1)
+    rows = frame.assign(error=1 - of_label)[wrong]
+    return rows.sort_values(["error", "id"], ascending=[False, True], ignore_index=True)
+
+
+def captions_of(rows: pd.DataFrame, first: list[str], models: dict[str, np.ndarray]) -> list[Markup]:
+    """Return the captions of tiles: `first`, fold and, of several models, the probability of each.
+
+    rows: with fold and position (in the arrays of models); models: probabilities, of two classes [N].
+    """
+    captions = []
+    for start, fold, position in zip(first, rows["fold"], rows["position"], strict=True):
+        caption = Markup("{}, fold {}").format(start, fold)
+        if len(models) > 1:
+            each = ((name, f"{values[position]:.4f}") for name, values in models.items() if values.ndim == 1)
+            caption += Markup("").join(Markup('<br><span class="of-model">{}: {}</span>').format(*one) for one in each)
+        captions.append(caption)
+    return captions
+
+
+def largest_errors(
+    shards: Shards, frame: pd.DataFrame, models: dict[str, np.ndarray] | None = None, ranks: bool = False
+) -> list[dict[str, Any]]:
     """Return the galleries of the false positives and false negatives at threshold 0.5, the largest errors first.
 
-    frame: id, split, shard, row, label, fold and probability of the training tiles; ranks: whether the probabilities
-    are ranks, which have no threshold. The galleries then show the tiles that are ranked worst, and no count. Of more
-    than two classes, frame has the probability of each class; see `largest_class_errors`.
+    frame: id, split, shard, row, label, fold and probability of the training tiles; models: see `captions_of`, in the
+    order of frame; ranks: whether the probabilities are ranks, which have no threshold. The galleries then show the
+    tiles that are ranked worst, and no count. Of more than two classes, frame has the probability of each class; see
+    `largest_class_errors`.
     """
     if "probability" not in frame:
         return largest_class_errors(shards, frame)
-    galleries = []
+    frame, galleries = frame.assign(position=np.arange(len(frame))), []
     for label, title, ascending in ((0, "False positives", False), (1, "False negatives", True)):
         wrong = frame[(frame["label"] == label) & (ranks | ((frame["probability"] >= 0.5) != (label == 1)))]
-        rows = wrong.sort_values(["probability", "id"], ascending=[ascending, True]).head(GALLERY_SIZE)
-        captions = [f"{row.probability:.4f}, fold {row.fold}" for row in rows.itertuples()]
+        rows = wrong.sort_values(["probability", "id"], ascending=[ascending, True]).head(ERRORS_SHOWN)
+        captions = captions_of(rows, [f"{value:.4f}" for value in rows["probability"]], models or {})
         value = "rank, from 0 to 1" if ranks else "predicted probability of tumour"
         description = f"label {label}, {CLASSES[label]}, {value}"
         tiles = tile_gallery(f"error-{label}", shards, rows, captions, description)
         galleries.append(
-            {"title": title, "label": CLASSES[label], "count": None if ranks else len(wrong), "tiles": tiles}
+            {
+                "title": title,
+                "label": CLASSES[label],
+                "count": None if ranks else len(wrong),
+                "shown": len(rows),
+                "tiles": tiles,
+            }
         )
     return galleries
 
@@ -106,14 +174,20 @@ def largest_class_errors(shards: Shards, frame: pd.DataFrame) -> list[dict[str, 
     guesses = values.argmax(axis=1)
     for label, name in class_names(values.shape[1]).items():
         wrong = frame.assign(guess=guesses)[(frame["label"] == label) & (guesses != label)]
-        rows = wrong.sort_values([f"probability_{label}", "id"]).head(GALLERY_SIZE)
+        rows = wrong.sort_values([f"probability_{label}", "id"]).head(ERRORS_SHOWN)
         captions = [
             f"{value:.4f}, taken for {guess}, fold {fold}"
             for value, guess, fold in zip(rows[f"probability_{label}"], rows["guess"], rows["fold"], strict=True)
         ]
         tiles = tile_gallery(f"error-{label}", shards, rows, captions, f"label {label}, predicted probability of it")
         galleries.append(
-            {"title": f"Label {label} taken for another", "label": name, "count": len(wrong), "tiles": tiles}
+            {
+                "title": f"Label {label} taken for another",
+                "label": name,
+                "count": len(wrong),
+                "shown": len(rows),
+                "tiles": tiles,
+            }
         )
     return galleries
 
@@ -124,14 +198,17 @@ def results_section(
     oof: pd.DataFrame,
     evaluations: list[dict[str, Any]],
     ensemble: dict[str, Any],
+    models: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Return the charts of the out-of-fold predictions and the galleries of the largest errors.
+    """Return the charts of the out-of-fold predictions, the galleries of the largest errors and the table of errors.
 
     folds_table: `tables.FOLDS`; oof: `tables.probabilities` of what is submitted; evaluations: of all models that are
-    shown, see `evaluate_oof`; ensemble: the summary of the stage `ensemble`. "distribution" and "calibration" are None
-    for ranks. Of more than two classes, these and "roc" are None; "left_out" says what is not shown, else it is empty.
+    shown, see `evaluate_oof`; ensemble: the summary of the stage `ensemble`; models: out-of-fold probabilities of each,
+    in the order of the ids. "distribution" and "calibration" are None for ranks. Of more than two classes, these, "roc"
+    and "precision_recall" are None; "left_out" says what is not shown, else it is empty.
     """
     frame = folds_table.assign(split="train").merge(oof.drop(columns="fold"), on="id", validate="1:1")
+    frame = frame.sort_values("id", ignore_index=True)
     intervals = [
         Interval(row["model"], row["auc"], row["auc_low"], row["auc_high"], [fold["auc"] for fold in row["folds"]])
         for row in evaluations
@@ -147,18 +224,42 @@ def results_section(
                 for row in intervals
             ),
         ),
-        "errors": largest_errors(shards, frame, ranks),
+        "errors": largest_errors(shards, frame, models, ranks),
+        "error_table": error_table(frame, models, ranks),
         "left_out": "" if two_classes else LEFT_OUT,
     }  # fmt: skip
     if not two_classes:
-        return section | dict.fromkeys(("roc", "distribution", "calibration"))
-    return section | _binary_charts(frame, evaluations, ensemble, ranks)
+        return section | dict.fromkeys(("roc", "precision_recall", "distribution", "calibration"))
+    return section | _binary_charts(frame, evaluations, ensemble, models, ranks)
+
+
+def error_table(frame: pd.DataFrame, models: dict[str, np.ndarray], ranks: bool) -> pd.DataFrame:
+    """Return the misclassified tiles for errors.csv: id, label, fold, group and probabilities, also of each model.
+
+    frame, models: see `results_section`; ranks: whether the predictions are ranks. They are then in the column rank,
+    and the mean of the probabilities of the models is compared with the threshold.
+    """
+    columns = [name for name in frame if name.startswith("probability")]
+    frame = frame[["id", "label", "fold", "group", *columns]]
+    for name, values in models.items() if len(models) > 1 or ranks else ():
+        parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": part for k, part in enumerate(values.T)}
+        frame = frame.assign(**{f"probability_of_{part}": one for part, one in parts.items()})
+    if ranks:
+        called_by = np.mean(list(models.values()), axis=0)
+        return wrong_tiles(frame.assign(called_by=called_by)).rename(
+            columns={"probability": "rank", "called_by": "mean_probability"}
+        )
+    return wrong_tiles(frame)
 
 
 def _binary_charts(
-    frame: pd.DataFrame, evaluations: list[dict[str, Any]], ensemble: dict[str, Any], ranks: bool
+    frame: pd.DataFrame,
+    evaluations: list[dict[str, Any]],
+    ensemble: dict[str, Any],
+    models: dict[str, np.ndarray],
+    ranks: bool,
 ) -> dict[str, Any]:
-    """Return ROC curve, distribution and calibration of the probabilities of label 1; see `results_section`."""
+    """Return the charts of the probabilities of label 1; see `results_section`."""
     labels, values = frame["label"].to_numpy(), frame["probability"].to_numpy()
     curves = [
         Line(f"{row['model']} ({row['auc']:.4f})", row["roc"]["fpr"], row["roc"]["tpr"], k)
@@ -168,11 +269,31 @@ def _binary_charts(
         "roc": line_chart(
             "ROC curve, mean over the folds (AUC)", curves, Axis("false positive rate", 0, 1),
             Axis("true positive rate", 0, 1),
-            f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True,
+            f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True, square=True,
+        ),
+        "precision_recall": precision_recall_chart(
+            labels, {row["model"]: models.get(row["model"], values) for row in evaluations}
         ),
         "distribution": None if ranks else distribution_chart(labels, values, ensemble["confusion"]),
         "calibration": None if ranks else calibration_chart(labels, values),
     }  # fmt: skip
+
+
+def precision_recall_chart(labels: np.ndarray, predictions: dict[str, np.ndarray]) -> Markup:
+    """Return the precision-recall curves over all folds; labels: 0 or 1 [N]; predictions: of each model [N]."""
+    share = float((labels == 1).mean())
+    lines = []
+    for k, (name, values) in enumerate(predictions.items()):
+        precision, recall, _ = precision_recall_curve(labels, values)
+        # Of each recall the highest precision, at evenly spaced recalls.
+        places = np.searchsorted(-recall, -np.linspace(1, 0, CURVE_POINTS), side="right") - 1
+        places = np.unique(places)[::-1]
+        lines.append(Line(name, recall[places].tolist(), precision[places].tolist(), k))
+    return line_chart(
+        "Precision-recall curve, over all folds", lines, Axis("recall (sensitivity)", 0, 1), Axis("precision", 0, 1),
+        f"The dotted line, {share:.3f}, is the proportion of tumour tiles, the precision of chance.",
+        level=share, square=True,
+    )  # fmt: skip
 
 
 def distribution_chart(labels: np.ndarray, probabilities: np.ndarray, confusion: list[list[int]]) -> Markup:
