@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 import yaml
@@ -116,6 +117,16 @@ def test_requests_grow_with_the_number_of_tiles(competition, tmp_path):
     # A tenth of what exceeds the fixed part.
     assert small["overlaps"]["mem_mb"] - 500 == pytest.approx((large["overlaps"]["mem_mb"] - 500) / 10, rel=0.01)
     assert small["train"]["mem_mb"] - 6000 == pytest.approx((large["train"]["mem_mb"] - 6000) / 10, rel=0.01)
+
+
+def test_requests_of_a_group_before_its_first_job_has_run(competition, tmp_path):
+    """A group is submitted as one job: the files between its jobs do not exist yet."""
+    make_inputs(tmp_path, COMPETITION)
+    shutil.rmtree(tmp_path / "results" / "sized" / "unzip")
+    shutil.rmtree(tmp_path / "results" / "sized" / "train")
+    found = requests(tmp_path)
+    for name in ("validate", "pack", "predict"):
+        assert found[name]["mem_mb"] == pytest.approx(competition[1][name]["mem_mb"], rel=0.05), name
 
 
 def test_profile_for_slurm_completes_the_requests(competition):
