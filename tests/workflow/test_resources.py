@@ -63,8 +63,9 @@ def requests(folder, *options, dataset=None):
     done = snakemake(folder, "submission", dataset, *more, "--dry-run", "--forceall", *options, config=CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
-    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout, flags=re.MULTILINE):
-        listed = re.search(r"^    resources: (.*)$", body, flags=re.MULTILINE)[1]
+    # The jobs of a group are indented.
+    for indent, name, body in re.findall(r"^( *)rule (\w+):\n((?:\1    .*\n)+)", done.stdout, flags=re.MULTILINE):
+        listed = re.search(rf"^{indent}    resources: (.*)$", body, flags=re.MULTILINE)[1]
         values = {key: int(value) for key, value in re.findall(r"\b(mem_mb|disk_mb|runtime|unzip)=(\d+)", listed)}
         rule = found.setdefault(name, {})
         for key, value in values.items():

@@ -13,10 +13,13 @@ SEARCH = f"search={{fine: {{model: tiny, {SAMPLING}, space: {{learning_rate: {{l
 
 
 def threads_of(text):
-    """Return the numbers of threads in the output of a dry run, by rule; jobs with one thread do not name it."""
+    """Return the numbers of threads in the output of a dry run, by rule; jobs with one thread do not name it.
+
+    The jobs of a group are indented.
+    """
     found = {}
-    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", text, flags=re.MULTILINE):
-        number = re.search(r"^    threads: (\d+)$", body, flags=re.MULTILINE)
+    for indent, name, body in re.findall(r"^( *)rule (\w+):\n((?:\1    .*\n)+)", text, flags=re.MULTILINE):
+        number = re.search(rf"^{indent}    threads: (\d+)$", body, flags=re.MULTILINE)
         found.setdefault(name, []).append(int(number[1]) if number else 1)
     return found
 
