@@ -1,6 +1,7 @@
 # make environment   .venv with the pinned packages
 # make demo          every stage on synthetic tiles, no account needed
 # make test          all tests, slow ones included
+# make test-slurm    the workflow on a real SLURM of two virtual nodes, which is installed (Debian, Ubuntu) if it is missing
 # make check         lint and formatting, nothing is changed
 # make format        fix both
 # make settings      JSON schema and the tables of config/README.md, from the types of the settings
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test settings networks architecture augmentations check format
+.PHONY: environment demo test test-slurm slurm settings networks architecture augmentations check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -38,6 +39,17 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest
+
+test-slurm: $(READY) slurm
+	$(BIN)/pytest --durations=0 tests/slurm
+
+# Nothing is started: the tests run their own SLURM, in a folder of their own and not as a service.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+slurm:
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld slurmd munged sbatch > /dev/null || { \
+	  $(AS_ROOT) apt-get update -qq && \
+	  $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    slurmctld slurmd slurm-client munge > /dev/null; }
 
 settings: $(READY)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.config

@@ -125,8 +125,8 @@ COVERED = {
         histo/overrides histo/tables histo/tiles/__init__ histo/tiles/shards histo/training/__init__
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
         histo/training/loader histo/training/loop histo/training/memory histo/training/processes
-        histo/training/pseudo_labels histo/training/resume histo/training/slices histo/training/stream
-        histo/training/whole_batch train
+        histo/training/pseudo_labels histo/training/requeue histo/training/resume histo/training/slices
+        histo/training/stream histo/training/whole_batch train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/geometry histo/hashes histo/job histo/logits

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 import yaml
@@ -62,8 +63,9 @@ def requests(folder, *options, dataset=None):
     done = snakemake(folder, "submission", dataset, *more, "--dry-run", "--forceall", *options, config=CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
-    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout, flags=re.MULTILINE):
-        listed = re.search(r"^    resources: (.*)$", body, flags=re.MULTILINE)[1]
+    # The jobs of a group are indented.
+    for indent, name, body in re.findall(r"^( *)rule (\w+):\n((?:\1    .*\n)+)", done.stdout, flags=re.MULTILINE):
+        listed = re.search(rf"^{indent}    resources: (.*)$", body, flags=re.MULTILINE)[1]
         values = {key: int(value) for key, value in re.findall(r"\b(mem_mb|disk_mb|runtime|unzip)=(\d+)", listed)}
         rule = found.setdefault(name, {})
         for key, value in values.items():
@@ -116,6 +118,16 @@ def test_requests_grow_with_the_number_of_tiles(competition, tmp_path):
     # A tenth of what exceeds the fixed part.
     assert small["overlaps"]["mem_mb"] - 500 == pytest.approx((large["overlaps"]["mem_mb"] - 500) / 10, rel=0.01)
     assert small["train"]["mem_mb"] - 6000 == pytest.approx((large["train"]["mem_mb"] - 6000) / 10, rel=0.01)
+
+
+def test_requests_of_a_group_before_its_first_job_has_run(competition, tmp_path):
+    """A group is submitted as one job: the files between its jobs do not exist yet."""
+    make_inputs(tmp_path, COMPETITION)
+    shutil.rmtree(tmp_path / "results" / "sized" / "unzip")
+    shutil.rmtree(tmp_path / "results" / "sized" / "train")
+    found = requests(tmp_path)
+    for name in ("validate", "pack", "predict"):
+        assert found[name]["mem_mb"] == pytest.approx(competition[1][name]["mem_mb"], rel=0.05), name
 
 
 def test_profile_for_slurm_completes_the_requests(competition):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from support import ROOT
 from support.chain import snakemake
@@ -12,10 +13,13 @@ SEARCH = f"search={{fine: {{model: tiny, {SAMPLING}, space: {{learning_rate: {{l
 
 
 def threads_of(text):
-    """Return the numbers of threads in the output of a dry run, by rule; jobs with one thread do not name it."""
+    """Return the numbers of threads in the output of a dry run, by rule; jobs with one thread do not name it.
+
+    The jobs of a group are indented.
+    """
     found = {}
-    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", text, flags=re.MULTILINE):
-        number = re.search(r"^    threads: (\d+)$", body, flags=re.MULTILINE)
+    for indent, name, body in re.findall(r"^( *)rule (\w+):\n((?:\1    .*\n)+)", text, flags=re.MULTILINE):
+        number = re.search(rf"^{indent}    threads: (\d+)$", body, flags=re.MULTILINE)
         found.setdefault(name, []).append(int(number[1]) if number else 1)
     return found
 
@@ -52,8 +56,13 @@ def test_threads_of_trials(tmp_path):
     assert threads_of(done.stdout)["search_trial"] == [4]
 
 
-def test_threads_of_a_profile_win(tmp_path):
-    profile = ("--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local", "--cores", "16")
-    done = snakemake(tmp_path, "submission", "--dry-run", *profile, "--resources", "gpu=8")
+def test_no_job_of_a_cluster_gets_more_threads_than_a_node_has_cores(tmp_path):
+    """`cores` of profiles/slurm; rules ask for up to 16 threads."""
+    profile = ("--workflow-profile", ROOT / "profiles" / "slurm")
+    more = ("submission={models: [tiny, forest]}", "classical={forest: {method: random_forest}}")
+    done = snakemake(tmp_path, "submission", *more, "--dry-run", "--cores", "4", *profile)
     assert done.returncode == 0, done.stderr
-    assert threads_of(done.stdout)["train"] == [8, 8]
+    found = threads_of(done.stdout)
+    assert found["train"] == found["predict"] == found["classical"] == [4, 4]
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    assert profile["cores"] == 8

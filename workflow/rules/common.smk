@@ -173,6 +173,11 @@ def training_threads(wildcards):
     return gpu_threads(wildcards, max(1, gpus) if isinstance(gpus, int) else 1)
 
 
+def megabytes(path):
+    """Size of a file in MiB; 0 if there is none yet: a group of jobs is submitted before its first job has run."""
+    return Path(path).stat().st_size / 2**20 if Path(path).is_file() else 0
+
+
 def by_size(fixed, per_mb=0):
     """Amount of a resource that a job requests: `fixed` + `per_mb` × size of its input in MiB, doubled at each retry.
 
@@ -180,7 +185,7 @@ def by_size(fixed, per_mb=0):
     """
 
     def requested(wildcards, input, attempt):
-        return math.ceil((fixed + per_mb * input.size_mb) * 2 ** (attempt - 1))
+        return math.ceil((fixed + per_mb * sum(map(megabytes, input))) * 2 ** (attempt - 1))
 
     return requested
 
@@ -193,8 +198,7 @@ def by_archive(fixed, per_mb, jobs=1):
     rows = 28_000 / 43 if config["dataset"]["source"] == "folder" else 1
 
     def requested(wildcards, input, attempt):
-        sizes = zip(input, input.size_files_mb)
-        size = sum(megabytes for path, megabytes in sizes if not path.endswith(".parquet"))  # without the index
+        size = sum(megabytes(path) for path in input if not path.endswith(".parquet"))  # without the index
         return math.ceil((fixed + per_mb * rows / jobs * size) * 2 ** (attempt - 1))
 
     return requested
@@ -245,13 +249,15 @@ def tables_or_archive():
 def by_tiles(fixed, per_mb):
     """The same by the size of a shard's tile file.
 
-    That of a folder is estimated from the index: 28 kB per row of 56 bytes.
+    Before there is one, it is estimated from the archive; that of a folder from the index: 28 kB per row of 56 bytes.
     """
 
     def requested(wildcards, input, attempt):
-        size = input.size_files_mb[0]
+        shards = len(shards_of("pack", "h5"))
         if config["dataset"]["source"] == "folder":
-            size *= 28_000 / 56 / len(shards_of("pack", "h5"))
+            size = megabytes(input[0]) * 28_000 / 56 / shards
+        else:
+            size = megabytes(input[0]) or megabytes(archive()) / shards
         return math.ceil((fixed + per_mb * size) * 2 ** (attempt - 1))
 
     return requested
