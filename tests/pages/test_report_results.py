@@ -111,7 +111,9 @@ def test_the_captions_of_errors_have_the_probabilities_of_all_models(tmp_path, r
     frame["probability"] = [0.6, 0.75]
     models = {"a": np.array([0.5, 0.8125]), "b<": np.array([0.7, 0.6875])}
     (positives, _) = largest_errors({"train": open_shards([path], "train")}, frame, models)
-    captions = re.findall(r"<figcaption>(.*?)</figcaption>", positives["tiles"])
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", positives["tiles"], flags=re.DOTALL)
+    texts = re.findall(r'aria-label="(.*?)"', positives["tiles"])
+    assert texts[0].endswith(f"probability of tumour, 0.7500, fold 1 a: 0.8125 b&lt;: 0.6875: tile {ids[1]}")
     assert re.sub(r"<.*?>", " ", captions[0]).split() == [
         "0.7500,",
         "fold",

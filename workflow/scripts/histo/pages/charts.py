@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 480, 300  # of a chart, in units of its viewBox; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 60, 14, 12, 46  # margins around the plotting area
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 46  # margins around the plotting area
 COLOURS = 6  # number of colours; further lines reuse them, dashed
 NEGATIVE, POSITIVE = 0, 1  # colours of the labels
 
@@ -51,7 +51,7 @@ STYLE = """
 .tile:hover rect { opacity: 0; }
 .tile figcaption { font-size: .78rem; line-height: 1.35; margin-top: .25rem; color: var(--quiet);
   overflow-wrap: anywhere; }
-.tile code { font-size: .7rem; }
+.tile code { font-size: .7rem; } .tile figcaption .of-model { font-weight: 400; color: var(--quiet); }
 @media (max-width: 560px) { .chart svg { font-size: 14.5px; } }
 @media print { .tiles { grid-template-columns: repeat(8, 1fr); break-inside: avoid; } }
 .tile figcaption b { color: var(--ink); font-variant-numeric: tabular-nums; }
@@ -267,7 +267,7 @@ class Canvas:
             self.segment("grid", LEFT, self.y(tick), WIDTH - RIGHT, self.y(tick))
             self.text(LEFT - 7, self.y(tick) + 4, text, "end")
         middle = (TOP + self.height - BOTTOM) / 2
-        self.text(12, middle, self.y_axis.label, attributes=f'transform="rotate(-90 12 {middle})"')
+        self.text(11, middle, self.y_axis.label, attributes=f'transform="rotate(-90 11 {middle})"')
 
     def figure(self, title: str, description: str, legend: str = "") -> Markup:
         """Return the chart as a <figure>; title and description together are its alternative text."""

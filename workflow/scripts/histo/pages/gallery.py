@@ -69,7 +69,7 @@ def gallery(
 def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequence[str], description: str) -> Markup:
     """Return the gallery of the tiles `rows` (columns id, split, shard, row), read from the shards.
 
-    captions: one per tile, shown above its id. description: start of all alternative texts, what
+    captions: one per tile, shown above its id; text or markup. description: start of all alternative texts, what
     the tiles have in common.
     """
     locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
@@ -79,7 +79,8 @@ def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequen
         for caption, tile in zip(captions, rows["id"], strict=True)
     ]
     alternative_texts = [
-        f"{description}, {caption}: tile {tile}" for caption, tile in zip(captions, rows["id"], strict=True)
+        f"{description}, {escape(caption).striptags()}: tile {tile}"
+        for caption, tile in zip(captions, rows["id"], strict=True)
     ]
     centre_side = next((geometry_of(opened).centre_side for opened in shards.values()), CENTRE)
     return gallery(name, np.array(images), captions_with_id, alternative_texts, centre_side)

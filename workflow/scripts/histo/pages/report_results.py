@@ -8,7 +8,18 @@ from markupsafe import Markup
 from sklearn.metrics import precision_recall_curve
 
 from histo import tables
-from histo.pages.charts import NEGATIVE, POSITIVE, Axis, Bars, Interval, Line, histogram, interval_chart, line_chart
+from histo.pages.charts import (
+    NEGATIVE,
+    POSITIVE,
+    Axis,
+    Bars,
+    Interval,
+    Line,
+    LogAxis,
+    histogram,
+    interval_chart,
+    line_chart,
+)
 from histo.pages.gallery import Shards, tile_gallery
 from histo.statistics.calibration import calibration_bins
 
@@ -59,6 +70,13 @@ def kept_epoch(history: pd.DataFrame, settings: dict[str, Any]) -> int:
     return int(score.to_numpy().argmax())
 
 
+def loss_axis(losses: list[float]) -> Axis:
+    """Return the axis of training and validation loss, the same for both; logarithmic, since single losses are high."""
+    if min(losses) <= 0:
+        return Axis.around("loss", losses)
+    return LogAxis("loss", min(losses) / 1.1, max(losses) * 1.1)
+
+
 def training_section(
     histories: dict[str, list[pd.DataFrame]], models: dict[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -71,7 +89,7 @@ def training_section(
         epochs = Axis.counted("epoch", max(int(fold["epoch"].max()) for fold in folds))
         kept = [kept_epoch(fold, models[model]) for fold in folds]
         losses = [value for fold in folds for column in ("loss", "validation_loss") for value in fold[column]]
-        both = Axis.around("loss", losses)  # the same axis, so that the two can be compared
+        both = loss_axis(losses)
         charts = []
         for column, title, axis in (
             ("loss", "Training loss", both),
@@ -117,7 +135,7 @@ def wrong_tiles(frame: pd.DataFrame) -> pd.DataFrame:
     else:
         decisive = frame["called_by"].to_numpy() if "called_by" in frame else values
         of_label, wrong = np.where(labels == 1, decisive, 1 - decisive), (decisive >= 0.5) != (labels == 1)
-    rows = frame.assign(error=1 - of_label)[wrong]
+    rows: pd.DataFrame = frame.assign(error=1 - of_label)[wrong]
     return rows.sort_values(["error", "id"], ascending=[False, True], ignore_index=True)
 
 
@@ -131,7 +149,9 @@ def captions_of(rows: pd.DataFrame, first: list[str], models: dict[str, np.ndarr
         caption = Markup("{}, fold {}").format(start, fold)
         if len(models) > 1:
             each = ((name, f"{values[position]:.4f}") for name, values in models.items() if values.ndim == 1)
-            caption += Markup("").join(Markup('<br><span class="of-model">{}: {}</span>').format(*one) for one in each)
+            caption += Markup("").join(
+                Markup('\n<br><span class="of-model">{}: {}</span>').format(*one) for one in each
+            )
         captions.append(caption)
     return captions
 
@@ -239,7 +259,7 @@ def error_table(frame: pd.DataFrame, models: dict[str, np.ndarray], ranks: bool)
     frame, models: see `results_section`; ranks: whether the predictions are ranks. They are then in the column rank,
     and the mean of the probabilities of the models is compared with the threshold.
     """
-    columns = [name for name in frame if name.startswith("probability")]
+    columns = [name for name in map(str, frame) if name.startswith("probability")]
     frame = frame[["id", "label", "fold", "group", *columns]]
     for name, values in models.items() if len(models) > 1 or ranks else ():
         parts = {name: values} if values.ndim == 1 else {f"{name}_{k}": part for k, part in enumerate(values.T)}
