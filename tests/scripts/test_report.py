@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from histo import tables
 from histo.config.dataset import Dataset
+from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.pages.layout import SOURCES
@@ -344,6 +346,45 @@ def test_settings_that_are_off_in_all_models_are_omitted():
         }
     )
     assert rows == [("network", ["residual, width 8", "wide"]), ("compile", ["on", "off"])]
+
+
+def test_settings_that_differ_from_the_default_are_marked():
+    default = TrainSettings().model_dump()
+    mark = '<mark title="differs from the default">{}</mark>'.format
+    network = {"name": "p4m_residual", "width": 16, "blocks": 2, "hidden": 128, "dropout": 0.0, "stem": "stride"}
+    rows = dict(
+        settings_table(
+            {
+                "a": default | {"epochs": 6, "pos_weight": None, "network": network},
+                "b": default
+                | {"network": {"name": "residual", "width": 8}, "augment": default["augment"] | {"hue": 0.0}},
+                "c": {"method": "<forest>"},
+            },
+            default,
+        )
+    )
+    assert rows["epochs"] == [mark(6), "20", "–"]
+    assert rows["pos_weight"] == [mark("off"), "1", "–"]
+    assert rows["network"][0] == f"p4m_residual, width {mark(16)}, blocks 2, hidden 128, stem stride"
+    assert rows["network"][1:] == [mark("residual, width 8"), "–"]
+    assert f"hue {mark('0.0')}" in rows["augment"][1] and "<mark" not in rows["augment"][0]
+    assert rows["method"] == ["–", "–", "<forest>"]  # escaped by the template
+    assert "patience" not in rows
+
+
+def test_errors_csv_has_full_ids_and_all_models(run, page):
+    table = pd.read_csv(run.folder / "errors.csv", dtype={"id": str})
+    oof = tables.read(run.inputs.oof, tables.PROBABILITIES).merge(
+        tables.read(run.inputs.folds, tables.FOLDS)[["id", "label"]], on="id"
+    )
+    wrong = oof[(oof["probability"] >= 0.5) != (oof["label"] == 1)]
+    assert set(table["id"]) == set(wrong["id"]) and len(table) == len(wrong) > 5
+    assert f"All {len(table)} misclassified tiles are in errors.csv" in page.text
+    assert table["error"].is_monotonic_decreasing
+    small = pd.concat([tables.read(path, tables.PREDICTIONS) for path in run.inputs.predictions["small"]])
+    expected = small.set_index("id").loc[table["id"], "probability"]
+    np.testing.assert_allclose(table["probability_of_small"], expected)
+    assert table.loc[0, "id"] in page.text
 
 
 def test_a_classical_model_has_settings_and_metrics_but_no_training(run):
