@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from histo.progress import training as module
-from histo.progress.training import TrainingDisplay, eta, run_name
+from histo.progress.training import TrainingDisplay, run_name
 from support.curves import read_curves
 
 
@@ -123,11 +123,3 @@ def test_at_most_100_points_per_epoch(clock, tmp_path):
         shown.step(steps, float(steps), 1e-3)
     shown.close()
     assert [step for step, _ in read_curves(tmp_path)["train/loss"]] == list(range(10, 1001, 10))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (2460, "41 min"), (5950, "99 min"), (12000, "3 h 20 min")],
-)
-def test_time_left(seconds, text):
-    assert eta(seconds) == text

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histo.progress.curves import Curves
+from histo.progress.remaining import eta
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +120,3 @@ class TrainingDisplay:
             return self._validation_tiles * VALIDATION_COST / speed
         row = self._history[-1]
         return max(0.0, float(row["seconds"]) - self._steps * self._batch / max(float(row["tiles_per_second"]), 0.05))
-
-
-def eta(seconds: float) -> str:
-    """Return a time span that is an estimate: 40 s, 41 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
