@@ -12,6 +12,9 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 # The limits in profiles/default are those of one machine; on a cluster the scheduler counts GPUs.
 resource_scopes:
     gpu="local",
@@ -42,6 +45,10 @@ rule search:
     # All searches of the configuration; each has a page.
     input:
         lambda wildcards: all_searches(),
+
+
+onstart:
+    show_progress()
 
 
 onsuccess:

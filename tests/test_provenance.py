@@ -16,7 +16,8 @@ FILES = {
     "one.py": "from pkg import a\nimport numpy as np\n",
     "two.py": "import pkg.b\n",
     "three.py": "def late():\n    from pkg.c import thing\n",
-    "four.py": "import json\nfrom histo.config.checks import check\nfrom histo.config import checks\n",
+    "four.py": "import json\nfrom histo.config.checks import check\nfrom histo.config import checks\n"
+    "from histo.progress.lines import line\n",
     "pkg/__init__.py": '"""A package."""\n',
     "pkg/a.py": "from pkg.b import x\n",
     "pkg/b.py": "x = 1\n",
@@ -25,6 +26,8 @@ FILES = {
     "histo/config/__init__.py": "",
     "histo/config/checks.py": "import histo.units\ncheck = 3\n",
     "histo/units.py": "unit = 4\n",
+    "histo/progress/__init__.py": "",
+    "histo/progress/lines.py": "line = 5\n",
 }
 
 # A module with everything that may or may not count.
@@ -172,7 +175,10 @@ def test_imports_are_followed(scripts):
         "one": {"one.py", "pkg/__init__.py", "pkg/a.py", "pkg/b.py"},
         "two": {"two.py", "pkg/__init__.py", "pkg/b.py"},
         "three": {"three.py", "pkg/__init__.py", "pkg/c.py"},
-        "four": {"four.py", "histo/__init__.py"},  # neither histo/config/ nor what only it imports
+        "four": {
+            "four.py",
+            "histo/__init__.py",
+        },  # neither histo/config/ nor histo/progress/, nor what only they import
     }
 
 
@@ -186,6 +192,7 @@ def test_imports_are_followed(scripts):
         ("four.py", {"four"}),
         ("histo/config/checks.py", set()),
         ("histo/units.py", set()),
+        ("histo/progress/lines.py", set()),
         ("histo/__init__.py", {"four"}),
     ],
 )

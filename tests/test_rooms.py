@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "remote": set(),
     "statistics": set(),
     "networks": set(),
+    "progress": set(),
     "config": {"networks"},
     "augmentation": {"networks", "config"},
-    "training": {"tiles", "networks", "config", "augmentation"},
+    "training": {"tiles", "networks", "config", "augmentation", "progress"},
     "pages": {"tiles", "statistics"},
 }
 

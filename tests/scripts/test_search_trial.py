@@ -12,6 +12,7 @@ from histo.files import read_json, write_json
 from histo.training import loop
 from histo.training.trial_sampling import sample
 from search_trial import search_trial
+from support.curves import read_curves
 from support.search import RATE, WIDTH, trial_result
 from support.training import CODE, make_split, settings, write_folds
 
@@ -60,7 +61,10 @@ def test_a_trial_trains_with_the_settings_that_it_sampled(data, tmp_path):
     assert (result["trial"], result["epochs"], result["failed"]) == (1, 4, None)
     assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in result["folds"]))
     assert result["seconds"] > 0
-    assert [path.name for path in tmp_path.glob("trial*")] == ["trial-001.json"]
+    assert sorted(path.name for path in tmp_path.glob("trial*")) == ["trial-001", "trial-001.json"]
+    for fold in (0, 2):
+        curve = read_curves(tmp_path / f"trial-001/fold-{fold}")["validation/AUC"]
+        assert len(curve) == 2
 
 
 def test_a_trial_stops_early(data, tmp_path):
@@ -100,10 +104,12 @@ def test_a_killed_trial_resumes(data, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Engine, "train_step", counting_step)
     with pytest.raises(SystemExit):
         run_trial(data, tmp_path / "trial-001.json", base={"epochs": 3})
-    assert [path.name for path in tmp_path.glob("trial*")] == ["trial-001.fold-0.resume.pt"]
+    assert [path.name for path in tmp_path.glob("trial*.*")] == ["trial-001.fold-0.resume.pt"]
     resumed = run_trial(data, tmp_path / "trial-001.json", base={"epochs": 3})
     assert len(steps) == 15  # three epochs of five steps, none of them twice
-    assert [path.name for path in tmp_path.glob("trial*")] == ["trial-001.json"]
+    assert sorted(path.name for path in tmp_path.glob("trial*")) == ["trial-001", "trial-001.json"]
+    curve = read_curves(tmp_path / "trial-001/fold-0")["validation/AUC"]
+    assert [step for step, _ in curve] == [5, 10, 15]
     for result in (uninterrupted, resumed):
         result.pop("seconds"), result["folds"][0].pop("seconds")
     assert resumed == uninterrupted

@@ -25,6 +25,7 @@ from histo.training import loop as module
 from histo.training.loader import STORAGES
 from histo.training.loop import train
 from support import ROOT
+from support.curves import read_curves
 from support.training import ALL_AUGMENTATIONS, CODE, make_split, settings, write_folds, write_tiles
 
 # A training job as Snakemake starts it: its own process, one thread.
@@ -47,7 +48,8 @@ def run(data, out, code=CODE, chosen=None, **changes):
     out.mkdir(exist_ok=True)
     train(
         shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json", fold=0,
-        settings=chosen or settings(**changes), code=code, threads=1, resume_path=out / "resume.pt",
+        settings=chosen or settings(**changes), code=code, threads=1, resume_path=out / "resume.pt", model="tiny",
+        curves=out,
     )  # fmt: skip
     return checkpoints.load(out / "weights.pt"), pd.read_csv(out / "history.csv")
 
@@ -203,7 +205,14 @@ def test_resumed_after_sigterm_it_ends_with_the_same_bits(data, tmp_path, monkey
     assert (tmp_path / "killed/resume.pt").exists() and not (tmp_path / "killed/weights.pt").exists()
     with caplog.at_level("INFO"):
         _, continued = run(data, tmp_path / "killed", **same)
-    assert "Resumed after epoch" in caplog.text
+    assert "[tiny fold-0 (1/3)] Resumed after epoch" in caplog.text
+    assert "[tiny fold-0 (1/3)] epoch 2/2 step 5/5 loss " in caplog.text
+    curves, expected = (read_curves(tmp_path / name) for name in ("killed", "undisturbed"))
+    assert [step for step, _ in curves["train/loss"]] == list(range(1, 11))
+    for name in ("train/loss", "train/learning_rate", "train/loss_of_epoch", "validation/AUC", "validation/loss"):
+        assert [step for step, _ in curves[name]] == [step for step, _ in expected[name]]
+        assert [value for _, value in curves[name]] == pytest.approx([value for _, value in expected[name]])
+    assert len(list((tmp_path / "killed").glob("*tfevents*"))) == 2
     assert (tmp_path / "killed/weights.pt").read_bytes() == (tmp_path / "undisturbed/weights.pt").read_bytes()
     pd.testing.assert_frame_equal(continued.drop(columns=TIMES), history.drop(columns=TIMES), check_exact=True)
     assert list((tmp_path / "killed").glob(".*")) == [] and not (tmp_path / "killed/resume.pt").exists()

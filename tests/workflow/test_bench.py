@@ -17,6 +17,7 @@ RATIOS = {
     "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS,
     "operations": {"operations_vs_before_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
+    "terminal": {"terminal_"},
     "train": {"train_share_of_ceiling_"},
     "validate": {"validate_vs_three_passes", "validate_vs_floor"},
     "tiles": {"tiles_vs_files"},

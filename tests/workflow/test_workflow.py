@@ -1,6 +1,7 @@
 """The complete workflow: the demo, real tiles, reruns after changes, and unusable input."""
 
 import json
+import re
 import shutil
 import zipfile
 
@@ -52,6 +53,12 @@ def test_the_demo_finds_the_planted_faults_and_learns(tmp_path):
     for value in (ensemble["auc"], submission["truth"]["auc"]):
         assert f"{value:.4f}" in (results / "report.html").read_text()
         assert f"{value:.4f}" in done.stderr
+    for fold in range(3):
+        assert f"[small fold-{fold} ({fold + 1}/3)] epoch 5/5 step" in done.stderr
+        assert re.search(rf"train/small/fold-{fold} done in .*, \d+ of 28 jobs\n", done.stderr)
+    assert re.search(r"trainings 1 of 3 done, about \d+ (s|min) left\n", done.stderr)
+    assert "trainings 3 of 3 done\n" in done.stderr
+    assert "input: " not in done.stderr
     assert "results/demo/submission.csv (300 rows)" in done.stderr
 
 
@@ -166,6 +173,57 @@ class TestReruns:
         path.write_text(before)
         done = run("-n")
         assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_flags_and_captions_of_the_report_of_snakemake(self, finished):
+        folder, run = finished
+        rules = {path: path.read_text() for path in (folder / "workflow/rules").glob("*.smk")}
+        for path, text in rules.items():
+            path.write_text(
+                text.replace('category="Results"', 'category="Other"').replace("labels={", "htmlindex=None, labels={")
+            )
+        assert sum(path.read_text() != text for path, text in rules.items()) == 4
+        done = run("-n")
+        for path, text in rules.items():
+            path.write_text(text)
+        assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_curves_are_no_outputs(self, finished):
+        """They may be deleted and are not a reason to run anything."""
+        folder, run = finished
+        curves = sorted(folder.glob("results/small/train/*/fold-*/events.out.tfevents.*"))
+        assert len(curves) == 4
+        for path in curves:
+            path.unlink()
+        done = run("-n")
+        assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_the_report_of_snakemake(self, finished):
+        """Pages, submission, metrics and histories with captions and categories, in one archive."""
+        folder, run = finished
+        done = run("--report", "report.zip")
+        assert done.returncode == 0, done.stderr
+        with zipfile.ZipFile(folder / "report.zip") as archive:
+            contents = {name: archive.read(name) for name in archive.namelist()}
+        page = contents["report/report.html"].decode()
+        assert "The data set is" in page
+        results, categories = (
+            json.JSONDecoder().raw_decode(page, page.index("{", page.index(f"var {name} = {{")))[0]
+            for name in ("results", "categories")
+        )
+        pages = {"report.html", "audit.html", "submission.csv", "ensemble.json"}
+        histories = {f"train/{model}/fold-{fold}/history.csv" for model in ("tiny", "other") for fold in (0, 1)}
+        assert set(results) == {f"results/small/{name}" for name in pages | histories}
+        assert {path: set(files["Other"]) for path, files in categories.items()} == {
+            "Results": {f"results/small/{name}" for name in pages - {"audit.html"}},
+            "Data": {"results/small/audit.html"},
+            "Training": {f"results/small/{name}" for name in histories},
+        }
+        for path, found in results.items():
+            assert contents[f"report/{found['data_uri']}"] == (folder / path).read_bytes()
+        history = results["results/small/train/other/fold-1/history.csv"]
+        assert history["labels"] == {"model": "other", "network": "fold-1"}
+        assert "each epoch of" in history["caption"] and "other" in history["caption"]
+        assert "by the ensemble of\ntiny, other" in results["results/small/submission.csv"]["caption"]
 
     def test_another_archive(self, finished):
         """The last of these tests, because it leaves the archive newer than its results."""

@@ -1,5 +1,6 @@
 # Shared by all rules: checked settings, paths, fingerprints of code.
 
+import functools
 import hashlib
 import math
 import re
@@ -7,6 +8,7 @@ import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 
 def workflow_folder():
@@ -33,6 +35,9 @@ from histo.errors import InputError
 from histo.failures import failures, show_errors_last
 from histo.files import read_json
 from histo.networks.names import builder_parts, weights_file
+from histo.overrides import resolve_search
+from histo.progress.remaining import Training, Trainings
+from histo.progress.terminal import show_jobs
 from histo.provenance import code_version, file_version
 
 try:
@@ -294,6 +299,34 @@ def sent():
 
 
 show_errors_last(not workflow.remote_exec)
+
+
+def show_progress():
+    """Show one line per job on the terminal, and the time left after each training; --verbose shows all of Snakemake's."""
+    if not workflow.is_main_process or workflow.output_settings.verbose:
+        return
+
+    def epochs(model):
+        bests = bests_of([model])
+        if all(Path(path).is_file() for path in bests):
+            return resolve_search(train_settings(config, model), bests)["epochs"]
+        return SEARCH_SETTINGS[config["models"][model]["search"]]["base"]["epochs"]
+
+    def tiles():
+        return {row["fold"]: row["tiles"] for row in read_json(Path(result("folds.json")))["folds"]}
+
+    jobs = list(workflow.dag.needrun_jobs())
+    trainings = {
+        workflow.dag.jobid(job): Training(
+            job.wildcards.model,
+            int(number) if kind == "fold" else None,
+            Path(result(f"train/{job.wildcards.model}/{kind}-{number}/history.csv")),
+        )
+        for job in jobs
+        if job.rule.name == "train"
+        for kind, _, number in [job.wildcards.network.partition("-")]
+    }
+    show_jobs(logger, f"logs/{NAME}", len(jobs), Trainings(trainings, epochs, functools.cache(tiles)))
 
 
 def show_errors(logs):

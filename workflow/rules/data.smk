@@ -160,7 +160,7 @@ rule audit_page:
         train_shards=shards_of("pack", "h5", ["train"]),
         test_shards=shards_of("pack", "h5", ["test"]),
     output:
-        result("audit.html"),
+        report(result("audit.html"), caption="../report/audit.rst", category="Data", labels={"file": "audit"}),
     log:
         log_path("audit_page"),
     benchmark:

@@ -39,7 +39,9 @@ rule ensemble:
     output:
         oof=result("ensemble/oof.parquet"),
         test=result("ensemble/test.parquet"),
-        summary=result("ensemble.json"),
+        summary=report(
+            result("ensemble.json"), caption="../report/metrics.rst", category="Results", labels={"file": "metrics"}
+        ),
     log:
         log_path("ensemble"),
     benchmark:
@@ -63,7 +65,12 @@ rule submission_csv:
         overlaps=result("overlaps.parquet"),
         audit=result("audit.json"),
     output:
-        submission=result("submission.csv"),
+        submission=report(
+            result("submission.csv"),
+            caption="../report/submission.rst",
+            category="Results",
+            labels={"file": "submission"},
+        ),
         summary=result("submission.json"),
     log:
         log_path("submission_csv"),
@@ -101,7 +108,9 @@ rule report:
         predictions=folds_of("predict", "oof.parquet", MODELS),
         submission=result("submission.json"),
     output:
-        report=result("report.html"),
+        report=report(
+            result("report.html"), caption="../report/report.rst", category="Results", labels={"file": "report"}
+        ),
         config=result("config.yaml"),
         errors=result("errors.csv"),
     log:

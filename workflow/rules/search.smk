@@ -48,7 +48,12 @@ rule search_best:
     output:
         best=result("search/{search}/best.yaml"),
         table=result("search/{search}/trials.csv"),
-        page=result("search/{search}/trials.html"),
+        page=report(
+            result("search/{search}/trials.html"),
+            caption="../report/trials.rst",
+            category="Search",
+            labels={"search": "{search}"},
+        ),
     log:
         log_path("search_best", "{search}"),
     benchmark:

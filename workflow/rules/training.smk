@@ -18,7 +18,12 @@ rule train:
         weights=lambda wildcards: initial_weights(model_settings(config, wildcards.model)),
     output:
         weights=result("train/{model}/{network}/weights.pt"),
-        history=result("train/{model}/{network}/history.csv"),
+        history=report(
+            result("train/{model}/{network}/history.csv"),
+            caption="../report/history.rst",
+            category="Training",
+            labels={"model": "{model}", "network": "{network}"},
+        ),
         summary=result("train/{model}/{network}/training.json"),
     log:
         log_path("train", "{model}/{network}"),

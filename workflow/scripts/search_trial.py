@@ -46,12 +46,14 @@ def search_trial(
     code: dict[str, str],
     threads: int,
     weights_in: str | None = None,
+    search: str = "",
 ) -> None:
     """Sample settings, train once for each validation fold, write the result.
 
     earlier: files of the earlier trials, from which `tpe` samples; trial: counted from 1; settings: `base` (all
     settings of a model), `space`, `sampler`, `seed` (see histo/training/trial_sampling.py) and `folds` (the validation
-    folds); weights_in: file of pretrained weights if `base` needs one. A killed trial resumes in the fold that was
+    folds); weights_in: file of pretrained weights if `base` needs one; search: its name, for what is shown.
+    A killed trial resumes in the fold that was
     trained. Raises InputError for unusable input, but not for a training run that diverges.
     """
     output = Path(output)
@@ -64,13 +66,15 @@ def search_trial(
     results, failed = [], None
     for fold in settings["folds"]:
         resume = output.with_name(f"{output.stem}.fold-{fold}.resume.pt")
+        curves = output.with_suffix("") / f"fold-{fold}"
+        curves.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             history = Path(folder) / "history.csv"
             try:
                 train(
                     shards, folds, str(Path(folder) / "weights.pt"), str(history), str(Path(folder) / "training.json"),
                     fold=fold, settings=train_settings, code=code, threads=threads, resume_path=resume,
-                    weights_in=weights_in,
+                    weights_in=weights_in, model=f"{search} {output.stem}".lstrip(), curves=curves,
                 )  # fmt: skip
             except DivergedError as error:
                 failed = f"fold {fold}: {error}"
@@ -109,4 +113,5 @@ if __name__ == "__main__":
         code=snakemake.params.code,
         threads=snakemake.threads,
         weights_in=next(iter(snakemake.input.weights), None),
+        search=snakemake.wildcards.search,
     )

@@ -40,5 +40,7 @@ if __name__ == "__main__":
                 "weights_in": next(iter(snakemake.input.weights), None),
                 "stain": snakemake.params.stain,
                 "resume_path": resume_path,
+                "model": snakemake.wildcards.model,
+                "curves": str(resume_path.parent),
             },
         )

@@ -13,7 +13,8 @@ Bytecode differs between minor versions of Python (3.11, 3.12, …), and so do f
 everything that has one. Keep one version per folder of results.
 
 The room `histo/config/` is left out, with everything that only it imports: it checks settings before anything runs,
-and the checked values are parameters of the rules themselves.
+and the checked values are parameters of the rules themselves. So is `histo/progress/`, which shows what runs and on
+which no result depends.
 """
 
 import ast
@@ -26,7 +27,7 @@ from types import CodeType
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("histo/config/",)  # folders whose modules have no fingerprint
+LEFT_OUT = ("histo/config/", "histo/progress/")  # folders whose modules have no fingerprint
 
 # Errors whose text only the user reads; that of DamagedEntry becomes part of an InputError. DivergedError is not among
 # them, since its text becomes a result of a search; nor is any error that other code catches for its text.

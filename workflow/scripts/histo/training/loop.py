@@ -14,7 +14,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,7 @@ from histo.files import atomic_write, write_json
 from histo.logits import softmax
 from histo.metrics import auc
 from histo.networks.network import build, count, imagenet_normalisation, load_pretrained
+from histo.progress.training import TrainingDisplay, run_name
 from histo.tiles.shards import geometry_of, open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device, device_name, reproducible
@@ -47,7 +48,6 @@ from histo.training.slices import Slice
 log = logging.getLogger(__name__)
 
 HISTORY_COLUMNS = ["epoch", "step", "loss", "learning_rate", "validation_loss", "auc", "seconds", "tiles_per_second"]
-LOG_INTERVAL = 30.0  # seconds between progress messages
 FETCH_INTERVAL = 20  # steps between transfers of losses from a GPU, each of which waits for the GPU
 MONITORS = {"auc": "validation AUC", "loss": "validation loss"}
 SIGTERM_STATUS = 128 + signal.SIGTERM
@@ -109,6 +109,7 @@ class Run:
     resume: ResumeFile
     termination: Termination
     processes: Processes
+    display: TrainingDisplay
 
     @property
     def leads(self) -> bool:
@@ -174,6 +175,8 @@ def train(
     weights_in: str | None = None,
     stain: str | None = None,
     processes: Processes | None = None,
+    model: str = "",
+    curves: str | Path | None = None,
 ) -> None:
     """Train a model, validate it after each epoch, write weights, history (CSV) and summary (JSON).
 
@@ -182,8 +185,9 @@ def train(
     pretrained weights, see histo.networks.torchvision.load_weights; test_shards, pseudo_labels: for models with the
     setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain: method of stain
     normalisation of the shards, stored with the weights; processes: those that train this model together, of which the
-    first writes, by default one. Raises InputError for unusable input and DivergedError for a loss or logits that are
-    not finite. After SIGTERM it saves its progress and raises SystemExit(143).
+    first writes, by default one; model: its name, for what is shown; curves: existing folder for TensorBoard's files,
+    None for none. Raises InputError for unusable input and DivergedError for a loss or logits that are not finite.
+    After SIGTERM it saves its progress and raises SystemExit(143).
     """
     check(settings, fold, pseudo_labels)
     opened = open_shards(shards, "train")
@@ -207,9 +211,14 @@ def train(
     ):  # fmt: skip
         training = TileLoader(training_shards, training_rows, device)
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
-        run = prepare(settings, fold, training, validation, weights_in, resume, termination, processes)
+        name = run_name(model, fold, table["fold"].nunique(), replicate)
+        run = prepare(
+            settings, fold, training, validation, weights_in, resume, termination, processes, name,
+            curves if processes.rank == 0 else None,
+        )  # fmt: skip
         progress = load_progress(run)
-        train_epochs(run, progress, history_out)
+        with closing(run.display):
+            train_epochs(run, progress, history_out)
         if run.leads:
             write_history(progress.history, history_out)
             write_weights(run, progress, weights_out, code, stain)
@@ -279,6 +288,8 @@ def prepare(
     resume: ResumeFile,
     termination: Termination,
     processes: Processes,
+    name: str,
+    curves: str | Path | None,
 ) -> Run:
     """Build the network with its initial weights and its normalisation, and the engine that trains it.
 
@@ -300,25 +311,30 @@ def prepare(
     steps_per_epoch = len(training) // batch_size
     engine = Engine(network, settings, training.device, settings.epochs * steps_per_epoch, processes, batch_size)
     log.info(
-        "%s: %d training and %d validation tiles, %d steps per epoch; %s with %.2f million parameters, %s; "
-        "storage of the tiles: %s.", described(fold).capitalize(), len(training), len(validation or ()),
+        "[%s] %d training and %d validation tiles, %d steps per epoch; %s with %.2f million parameters, %s; "
+        "storage of the tiles: %s.", name, len(training), len(validation or ()),
         steps_per_epoch, settings.network.name,
         count(network.body)[0] / 1e6, str(engine.dtype).removeprefix("torch."), training.storage,
     )  # fmt: skip
+    display = TrainingDisplay(
+        name, epochs=settings.epochs, steps_per_epoch=steps_per_epoch, batch_size=batch_size,
+        validation_tiles=len(validation or ()), curves=curves,
+    )  # fmt: skip
     return Run(
         settings, fold, training, validation, np.array(mean), np.array(std), batch_size, steps_per_epoch, engine,
-        resume, termination, processes,
+        resume, termination, processes, display,
     )  # fmt: skip
 
 
 def load_progress(run: Run) -> Progress:
     """Restore progress and engine from the resume file if there is one, else start from the beginning."""
     saved = run.resume.load()
-    if saved is None:
-        return Progress()
-    run.engine.load_state_dict(saved["engine"])
-    progress = Progress(**saved["progress"])
-    log.info("Resumed after epoch %d, step %d.", len(progress.history), progress.steps)
+    progress = Progress()
+    if saved is not None:
+        run.engine.load_state_dict(saved["engine"])
+        progress = Progress(**saved["progress"])
+        log.info("[%s] Resumed after epoch %d, step %d.", run.display.name, len(progress.history), progress.steps)
+    run.display.begin(progress.history, progress.best_epoch, progress.steps)
     return progress
 
 
@@ -330,10 +346,13 @@ def save_if_due(run: Run, progress: Progress) -> None:
     terminated = run.termination.requested
     decision = run.processes.highest(2 if terminated else int(run.leads and run.resume.due()))
     if decision and run.leads:
+        run.display.flush()
         run.resume.save({"engine": run.engine.state_dict(), "progress": vars(progress)})
     if decision == 2:
         if run.leads:
-            log.warning("Terminated by SIGTERM; saved epoch %d, step %d.", progress.epoch, progress.steps)
+            log.warning(
+                "[%s] Terminated by SIGTERM; saved epoch %d, step %d.", run.display.name, progress.epoch, progress.steps
+            )
         raise SystemExit(SIGTERM_STATUS)
 
 
@@ -383,25 +402,26 @@ def train_one_epoch(run: Run, progress: Progress) -> None:
     """Train the current epoch from step `progress.steps` to its end; save at intervals and after SIGTERM."""
     epoch, first_step, earlier_seconds = progress.epoch, progress.steps, progress.seconds
     losses = RunningLoss(run.settings, progress.loss_sum, run.processes)
-    start = logged = time.monotonic()
+    start = time.monotonic()
+    run.display.begin_epoch(progress.steps, progress.loss_sum)
     for images, labels in batches(run, epoch, first_step):
         value = run.engine.train_step(images, labels)
         progress.steps += 1
         if not losses.add(value, epoch, progress.steps):
             continue
-        now = time.monotonic()
-        if now - logged >= LOG_INTERVAL:
-            logged = now
-            log.info(
-                "epoch %d/%d  step %d/%d  loss %.4f  %.0f tiles/s", epoch, run.settings.epochs, progress.steps,
-                run.steps_per_epoch, losses.total / progress.steps,
-                (progress.steps - first_step) * run.batch_size / (now - start),
-            )  # fmt: skip
-        progress.loss_sum, progress.seconds = losses.total, earlier_seconds + now - start
+        progress.loss_sum, progress.seconds = losses.total, earlier_seconds + time.monotonic() - start
+        show_step(run, progress)
         save_if_due(run, progress)
     losses.fetch()
     progress.loss_sum, progress.seconds = losses.total, earlier_seconds + time.monotonic() - start
+    show_step(run, progress)
     save_if_due(run, progress)
+
+
+def show_step(run: Run, progress: Progress) -> None:
+    """Show the progress after a step; the losses of all steps up to it are fetched."""
+    engine = run.engine
+    run.display.step(progress.steps, progress.loss_sum, learning_rate(engine.step - 1, engine.steps, run.settings))
 
 
 def validate(run: Run, progress: Progress) -> None:
@@ -436,11 +456,7 @@ def validate(run: Run, progress: Progress) -> None:
         }
     progress.history.append(row)
     progress.steps, progress.loss_sum, progress.seconds = 0, 0.0, 0.0
-    log.info(
-        "epoch %d/%d  loss %.4f  AUC %.4f%s  learning rate %.2e  %.1f s  %.0f tiles/s", epoch, settings.epochs,
-        row["loss"], val_auc, " (best)" if progress.best_epoch == epoch else "", row["learning_rate"], row["seconds"],
-        row["tiles_per_second"],
-    )  # fmt: skip
+    run.display.end_epoch(progress.best_epoch)
 
 
 def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: TrainSettings) -> float:
@@ -470,7 +486,7 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
         epoch=epoch, tiles={"training": len(run.training), "validation": len(run.validation or ())}, weights=weights,
         code=code, geometry=run.training.geometry,
     )  # fmt: skip
-    log.info("Kept the weights of epoch %d (%s), AUC %.4f.", epoch, settings.checkpoint, val_auc)
+    log.info("[%s] Kept the weights of epoch %d (%s), AUC %.4f.", run.display.name, epoch, settings.checkpoint, val_auc)
 
 
 def write_summary(run: Run, path: str, threads: int) -> None:
