@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "config": {"networks"},
     "augmentation": {"networks", "config"},
     "training": {"tiles", "networks", "config", "augmentation"},
+    "apply": {"tiles", "networks", "training"},
     "pages": {"tiles", "statistics"},
 }
 
