@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "augmentation": {"networks", "config"},
     "training": {"tiles", "networks", "config", "augmentation"},
     "apply": {"tiles", "networks", "training"},
+    "export": {"networks", "training"},
     "pages": {"tiles", "statistics"},
 }
 
