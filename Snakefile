@@ -2,6 +2,8 @@
 #
 #   snakemake --cores 8 submission          the competition
 #   snakemake --cores 8 search              all hyperparameter searches of the configuration
+#   snakemake --cores 8 apply --config apply='{model: p4m, tiles: folder, out: predictions.csv}'   other tiles
+#   snakemake --cores 8 export              trained models as ONNX and safetensors
 #   snakemake --cores 2 --configfile config/demo.yaml -- submission          synthetic tiles, no account needed
 
 from snakemake.utils import min_version
@@ -30,6 +32,8 @@ include: "workflow/rules/imagenet_weights.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/classical.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/apply.smk"
+include: "workflow/rules/export.smk"
 
 
 rule submission:

@@ -137,8 +137,8 @@ COVERED = {
         histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards
         histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine
-        histo/training/loader histo/training/memory histo/training/processes histo/training/stream
-        histo/training/whole_batch predict
+        histo/training/loader histo/training/memory histo/training/prediction histo/training/processes
+        histo/training/stream histo/training/whole_batch predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__

@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "config": {"networks"},
     "augmentation": {"networks", "config"},
     "training": {"tiles", "networks", "config", "augmentation", "progress"},
+    "apply": {"tiles", "networks", "training"},
+    "export": {"networks", "training"},
     "pages": {"tiles", "statistics"},
 }
 

@@ -88,6 +88,17 @@ def test_numbers_of_shards_have_five_digits(name):
             "expected 'logistic_regression' or 'random_forest', found 'forest'",
         ),
         ("stain.method", "vahadane", "stain.method: expected 'none' or 'macenko', found 'vahadane'"),
+        (
+            "apply",
+            {"model": "random_forest", "tiles": "config", "out": "a.csv"},
+            "apply.model: expected one of p4m, found 'random_forest'. Classical models cannot be applied.",
+        ),
+        (
+            "apply",
+            {"model": "p4m", "tiles": "none.zip/test", "out": "a.csv"},
+            "apply.tiles: expected a folder, a zip archive or shards, found nothing there: none.zip/test",
+        ),
+        ("apply", {"model": "p4m", "out": "a.csv"}, "apply.tiles: missing"),
         ("dataset.name", None, "dataset.name: missing; expected text of the form"),
         ("dataset.source", "archive", "dataset.archive: missing; expected text"),
         ("dataset.source", "synthetic", "synthesize: missing; source: synthetic needs it"),
@@ -223,7 +234,7 @@ def test_config_yaml_states_the_defaults():
 def test_config_yaml_states_every_setting():
     complete = copy.deepcopy(DEFAULT)
     check(complete)
-    optional = {"synthesize", "search"}
+    optional = {"synthesize", "search", "apply"}
 
     def missing(settings, stated, where=""):
         for key, value in settings.items():

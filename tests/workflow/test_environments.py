@@ -16,10 +16,11 @@ def pins(text):
 
 def test_conda_and_pip_pin_the_same_versions():
     text = (ROOT / "envs" / "requirements.txt").read_text()
-    jobs = text[text.index("# --- jobs") : text.index("# --- workflow")]
-    packages = yaml.safe_load((ROOT / "envs" / "histo.yaml").read_text())["dependencies"][-1]["pip"]
-    assert packages == [line for line in jobs.splitlines() if not line.startswith("#")]
-    assert len(pins(jobs)) == len(packages) > 10
+    for file, end in (("histo.yaml", "# --- export"), ("export.yaml", "# --- workflow")):
+        jobs = text[text.index("# --- jobs") : text.index(end)]
+        packages = yaml.safe_load((ROOT / "envs" / file).read_text())["dependencies"][-1]["pip"]
+        assert packages == [line for line in jobs.splitlines() if not line.startswith("#")]
+        assert len(pins(jobs)) == len(packages) > 10
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "development.txt"])

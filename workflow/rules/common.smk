@@ -30,6 +30,7 @@ sys.path.insert(0, str(WORKFLOW / "scripts"))
 # Snakemake inserts it unquoted into a shell command, which fails if the path contains a space.
 sys.executable = shlex.quote(sys.executable)
 
+from histo.apply.runs import networks
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.failures import failures, show_errors_last
@@ -39,6 +40,7 @@ from histo.overrides import resolve_search
 from histo.progress.remaining import Training, Trainings
 from histo.progress.terminal import show_jobs
 from histo.provenance import code_version, file_version
+from histo.zip_paths import split_zip_path
 
 try:
     check(config)
@@ -59,6 +61,7 @@ NETWORKS = [name for name in MODELS if name in config["models"]]
 STAINED = config["stain"]["method"] != "none"
 TILES = "stain" if STAINED else "pack"  # stage whose shards training and prediction read
 ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
+EXPORT_ENVIRONMENT = str(WORKFLOW.parent / "envs" / "export.yaml")
 
 
 def any_of(names):
@@ -116,6 +119,12 @@ def test_predictions(models):
             else folds_of("predict", "test.parquet", [model])
         )
     ]
+
+
+def trained_networks(model):
+    """Paths of the weights of the networks of a model that predict the test tiles."""
+    names = networks(FOLDS, config["submission"]["full_networks"])
+    return [result(f"train/{model}/{name}/weights.pt") for name in names]
 
 
 def teachers(model):
@@ -236,6 +245,14 @@ def all_searches():
     if not SEARCHES:
         raise WorkflowError("The configuration has no section `search`; config/README.md shows one.")
     return [result(f"search/{name}/trials.html") for name in SEARCHES]
+
+
+def no_apply():
+    """Raise the error that says which settings `apply` needs."""
+    raise WorkflowError(
+        "The configuration has no section `apply`, which names the model and the tiles. Add --config "
+        "apply='{model: NAME, tiles: PATH, out: predictions.csv}'."
+    )
 
 
 def archive():

@@ -1,13 +1,14 @@
 """The whole configuration: all sections, and what they must not contradict in each other."""
 
 import ast
-from os.path import isdir, isfile, join
+from os.path import exists, isdir, isfile, join
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
 from histo.config import search_space
+from histo.config.apply import Apply
 from histo.config.audit import Audit
 from histo.config.classical import Classical
 from histo.config.dataset import ArchiveSource, Dataset, FolderSource, PcamSource, SyntheticSource
@@ -32,6 +33,7 @@ from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
 from histo.networks.names import builder_parts
 from histo.overrides import changed
+from histo.zip_paths import split_zip_path
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
 # The default model; bench/accuracy.md has the measurements.
@@ -72,6 +74,7 @@ class Configuration(Section):
     predict: Predict = Field(Predict(), description="The rule predict")
     submission: Submission = Field(Submission(), description="What is submitted")
     submit: Submit = Field(Submit(), description="The rule submit")
+    apply: Apply | None = Field(None, description="The rule apply")
 
 
 def check(config: dict[str, Any]) -> None:
@@ -158,6 +161,9 @@ def _files(settings: Configuration) -> list[str]:
         )
     if slides and not isfile(slides) and not (synthetic and slides == f"resources/{dataset.name}/slides.csv"):
         lines.append(f"folds.slides: expected a CSV table with the columns id,slide, found no such file: {slides}")
+    if settings.apply and not exists(split_zip_path(settings.apply.tiles)[0]):
+        expected = "expected a folder, a zip archive or shards"
+        lines.append(f"apply.tiles: {expected}, found nothing there: {settings.apply.tiles}")
     return lines
 
 
@@ -182,6 +188,9 @@ def _names(config: dict[str, Any]) -> list[str]:
     for name in config["submission"]["models"]:
         if name not in models and name not in classical:
             lines.append(f"submission.models: {name!r} is none of the models. Known: {known}.")
+    if config["apply"] and config["apply"]["model"] not in models:
+        found = f"expected one of {', '.join(models)}, found {config['apply']['model']!r}"
+        lines.append(f"apply.model: {found}. Classical models cannot be applied.")
     for name, own in models.items():
         if "search" in own and own["search"] not in list(searches):
             found = f"Known: {', '.join(searches)}." if searches else "The section `search` is missing."

@@ -1,0 +1,1 @@
+"""Applying a trained model to other tiles: reading them, predicting them, flagging those unlike the training tiles."""

@@ -1,0 +1,142 @@
+"""The images that a model is applied to: files of a folder or a zip archive, or tiles of shards, behind one interface.
+
+The id of a file is its path inside the folder or archive, without the ending. Every file is decoded once before
+anything is predicted, so that an unusable one ends the run at its start.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from histo.errors import InputError
+from histo.tiles.decoding import Decoder
+from histo.tiles.shards import Shard
+from histo.tiles.zip_archive import DamagedEntry, read_directory, read_entry
+from histo.zip_paths import split_zip_path
+
+ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+BATCH = 64  # tiles that are in memory at a time
+LISTED = 5  # unusable files named in one message
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Tiles of one side.
+
+    ids: of the N tiles; batches: yields their pixels in the order of the ids, uint8 [≤ 1024, side, side, 3], anew at
+    each call.
+    """
+
+    ids: list[str]
+    batches: Callable[[], Iterator[Pixels]]
+
+
+def open_images(path: str | Path, side: int) -> Images:
+    """Open tiles of `side` pixels.
+
+    path: a folder of TIFF, PNG or JPEG files, searched with its subfolders; a zip archive of such files, or a folder in
+    it, as `archive.zip/test`; a shard, or a folder of shards. Raises InputError if there are no images, two of one id,
+    or any that is not readable, not of this size or not of three channels of 8 bits.
+    """
+    place, inside = split_zip_path(path)
+    if place.suffix.lower() == ".zip" and place.is_file():
+        return _decoded(str(path), _zip_files(place, inside), side)
+    if place.is_dir():
+        shards = sorted(place.glob("*.h5"))
+        return _of_shards(shards, side) if shards else _decoded(str(path), _folder_files(place), side)
+    if not place.exists():
+        raise InputError(f"{path}: expected a folder, a zip archive or shards, found nothing. Correct the path.")
+    if place.suffix.lower() == ".h5":
+        return _of_shards([place], side)
+    raise InputError(f"{path}: expected a folder, a zip archive or shards, found another file. Name its folder.")
+
+
+def _of_shards(paths: list[Path], side: int) -> Images:
+    shards = [Shard(path) for path in paths]
+    for shard in shards:
+        if shard.geometry.tile_side != side:
+            raise InputError(
+                f"{shard.path}: expected tiles of {side} × {side} pixels, as the model was trained on, found tiles of "
+                f"{shard.geometry.tile_side} × {shard.geometry.tile_side}. Choose other tiles or another model."
+            )
+    ids = [name for shard in shards for name in shard.ids.tolist()]
+    if not ids:
+        raise InputError(f"{paths[0].parent}: expected tiles, found shards without any. Choose others.")
+    return Images(ids, lambda: itertools.chain.from_iterable(shard.batches() for shard in shards))
+
+
+def _folder_files(folder: Path) -> dict[str, Callable[[], bytes]]:
+    """Return functions that read the images of a folder, by name."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes for path in paths}
+
+
+def _zip_files(archive: Path, inside: str) -> dict[str, Callable[[], bytes]]:
+    """Return functions that read the images of an archive below the folder `inside`, by name."""
+
+    def reader(name: str) -> Callable[[], bytes]:
+        def read() -> bytes:
+            try:
+                with open(archive, "rb") as file:
+                    return read_entry(file, entries[name])
+            except DamagedEntry as error:
+                raise InputError(f"{archive}: {name}: {error}. Get the archive again.") from None
+
+        return read
+
+    entries, start = read_directory(archive), f"{inside}/" if inside else ""
+    names = [name for name in entries if name.startswith(start) and name.lower().endswith(ENDINGS)]
+    return {name.removeprefix(start): reader(name) for name in names}
+
+
+def _decoded(path: str, files: dict[str, Callable[[], bytes]], side: int) -> Images:
+    """Check that all files are tiles; files: functions that read them, by name."""
+    if not files:
+        raise InputError(
+            f"{path}: expected images ({', '.join(ENDINGS)}) or shards (.h5), found none. Correct the path."
+        )
+    names: dict[str, str] = {}
+    for name in sorted(files):
+        key = name.rpartition(".")[0]
+        if key in names or not key.isprintable():
+            expected = "one image of each id" if key in names else "a printable name"
+            raise InputError(f"{path}: expected {expected}, found {name!r}. Rename or remove one of the images.")
+        names[key] = name
+    ids = sorted(names)
+    decoder, unusable = Decoder(side), []
+    for key in ids:
+        found = decoder.decode(_read(files, names[key], path))
+        if found.pixels is None:
+            unusable.append(f"{names[key]}: {found.fault}: {found.detail}")
+    if unusable:
+        more = [f"… and {len(unusable) - LISTED} more"] if len(unusable) > LISTED else []
+        raise InputError(
+            "\n".join([
+                f"{path}: expected tiles of {side} × {side} pixels and three channels of 8 bits, as the model was "
+                f"trained on, found {len(unusable)} of {len(files)} that are not:", *unusable[:LISTED], *more,
+                "Fix or remove them.",
+            ])
+        )  # fmt: skip
+
+    def batches() -> Iterator[Pixels]:
+        for start in range(0, len(ids), BATCH):
+            tiles = [decoder.decode(_read(files, names[key], path)).pixels for key in ids[start : start + BATCH]]
+            pixels = [tile for tile in tiles if tile is not None]
+            if len(pixels) < len(tiles):
+                raise InputError(f"{path}: images have changed since they were checked. Run again.")
+            yield np.stack(pixels)
+
+    return Images(ids, batches)
+
+
+def _read(files: dict[str, Callable[[], bytes]], name: str, path: str) -> bytes:
+    try:
+        return files[name]()
+    except OSError as error:
+        raise InputError(f"{path}: {name} cannot be read ({error.strerror}). Check the file.") from None
