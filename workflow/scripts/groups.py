@@ -91,7 +91,7 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    slides = snakemake.input.get("slides")
+    slides = snakemake.params.slides
     groups(
         Path(snakemake.input.tiles),
         [Path(path) for path in snakemake.input.validations],

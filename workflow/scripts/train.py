@@ -37,7 +37,7 @@ if __name__ == "__main__":
                 "threads": snakemake.threads,
                 "test_shards": list(snakemake.input.test_shards),
                 "pseudo_labels": list(snakemake.input.pseudo_labels),
-                "weights_in": next(iter(snakemake.input.weights), None),
+                "weights_in": next(iter(snakemake.input.weights), snakemake.params.weights),
                 "stain": snakemake.params.stain,
                 "resume_path": resume_path,
             },
