@@ -44,6 +44,10 @@ rule search:
         lambda wildcards: all_searches(),
 
 
+onstart:
+    show_unused_models()
+
+
 onsuccess:
     show_results()
 

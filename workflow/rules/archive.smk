@@ -76,6 +76,7 @@ rule index:
     params:
         archive=uncompared(archive()),
         contents=lambda wildcards: identities(*given_files()),
+        on_fault=uncompared(config["audit"]["on_fault"]),  # decides whether there is an index, not what it says
         settings=config["index"] | {"classes": config["dataset"]["classes"]},
         code=code_version("index"),
     script:

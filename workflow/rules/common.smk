@@ -365,6 +365,14 @@ def sent():
 show_errors_last(not workflow.remote_exec)
 
 
+def show_unused_models():
+    """Name the networks that are defined and that nothing trains."""
+    taught = {teacher for name in NETWORKS for teacher in teachers(name)}
+    unused = [name for name in config["models"] if name not in {*NETWORKS, *taught}]
+    if unused:
+        print(f"Not trained, because submission.models does not name them: {', '.join(unused)}", file=sys.stderr)
+
+
 def show_errors(logs):
     """Print last the errors that failed jobs wrote into their logs; logs: path or paths of Snakemake's own."""
     texts = [Path(log).read_text() for log in ([logs] if isinstance(logs, str) else logs)]
