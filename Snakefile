@@ -53,6 +53,7 @@ rule search:
 
 onstart:
     show_progress()
+    show_unused_models()
 
 
 onsuccess:

@@ -43,11 +43,11 @@ def test_json(tmp_path):
 
 def test_an_error_of_writing_json_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
-    write_json(path, [1])
-    assert path.read_text() == "[\n 1\n]\n"
+    write_json(path, {"a": 1})
+    assert path.read_text() == '{\n "a": 1\n}\n'
     with pytest.raises(ValueError, match="Out of range"):
         write_json(path, [float("inf")])
-    assert read_json(path) == [1]
+    assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -61,3 +61,13 @@ def test_the_content_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
         assert events == []
     assert events == ["fsync", "replace"]
     assert (tmp_path / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("text", ["", '{"a": 1', "[1]", "null", "5", "[" * 100_000, "\xff"])
+def test_json_that_is_cut_or_no_mapping(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(
+        InputError, match=r"a\.json: expected (a mapping in )?JSON, found .* Delete the file and run again"
+    ):
+        read_json(path)

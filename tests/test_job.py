@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from histo.failures import _failure
+
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow" / "scripts"
 PREAMBLE = f"""
 import sys, time, types, logging
@@ -77,3 +79,30 @@ finally:
     assert process.wait(10) != 0
     process.communicate()
     assert (tmp_path / "tidied").exists()
+
+
+def test_control_characters_are_escaped(tmp_path):
+    """Names of files and answers of servers cannot send codes to the terminal."""
+    code = "logging.info('%s', 'a\\x1b[2Jb\\rc\\x9bd\\u202ee\\tf\\ng ä')"
+    _, log, printed = ran(tmp_path, code)
+    assert log.endswith("INFO a\\x1b[2Jb\\x0dc\\x9bd\\u202ee\tf\ng ä\n")
+    assert printed == log
+
+
+def test_a_mapped_file_that_is_cut_short(tmp_path):
+    """The kernel kills the job; its log says with what, and the message says what to do."""
+    code = """
+import mmap, os
+path = sys.argv[1] + ".data"
+with open(path, "wb") as file:
+    file.write(bytes(1 << 20))
+with open(path, "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+os.truncate(path, 0)
+mapped[500_000]
+"""
+    status, log, _ = ran(tmp_path, code)
+    assert status == -signal.SIGBUS
+    assert "Fatal Python error: Bus error" in log
+    found = _failure(str(tmp_path / "logs" / "a.log"))
+    assert found.startswith("a file that the job reads through a memory map, such as a shard, is shorter than")

@@ -36,3 +36,25 @@ def test_a_model_overrides_what_its_search_found(tmp_path):
 
 def test_another_network_takes_no_network_options():
     assert changed(BASE, {"network": {"name": "plain"}})["network"] == {"name": "plain"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        "a: [",
+        "!!python/object/apply:os.system ['true']",
+        "&a [*a]",
+        "epochs: 3",
+        "network: residual",
+        "\xff\xfe",
+    ],
+    ids=["empty", "list", "cut", "tag", "itself", "no network", "no options", "bytes"],
+)
+def test_damaged_best_settings_are_named(tmp_path, text):
+    best = tmp_path / "fine" / "best.yaml"
+    best.parent.mkdir()
+    best.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"fine/best\.yaml: expected .* Delete the file and run again"):
+        resolve_search({"search": "fine"}, [str(best)])

@@ -2,13 +2,15 @@
 
 import copy
 import json
+import math
 
 import jsonschema
 import pytest
 import yaml
 
 from histo.config import __main__ as generated
-from histo.config.configuration import Configuration, check, model_settings
+from histo.config.configuration import Configuration, check, model_settings, train_settings
+from histo.config.section import Section
 from histo.errors import InputError
 from histo.overrides import merge
 from support import ROOT
@@ -34,6 +36,54 @@ def test_the_files_that_come_with_the_workflow_are_right(file):
     check(merge(DEFAULT, yaml.safe_load(file.read_text())))
 
 
+SAME = {
+    "integer for a real number": {"train": {"ema": 0, "gradient_clip": 1}},
+    "real number for an integer": {"train": {"epochs": 20.0}},
+    "text of the command line": {"train": {"ema": "0", "epochs": "20", "compile": "false"}},
+    "defaults said": {"models": {"p4m": {"augment": {"mixup": 0.0}, "patience": 0}}, "predict": {"average": "logits"}},
+    "options of another network in another order": {"models": {"other": {"network": {"dropout": 0, "blocks": 2}}}},
+    "case of an MD5": {"download": {"md5": "ABCDEF0123456789ABCDEF0123456789"}},
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_settings_that_say_the_same_are_equal_as_text(change):
+    """Snakemake compares parameters as text, so that 0 for 0.0 would train again."""
+    base = merge(DEFAULT, {
+        "models": {"other": {"network": {"name": "residual", "blocks": 2}}},
+        "download": {"md5": "abcdef0123456789abcdef0123456789"},
+    })  # fmt: skip
+    texts = []
+    for config in (base, merge(base, change)):
+        check(config)
+        sections = {name: section for name, section in config.items() if name != "models"}
+        texts.append(repr([sections, {name: train_settings(config, name) for name in ("p4m", "other")}]))
+    assert texts[0] == texts[1]
+
+
+def leaves(kind, before=()):
+    """Yield (dotted path, field) of all settings of a section."""
+    for name, field in kind.model_fields.items():
+        path = (*before, field.alias or name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from leaves(inner, path)
+        else:
+            yield ".".join(path), field
+
+
+NUMBERS = [path for path, field in leaves(Configuration) if "float" in str(field.annotation)]
+
+
+def test_no_number_is_nan_or_infinite():
+    """All settings that are numbers, by every way in which a file or a command line can say so."""
+    assert {"train.learning_rate", "train.augment.zoom", "train.pos_weight", "train.ema"} <= set(NUMBERS)
+    for path in NUMBERS:
+        for value in (math.nan, math.inf, -math.inf, ".nan", "nan", "1e999", "-.inf"):
+            with pytest.raises(InputError, match=path.rpartition(".")[2]):
+                check(changed(path, value))
+
+
 @pytest.mark.parametrize("name", ["train_shards", "test_shards"])
 def test_numbers_of_shards_have_five_digits(name):
     check(changed(f"index.{name}", 100_000))
@@ -45,7 +95,11 @@ def test_numbers_of_shards_have_five_digits(name):
     ("path", "value", "message"),
     [
         ("fold", {}, "fold: no such setting; did you mean 'folds'?"),
-        ("folds.cuont", 5, "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, fraction, slides."),
+        (
+            "folds.cuont",
+            5,
+            "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, fraction, slides.",
+        ),
         ("models.residual.epoch", 5, "models.residual.epoch: no such setting; did you mean 'epochs'?"),
         ("folds.count", 1, "folds.count: expected a whole number from 2 to 100, found 1. Number of folds."),
         ("folds.count", "five", "folds.count: expected a whole number from 2 to 100, found 'five'"),

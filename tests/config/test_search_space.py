@@ -38,8 +38,16 @@ def test_trials_depend_on_neither_their_number_nor_the_batch():
         check(config)
     assert search_settings(few, "fine") == search_settings(many, "fine")
     base = search_settings(few, "fine")["base"]
-    assert base == merge(model_settings(few, "small"), {"epochs": 3})
+    assert base == merge(model_settings(few, "small"), {"epochs": 3, "learning_rate": 0.001})
     assert search_settings(config_with({"seed": 2}), "fine") != search_settings(few, "fine")
+
+
+def test_trials_do_not_depend_on_what_a_model_says_of_a_setting_that_they_sample():
+    one, other = config_with(), config_with()
+    other["models"]["small"]["learning_rate"] = 0.5
+    for config in (one, other):
+        check(config)
+    assert repr(search_settings(one, "fine")) == repr(search_settings(other, "fine"))
 
 
 def test_settings_of_a_model_with_a_search():

@@ -106,3 +106,11 @@ def test_scrub(home, monkeypatch):
 def test_sign_in_help_names_every_way():
     for part in ("https://www.kaggle.com/settings/api", "KAGGLE_API_TOKEN", "make demo", "dataset.source: archive"):
         assert part in sign_in_help()
+
+
+def test_a_token_with_a_line_break_is_shown_in_no_form(home, monkeypatch):
+    token = "KGAT_0123456789\nfedcba9876543210"
+    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+    for text in (token, repr(f"Bearer {token}"), token.splitlines()[0], token.splitlines()[1]):
+        assert not {"KGAT_0123456789", "fedcba9876543210"} & set(scrub(text).replace("'", " ").split()), text
+        assert "0123456789" not in scrub(text) and "fedcba" not in scrub(text)

@@ -167,3 +167,22 @@ def test_http_status(client: Client, case: str) -> None:
     assert status == 1
     for message in messages:
         assert message in last_line(output)
+
+
+def test_a_token_of_two_lines_is_refused_before_it_is_sent(client: Client) -> None:
+    status, output = client.run({"KAGGLE_API_TOKEN": TOKEN[:20] + "\n" + TOKEN[20:]}, COMPETITION)
+    assert status == 1
+    assert "KAGGLE_API_TOKEN: expected an access token, found text with spaces or line breaks" in output
+    assert TOKEN[:20] not in output and TOKEN[20:] not in output
+    assert client.server.requests == []
+
+
+@pytest.mark.parametrize(("mode", "mentioned"), [(0o644, True), (0o600, False)])
+def test_a_token_that_others_can_read_is_mentioned(client: Client, mode: int, mentioned: bool) -> None:
+    path = client.home / ".kaggle" / "access_token"
+    path.parent.mkdir()
+    path.write_text(TOKEN)
+    path.chmod(mode)
+    status, output = client.run({}, COMPETITION)
+    assert status == 0, output
+    assert (f"{path} can be read by other users of this machine. Run: chmod 600" in output) == mentioned

@@ -55,8 +55,18 @@ def test_policy_fail_names_the_tiles_and_what_to_do(archive, tmp_path, caplog):
     assert f"train/{archive.train[1]}: empty_file: 0 bytes" in message
     assert f"test/{archive.test[0]}: missing_file" in message
     assert "on_fault: leave_out" in message
+    assert "id_is_sha1" not in message
     assert not (results.root / "tiles.parquet").exists()
     assert len(caplog.records) == 2
+
+
+def test_ids_that_are_no_sha1_name_the_setting(archive, tmp_path):
+    old = archive.train[0]
+    archive.files["train/tile-1.tif"] = archive.files.pop(f"train/{old}.tif")
+    archive.tables["train_labels.csv"] = archive.tables["train_labels.csv"].replace(old, "tile-1")
+    with pytest.raises(InputError, match="sha1_differs") as error:
+        prepared(archive, tmp_path).audit("fail")
+    assert "set `validate: {id_is_sha1: false}`" in str(error.value)
 
 
 def test_policy_leave_out_counts_the_faults(archive, tmp_path):

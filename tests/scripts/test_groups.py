@@ -1,11 +1,14 @@
 """Groups of tiles that must not be split across folds."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from groups import check_slides, group, read_slides
 from histo.errors import InputError
+from support.stages import Results
 
 IDS = np.array(list("abcdef"), dtype=object)
 
@@ -73,3 +76,16 @@ def test_slide_tables(tmp_path):
         read_slides(path)
     with pytest.raises(InputError, match="no such file"):
         read_slides(tmp_path / "none.csv")
+
+
+def test_ids_that_no_tile_has_are_mentioned(archive, tmp_path, caplog):
+    results = Results(archive.write(tmp_path / "a.zip"), tmp_path / "r").prepare()
+    results.audit()
+    results.overlaps()
+    path = tmp_path / "slides.csv"
+    path.write_text(f"id,slide\n{archive.train[0]},S1\n{archive.test[0]},S1\nnobody,S2\n")
+    with caplog.at_level(logging.WARNING):
+        results.groups(path)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "slides.csv: 2 of its 3 ids are no training tiles that are used, such as " in line
+    assert "nobody" in line

@@ -55,7 +55,7 @@ def test_a_broken_transfer_resumes(server, file):
     server.cut_after = [200_000]
     imagenet_weights(file, address=server.address)
     assert file.read_bytes() == CONTENT
-    assert server.requests[-1] == (NAME, f"bytes={200_000 // 65536 * 65536}-")
+    assert server.requests[-1] == (NAME, "bytes=200000-")
 
 
 def test_files_from_before_torch_1_6(server, tmp_path):

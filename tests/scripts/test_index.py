@@ -122,3 +122,16 @@ def test_unusable_archives_raise_one_error(archive, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         indexed(archive, tmp_path)
     assert not (tmp_path / "index.parquet").exists()
+
+
+def test_faults_end_the_run_before_anything_is_unpacked(archive, tmp_path):
+    """With `audit.on_fault: fail`, as the audit would after all tiles are unpacked."""
+    first, second, *_ = archive.train
+    archive.relabel(first, "7")
+    archive.tables["train_labels.csv"] += f"{second},{archive.labels[second]}\n"
+    with pytest.raises(InputError, match=r"2 of 18 tiles have a fault") as error:
+        indexed(archive, tmp_path, on_fault="fail")
+    assert f"train/{first}: bad_label: the label is '7'" in str(error.value)
+    assert f"train/{second}: repeated_id: lines 3 and 14 of train_labels.csv" in str(error.value)
+    assert not (tmp_path / "index.parquet").exists() and not (tmp_path / "sample.csv").exists()
+    assert len(faults(indexed(archive, tmp_path, on_fault="leave_out"))) == 2

@@ -50,3 +50,38 @@ def test_without_credentials_nothing_is_written(client: Client) -> None:
     assert status == 1
     assert "No Kaggle credentials found" in last_line(output)
     assert not (client.folder / "scores.json").exists()
+
+
+HOSTILE = {
+    "no numbers": ({"publicScore": "nan", "privateScore": "inf"}, 0),
+    "a status that is a number": ({"status": 7}, 1),
+    "a reference that is a text": ({"ref": "x"}, 1),
+    "control characters": ({"description": "a\x1b[31mb\rc"}, 0),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_answers_that_are_none(client: Client, monkeypatch, name: str) -> None:
+    """Scores that are no numbers are none; another answer is one message; no control character is printed."""
+    change, expected = HOSTILE[name]
+    client.server.sent[7] = {
+        "ref": 7,
+        "date": "2026-11-19T08:00:00Z",
+        "description": "",
+        "fileName": "a.csv",
+        "left": 0,
+    }
+    handler = client.server.RequestHandlerClass
+    original = handler._listed
+    monkeypatch.setattr(handler, "_listed", lambda self, one: original(self, one) | change)
+    status, output = client.run(BY_KEY, COMPETITION)
+    assert status == expected, output
+    assert "Traceback" not in output
+    assert not {"\x1b", "\r"} & set(output)
+    if name == "no numbers":
+        [row] = json.loads((client.folder / "scores.json").read_text())["submissions"]
+        assert row["public"] is None and row["private"] is None
+    if name == "control characters":
+        assert "a\\x1b[31mb\\x0dc" in output
+    if expected:
+        assert "Kaggle may have changed its API" in output

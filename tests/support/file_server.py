@@ -1,8 +1,9 @@
 """A file server on loopback that misbehaves on request: HTTP with Range, as Zenodo has, but without ETag and date."""
 
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import BinaryIO, Self
 
 
 class FileServer(ThreadingHTTPServer):
@@ -19,6 +20,8 @@ class FileServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str | None]] = []
         self.status: list[tuple[int, dict[str, str]]] = []  # HTTP status and headers instead of the file
         self.cut_after: list[int] = []  # bytes after which the connection breaks; -1: never
+        # Writes what is sent instead of a response; its second argument is the Range header.
+        self.answer: Callable[[BinaryIO, str | None], None] | None = None
         self.ranges = True  # whether Range is supported
         self.content_length = True  # whether the size is stated
 
@@ -48,6 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
         server, requested = self.server, self.headers.get("Range")
         name = self.path.removeprefix("/files/")
         server.requests.append((name, requested))
+        if server.answer:
+            return server.answer(self.wfile, requested)
         if server.status:
             return self._send(*server.status.pop(0), b"error")
         content = server.files.get(name)

@@ -276,3 +276,22 @@ def test_open_shards(tmp_path, images):
         open_shards([a, a], "train")
     with pytest.raises(InputError, match="no such shard"):
         open_shards([tmp_path / "c.h5"], "train")
+
+
+@pytest.mark.parametrize("kind", ["external link", "soft link", "external storage"])
+def test_data_that_are_not_in_the_file_are_refused(tmp_path, images, kind):
+    """HDF5 would read the other file, the memory map this one."""
+    path, other = write(tmp_path / "a.h5", images), write(tmp_path / "b.h5", images[::-1])
+    with h5py.File(path, "r+") as file:
+        if kind == "soft link":
+            file["copy"] = file["images"]
+        del file["images"]
+        if kind == "external link":
+            file["images"] = h5py.ExternalLink(other.name, "/images")
+        elif kind == "soft link":
+            file["images"] = h5py.SoftLink("/copy")
+        else:
+            storage = [(str(other), 0, images.nbytes)]
+            file.create_dataset("images", images.shape, np.uint8, external=storage)
+    with pytest.raises(InputError, match=r"a\.h5: expected all data in the file itself, found a link to another"):
+        Shard(path)

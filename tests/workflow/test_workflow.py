@@ -1,6 +1,7 @@
 """The complete workflow: the demo, real tiles, reruns after changes, and unusable input."""
 
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -104,10 +105,15 @@ def finished(tmp_path_factory):
     for name in TREE:
         source = ROOT / name
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
-    Archive(np.random.default_rng(5), train=40, test=10).write(folder / "archive.zip")
+    archive = Archive(np.random.default_rng(5), train=40, test=10)
+    archive.write(folder / "archive.zip")
+    slides = "".join(f"{name},s{k % 8}\n" for k, name in enumerate(archive.train))
+    (folder / "slides.csv").write_text(f"id,slide\n{slides}")
     tiny = (ROOT / "tests/config/tiny.yaml").read_text()
     (folder / "tiny.yaml").write_text(
-        tiny.replace("models: [tiny]", "models: [tiny, other]").replace("  tiny:\n", "  tiny: &tiny\n", 1)
+        tiny.replace("models: [tiny]", "models: [tiny, other]")
+        .replace("  tiny:\n", "  tiny: &tiny\n", 1)
+        .replace("  count: 2", "  count: 2\n  slides: slides.csv")
         + "dataset: {name: small, source: archive, archive: archive.zip}\n"
     )
     text = (folder / "tiny.yaml").read_text()
@@ -225,12 +231,38 @@ class TestReruns:
         assert "each epoch of" in history["caption"] and "other" in history["caption"]
         assert "by the ensemble of\ntiny, other" in results["results/small/submission.csv"]["caption"]
 
-    def test_another_archive(self, finished):
-        """The last of these tests, because it leaves the archive newer than its results."""
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            ("predict={average: logits}", "models={other: {ema: 0, augment: {mixup: 0.0}}}"),
+            ("dataset={archive: ./archive.zip}",),
+            ("dataset={archive: elsewhere/copy.zip}", "folds={slides: elsewhere/slides.csv}"),
+        ],
+        ids=["defaults", "another way to say a path", "copies elsewhere"],
+    )
+    def test_nothing_for_settings_that_say_the_same(self, finished, settings):
         folder, run = finished
-        (folder / "archive.zip").touch()
-        done = run("-n")
-        found = job_counts(done)
+        (folder / "elsewhere").mkdir(exist_ok=True)
+        shutil.copy(folder / "archive.zip", folder / "elsewhere" / "copy.zip")
+        shutil.copy(folder / "slides.csv", folder / "elsewhere" / "slides.csv")
+        done = run("-n", "--config", *settings)
+        assert "Nothing to be done" in done.stdout + done.stderr
+
+    def test_another_table_of_slides_that_is_older(self, finished):
+        folder, run = finished
+        table = (folder / "slides.csv").read_text()
+        (folder / "older.csv").write_text(table.replace(",s1\n", ",s2\n"))
+        os.utime(folder / "older.csv", (0, 0))
+        found = job_counts(run("-n", "--config", "folds={slides: older.csv}"))
+        assert (found["groups"], found["folds"], found["train"]) == (1, 1, 4)
+        assert not found.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps"}
+
+    def test_another_archive_that_is_older(self, finished):
+        """Snakemake by itself asks only whether an input is newer than the results."""
+        folder, run = finished
+        Archive(np.random.default_rng(6), train=40, test=10).write(folder / "other.zip")
+        os.utime(folder / "other.zip", (0, 0))
+        found = job_counts(run("-n", "--config", "dataset={archive: other.zip}"))
         assert {name: found[name] for name in ("index", "unzip", "pack", "train")} == {
             "index": 1,
             "unzip": 3,

@@ -4,7 +4,7 @@
 # Makes:  apply.out   CSV with the probability and the flags of each tile
 
 
-# snakemake --cores 8 apply --config apply='{model: p4m, tiles: folder, out: predictions.csv}'
+# snakemake --cores 8 apply --config apply='{model: lite0, tiles: folder, out: predictions.csv}'
 if config["apply"]:
 
     rule apply:

@@ -24,7 +24,9 @@ if config["dataset"]["source"] == "kaggle":
             runtime=by_size(240),
         params:
             # No code version: the archive is verified by its content, whichever version of the code downloaded it.
-            settings={**config["kaggle"], **config["download"]},
+            settings=config["kaggle"],
+            # Another MD5 must not delete an archive that is there: it is for the next download.
+            md5=uncompared(config["download"]["md5"]),
             results=result(""),
         script:
             "../scripts/download.py"
@@ -58,7 +60,7 @@ if config["dataset"]["source"] == "synthetic":
 
 rule index:
     input:
-        tables_or_archive(),
+        made_archive(),
     output:
         index=result("index.parquet"),
         sample=result("sample_submission.csv"),
@@ -72,7 +74,9 @@ rule index:
         mem_mb=by_archive(500, 0.1),
         disk_mb=by_archive(100, 0.01),
     params:
-        archive=lambda wildcards: archive(),
+        archive=uncompared(archive()),
+        contents=lambda wildcards: identities(*given_files()),
+        on_fault=uncompared(config["audit"]["on_fault"]),  # decides whether there is an index, not what it says
         settings=config["index"] | {"classes": config["dataset"]["classes"]},
         code=code_version("index"),
     script:
@@ -84,7 +88,7 @@ if config["dataset"]["source"] != "folder":
 
     rule unzip:
         input:
-            archive(),
+            made_archive(),
             index=result("index.parquet"),
         output:
             temp(result("unzip/{split}-{shard}.tiles")),
@@ -100,6 +104,7 @@ if config["dataset"]["source"] != "folder":
             disk_mb=by_archive(100, 3, jobs=len(shards_of("unzip", "tiles"))),
             runtime=by_archive(30, 0.1, jobs=len(shards_of("unzip", "tiles"))),
         params:
+            archive=uncompared(archive()),
             settings=lambda wildcards: {"split": wildcards.split, "shard": int(wildcards.shard)},
             code=code_version("unzip"),
         script:

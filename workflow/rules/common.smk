@@ -31,15 +31,16 @@ sys.path.insert(0, str(WORKFLOW / "scripts"))
 sys.executable = shlex.quote(sys.executable)
 
 from histo.apply.runs import networks
-from histo.config.configuration import check, model_settings, search_settings, train_settings
+from histo.config.configuration import PREDEFINED, check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 from histo.failures import failures, show_errors_last
 from histo.files import read_json
 from histo.networks.names import builder_parts, weights_file
-from histo.overrides import resolve_search
+from histo.overrides import merge, resolve_search
 from histo.progress.remaining import Training, Trainings
 from histo.progress.terminal import show_jobs
 from histo.provenance import code_version, file_version
+from histo.user_files import identity
 from histo.zip_paths import split_zip_path
 
 try:
@@ -147,15 +148,67 @@ def folds_by(wildcards):
     return wildcards.kind.removeprefix("-by-") or config["folds"]["by"]
 
 
-def initial_weights(settings):
-    """Path of the pretrained weights that training starts from: a list of one path, or empty for random weights.
+def uncompared(value):
+    """Return a parameter whose changes rerun nothing: Snakemake compares none that is derived from the output."""
+    return lambda wildcards, output: value
 
-    ImageNet weights have the SHA-256 of their content in their name, so a new download must not rerun training.
+
+def identities(*paths):
+    """Return what changes with the contents of files that the user gives, and not with their paths."""
+    try:
+        return [identity(path) for path in paths]
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+def imagenet_weights(settings):
+    """Path of the ImageNet weights that training starts from, as a list; empty for other weights.
+
+    They have the SHA-256 of their content in their name, so a new download must not rerun training.
     """
     path = weights_file(settings["network"])
-    if path and settings["network"]["weights"] == "imagenet":
-        path = ancient(path)
-    return [path] if path else []
+    return [ancient(path)] if path and settings["network"]["weights"] == "imagenet" else []
+
+
+def own_weights(settings):
+    """Path of the user's file of weights that training starts from, or None. It is no input: see `by_content`."""
+    return weights_file(settings["network"]) if not imagenet_weights(settings) else None
+
+
+def by_content(settings):
+    """Settings of a model with the content of the user's file of weights in the place of its path."""
+    path = settings.get("network", {}).get("weights", "none")
+    if path in ("none", "imagenet"):
+        return settings
+    return merge(settings, {"network": {"weights": identities(path)[0]}})
+
+
+def search_by_content(name):
+    """The same for what the trials of a search depend on."""
+    return SEARCH_SETTINGS[name] | {"base": by_content(SEARCH_SETTINGS[name]["base"])}
+
+
+def reported_settings():
+    """All settings that the report shows; of models and searches only those of the submission."""
+    return {
+        **config,
+        "models": {name: config["models"][name] for name in NETWORKS},
+        "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
+        "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},
+    }
+
+
+def reported_by_content():
+    """The same without the paths of the user's files, for comparison: they change no result."""
+    settings = reported_settings()
+    searches = {name: one | {"settings": by_content(one["settings"])} for name, one in settings["search"].items()}
+    return settings | {
+        "dataset": {key: value for key, value in settings["dataset"].items() if key not in ("archive", "folder")},
+        "folds": settings["folds"] | {"slides": settings["folds"]["slides"] is not None},
+        "train": by_content(settings["train"]),
+        "models": {name: by_content(train_settings(config, name)) for name in NETWORKS},
+        "search": searches,
+    }
 
 
 def network_code(script, settings):
@@ -212,7 +265,8 @@ def by_archive(fixed, per_mb, jobs=1):
     rows = 28_000 / 43 if config["dataset"]["source"] == "folder" else 1
 
     def requested(wildcards, input, attempt):
-        size = sum(megabytes(path) for path in input if not path.endswith(".parquet"))  # without the index
+        read = [path for path in input if not path.endswith(".parquet")]  # without the index
+        size = sum(megabytes(path) for path in [*read, *given_files()])
         return math.ceil((fixed + per_mb * rows / jobs * size) * 2 ** (attempt - 1))
 
     return requested
@@ -261,11 +315,25 @@ def archive():
     return dataset[dataset["source"]] if dataset["source"] in ("archive", "folder") else resource("archive.zip")
 
 
-def tables_or_archive():
-    """Input of the rules that read the archive; of a folder only its tables, since 277,000 files are too many."""
+def given_files():
+    """Paths of the files by which a change of the user's data is noticed; of a folder its tables alone, since 277,000
+    files are too many. Empty if a rule creates the archive."""
     if config["dataset"]["source"] == "folder":
         return [str(Path(archive()) / table) for table in ("train_labels.csv", "sample_submission.csv")]
-    return archive()
+    return [archive()] if config["dataset"]["source"] == "archive" else []
+
+
+def made_slides():
+    """Path of the table of slides as an input, as a list; empty if the user gives it, or if there is none."""
+    slides = config["folds"]["slides"]
+    return (
+        [slides] if slides and slides == resource("slides.csv") and config["dataset"]["source"] == "synthetic" else []
+    )
+
+
+def made_archive():
+    """Path of the archive as an input, as a list; empty if the user gives it: then its content is a parameter."""
+    return [] if given_files() else [archive()]
 
 
 def by_tiles(fixed, per_mb):
@@ -344,6 +412,14 @@ def show_progress():
         for kind, _, number in [job.wildcards.network.partition("-")]
     }
     show_jobs(logger, f"logs/{NAME}", len(jobs), Trainings(trainings, epochs, functools.cache(tiles)))
+
+
+def show_unused_models():
+    """Name the networks of the user's that nothing trains."""
+    taught = {teacher for name in NETWORKS for teacher in teachers(name)}
+    unused = [name for name in config["models"] if name not in {*NETWORKS, *taught, *PREDEFINED}]
+    if unused:
+        print(f"Not trained, because submission.models does not name them: {', '.join(unused)}", file=sys.stderr)
 
 
 def show_errors(logs):

@@ -56,7 +56,7 @@ rule overlaps:
 
 rule groups:
     input:
-        **({"slides": config["folds"]["slides"]} if config["folds"]["slides"] else {}),
+        slides=made_slides(),
         tiles=result("tiles.parquet"),
         validations=shards_of("validate", "parquet", ["train"]),
         overlaps=result("overlaps.parquet"),
@@ -71,6 +71,8 @@ rule groups:
     resources:
         mem_mb=by_size(500, 6),
     params:
+        slides=uncompared(config["folds"]["slides"]),
+        contents=lambda wildcards: [] if made_slides() else identities(*filter(None, [config["folds"]["slides"]])),
         code=code_version("groups"),
     script:
         "../scripts/groups.py"

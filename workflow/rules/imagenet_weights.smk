@@ -18,6 +18,6 @@ rule imagenet_weights:
         ENVIRONMENT
     params:
         # No code fingerprint: the SHA-256 in the name verifies the file, whichever version of the script downloaded it.
-        settings={"address": config["imagenet_weights"]["address"]},
+        address=uncompared(config["imagenet_weights"]["address"]),
     script:
         "../scripts/imagenet_weights.py"

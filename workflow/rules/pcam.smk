@@ -25,10 +25,8 @@ rule pcam_download:
         runtime=by_size(240),
     params:
         # No code version: the file is verified by its MD5, whichever version of the code downloaded it.
-        settings=lambda wildcards: {
-            "address": config["pcam_download"]["address"],
-            "md5": config["pcam_download"]["md5"][f"{wildcards.part}_{wildcards.what}"],
-        },
+        md5=lambda wildcards: config["pcam_download"]["md5"][f"{wildcards.part}_{wildcards.what}"],
+        address=uncompared(config["pcam_download"]["address"]),
         results=result(""),
     script:
         "../scripts/pcam_download.py"

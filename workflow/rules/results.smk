@@ -24,7 +24,10 @@ rule evaluate:
     resources:
         mem_mb=by_size(500, 10),
     params:
-        settings=lambda wildcards: {"model": wildcards.model, "tta": config["predict"]["tta"]},
+        settings=lambda wildcards: {
+            "model": wildcards.model,
+            "tta": "none" if wildcards.model in CLASSICAL else config["predict"]["tta"],
+        },
         code=code_version("evaluate"),
     script:
         "../scripts/evaluate.py"
@@ -122,15 +125,10 @@ rule report:
     resources:
         mem_mb=by_size(500, 0.2),
     params:
-        # Only the models of the submission and their searches, so that others do not rerun the report.
-        config={
-            **config,
-            "models": {name: config["models"][name] for name in NETWORKS},
-            "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
-            "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},
-        },
+        config=uncompared(reported_settings()),
+        compared=lambda wildcards: reported_by_content(),
         evaluated=MODELS,
-        models={name: train_settings(config, name) for name in NETWORKS},
+        models=uncompared({name: train_settings(config, name) for name in NETWORKS}),
         benchmarks=f"benchmarks/{NAME}",
         sent=sent(),
         code={

@@ -16,7 +16,7 @@ rule search_trial:
     input:
         shards=shards_of(TILES, "h5", ["train"]),
         folds=result("folds.parquet"),
-        weights=lambda wildcards: initial_weights(SEARCH_SETTINGS[wildcards.search]["base"]),
+        weights=lambda wildcards: imagenet_weights(SEARCH_SETTINGS[wildcards.search]["base"]),
         earlier=lambda wildcards: earlier_trials(wildcards.search, int(wildcards.trial)),
     output:
         result("search/{search}/trial-{trial}.json"),
@@ -34,7 +34,8 @@ rule search_trial:
         runtime=by_size(120, 0.1),
     params:
         # Without the number of trials, so that a larger number does not rerun finished trials.
-        settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],
+        settings=lambda wildcards: search_by_content(wildcards.search),
+        weights=lambda wildcards, output: own_weights(SEARCH_SETTINGS[wildcards.search]["base"]),
         code=lambda wildcards: network_code("search_trial", SEARCH_SETTINGS[wildcards.search]["base"]),
     script:
         "../scripts/search_trial.py"
@@ -61,7 +62,8 @@ rule search_best:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: SEARCH_SETTINGS[wildcards.search],
+        settings=lambda wildcards, output: SEARCH_SETTINGS[wildcards.search],
+        compared=lambda wildcards: search_by_content(wildcards.search),
         dataset={key: config["dataset"][key] for key in ("name", "source")},
         code={stage: code_version(stage) for stage in ("search_trial", "search_best")},
     script:

@@ -15,7 +15,7 @@ rule train:
         bests=lambda wildcards: bests_of([wildcards.model]),
         test_shards=lambda wildcards: shards_of(TILES, "h5", ["test"]) if teachers(wildcards.model) else [],
         pseudo_labels=lambda wildcards: pseudo_labels(wildcards.model, wildcards.network),
-        weights=lambda wildcards: initial_weights(model_settings(config, wildcards.model)),
+        weights=lambda wildcards: imagenet_weights(model_settings(config, wildcards.model)),
     output:
         weights=result("train/{model}/{network}/weights.pt"),
         history=report(
@@ -41,7 +41,8 @@ rule train:
         disk_mb=by_size(2000),
         runtime=by_size(120, 0.1),
     params:
-        settings=lambda wildcards: train_settings(config, wildcards.model),
+        settings=lambda wildcards: by_content(train_settings(config, wildcards.model)),
+        weights=lambda wildcards, output: own_weights(model_settings(config, wildcards.model)),
         stain=config["stain"]["method"] if STAINED else None,  # recorded in the weights file
         code=lambda wildcards: network_code("train", model_settings(config, wildcards.model)),
     script:

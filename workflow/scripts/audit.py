@@ -17,10 +17,11 @@ import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
+from histo.faults import describe, refused
 from histo.files import write_json
 from histo.tiles.quality import quality_flags
 
-MAX_LISTED = 10  # faults or copies named in one message
+MAX_LISTED = 10  # copies named in one message
 
 
 def join(index: pd.DataFrame, validations: list[pd.DataFrame]) -> pd.DataFrame:
@@ -79,11 +80,6 @@ def summarise(tiles: pd.DataFrame, classes: int = 2) -> dict[str, Any]:
     }
 
 
-def describe(faulty: pd.DataFrame) -> list[str]:
-    """Return one line per faulty tile: split, id, fault, detail."""
-    return [f"{row.split}/{row.id}: {row.fault}: {row.detail}" for row in faulty.itertuples()]
-
-
 def audit(
     index: Path,
     validations: list[Path],
@@ -117,13 +113,7 @@ def audit(
     for line in describe(faulty):
         logging.warning("%s", line)
     if len(faulty) and on_fault == "fail":
-        lines = describe(faulty)
-        listed = "\n".join(["", *lines[:MAX_LISTED]])
-        listed += f"\n… and {len(lines) - MAX_LISTED} more" if len(lines) > MAX_LISTED else ""
-        raise InputError(
-            f"{len(faulty)} of {len(tiles)} tiles have a fault (this log lists all):{listed}\n"
-            "Fix the archive, or set `audit: {on_fault: leave_out}` to exclude these tiles."
-        )
+        raise refused(faulty, len(tiles))
     left_out = exclude_flagged(tiles, leave_out)
     result = summarise(tiles, classes) | {"left_out": left_out}
     if not 0 < result["positives"] < result["kept"]["train"]:

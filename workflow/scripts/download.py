@@ -79,5 +79,6 @@ if __name__ == "__main__":
         Path(snakemake.output.archive),
         results=Path(snakemake.params.results),
         threads=snakemake.threads,
+        md5=snakemake.params.md5,
         **snakemake.params.settings,
     )

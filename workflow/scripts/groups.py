@@ -81,6 +81,12 @@ def groups(tiles: Path, validations: list[Path], overlaps: Path, slides: Path | 
         if not found:
             raise InputError(f"{slides}: none of its {len(known)} ids is a training tile. Is it of another data set?")
         logging.info("%d of %d training tiles have a slide", found, len(ids))
+        if found < len(known):
+            others = sorted(known.keys() - set(ids))
+            logging.warning(
+                "%s: %d of its %d ids are no training tiles that are used, such as %s",
+                slides, len(others), len(known), ", ".join(others[:3]),
+            )  # fmt: skip
         check_slides(known, pairs)
     result = group(ids, contents, known, pairs)
     tables.write(result, output, tables.GROUPS)
@@ -91,7 +97,7 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    slides = snakemake.input.get("slides")
+    slides = snakemake.params.slides
     groups(
         Path(snakemake.input.tiles),
         [Path(path) for path in snakemake.input.validations],

@@ -63,4 +63,4 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    imagenet_weights(Path(snakemake.output[0]), **snakemake.params.settings)
+    imagenet_weights(Path(snakemake.output[0]), address=snakemake.params.address)

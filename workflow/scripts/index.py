@@ -14,6 +14,7 @@ import pandas as pd
 from histo import tables
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
+from histo.faults import describe, refused
 from histo.files import atomic_write
 from histo.tiles.source import how_to_restore, list_entries, open_source
 from histo.tiles.zip_archive import TILES, DamagedEntry, Entry
@@ -130,12 +131,20 @@ def join(split: str, listed: Listed, tiles: dict[str, Entry], shards: int) -> pd
 
 
 def index(
-    archive: Path, output: Path, sample_copy: Path, *, train_shards: int, test_shards: int, classes: int = 2
+    archive: Path,
+    output: Path,
+    sample_copy: Path,
+    *,
+    train_shards: int,
+    test_shards: int,
+    classes: int = 2,
+    on_fault: str = "leave_out",
 ) -> None:
     """Write one row per tile of both splits (`tables.INDEX`), and an unchanged copy of sample_submission.csv.
 
     archive: a zip archive, or a folder extracted from one; train_shards, test_shards: number of shards per split;
-    classes: labels are 0 to classes - 1.
+    classes: labels are 0 to classes - 1; on_fault: "fail" to end here, before anything is unpacked, if tables and files
+    disagree, or "leave_out".
     Raises InputError when the archive cannot be used.
     """
     entries = list_entries(archive)
@@ -162,9 +171,15 @@ def index(
     unused = len(entries) - 2 - sum(int((frame["entry"] != "").sum()) for frame in frames)
     if unused:
         logging.info("%d entries of the archive are neither tiles nor tables; they are ignored", unused)
+    result = pd.concat(frames)
+    faulty_rows = result[result["fault"] != ""]
+    if len(faulty_rows) and on_fault == "fail":
+        for line in describe(faulty_rows):
+            logging.warning("%s", line)
+        raise refused(faulty_rows, len(result))
     with open_source(archive) as read, atomic_write(sample_copy) as temporary:
         temporary.write_bytes(read(entries[sample]))
-    tables.write_index(pd.concat(frames), output)
+    tables.write_index(result, output)
 
 
 if __name__ == "__main__":
@@ -175,5 +190,6 @@ if __name__ == "__main__":
         Path(snakemake.params.archive),
         Path(snakemake.output.index),
         Path(snakemake.output.sample),
+        on_fault=snakemake.params.on_fault,
         **snakemake.params.settings,
     )

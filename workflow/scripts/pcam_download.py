@@ -47,5 +47,6 @@ if __name__ == "__main__":
     pcam_download(
         Path(snakemake.output[0]),
         results=Path(snakemake.params.results),
-        **snakemake.params.settings,
+        md5=snakemake.params.md5,
+        address=snakemake.params.address,
     )

@@ -112,6 +112,6 @@ if __name__ == "__main__":
         settings=snakemake.params.settings,
         code=snakemake.params.code,
         threads=snakemake.threads,
-        weights_in=next(iter(snakemake.input.weights), None),
+        weights_in=next(iter(snakemake.input.weights), snakemake.params.weights),
         search=snakemake.wildcards.search,
     )

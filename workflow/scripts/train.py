@@ -9,8 +9,11 @@ process for each GPU. With the resource `requeue` a job of SLURM that reaches it
 from contextlib import nullcontext
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from histo.config.train import TrainSettings
-from histo.overrides import resolve_search
+from histo.errors import InputError
+from histo.overrides import REMAKE, resolve_search
 from histo.training.launch import launch
 from histo.training.requeue import requeued_after_sigterm
 
@@ -20,6 +23,13 @@ if __name__ == "__main__":
     job.start(snakemake)
     kind, number = snakemake.wildcards.network.split("-")[0], int(snakemake.wildcards.network.split("-")[1])
     settings = resolve_search(snakemake.params.settings, list(snakemake.input.bests))
+    settings = {key: value for key, value in settings.items() if key != "search"}
+    try:
+        checked = TrainSettings.model_validate(settings)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)]
+        where = ", ".join(snakemake.input.bests)
+        raise InputError(f"{where}: expected settings of a model, found {'; '.join(faults)}. {REMAKE}") from None
     resume_path = Path(snakemake.output.weights).with_name("resume.pt")
     with requeued_after_sigterm(resume_path) if snakemake.resources.get("requeue", 0) else nullcontext():
         launch(
@@ -32,12 +42,12 @@ if __name__ == "__main__":
                 "summary_out": snakemake.output.summary,
                 "fold": number if kind == "fold" else None,
                 "replicate": number,
-                "settings": TrainSettings(**{key: value for key, value in settings.items() if key != "search"}),
+                "settings": checked,
                 "code": snakemake.params.code,
                 "threads": snakemake.threads,
                 "test_shards": list(snakemake.input.test_shards),
                 "pseudo_labels": list(snakemake.input.pseudo_labels),
-                "weights_in": next(iter(snakemake.input.weights), None),
+                "weights_in": next(iter(snakemake.input.weights), snakemake.params.weights),
                 "stain": snakemake.params.stain,
                 "resume_path": resume_path,
                 "model": snakemake.wildcards.model,

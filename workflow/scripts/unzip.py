@@ -47,7 +47,7 @@ if __name__ == "__main__":
 
     job.start(snakemake)
     unzip(
-        Path(snakemake.input[0]),
+        Path(snakemake.params.archive),
         Path(snakemake.input.index),
         Path(snakemake.output[0]),
         **snakemake.params.settings,

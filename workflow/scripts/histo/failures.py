@@ -6,6 +6,7 @@ from pathlib import Path
 
 # An uncaught error as histo.job.start writes it: the last record of a log, of one or more lines.
 _ERROR = re.compile(r"^\d\d:\d\d:\d\d ERROR ", flags=re.MULTILINE)
+_FATAL = re.compile(r"^Fatal Python error: ([^\n]+)", flags=re.MULTILINE)  # written by faulthandler
 _JOB = re.compile(r"\s+jobid: (\d+)")
 _LOG = re.compile(r"\s+log: (.+) \(check log file\(s\) for error details\)")
 _FINISHED = re.compile(r"Finished jobid: (\d+) ")
@@ -47,6 +48,12 @@ def failures(text: str) -> list[str]:
 def _failure(path: str, *further: str) -> str:
     """Return what a job's log at `path` says of its failure; further: logs of the cluster."""
     text = Path(path).read_text(errors="replace").rstrip() if Path(path).is_file() else ""
+    if (found := _FATAL.search(text)) and found[1] == "Bus error":
+        return (
+            "a file that the job reads through a memory map, such as a shard, is shorter than when it was opened, or "
+            f"its disk cannot be read. Check the disk; delete shards that were cut short and run again.\n(log of the "
+            f"job: {path})"
+        )
     *_, error = _ERROR.split(text)
     if error != text:
         return f"{error}\n(log of the job: {path})"

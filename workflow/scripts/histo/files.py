@@ -38,12 +38,16 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Return the content of a JSON file; InputError when the file is missing or is not JSON."""
+    """Return the mapping that a JSON file holds; InputError when the file is missing or holds something else."""
     try:
-        return json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that writes it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: expected JSON, found something else ({error}). Delete the file and run again."
         ) from None
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise InputError(f"{path}: expected a mapping in JSON, found a {kind}. Delete the file and run again.")
+    return value

@@ -1,5 +1,6 @@
 """The start of every script: its log, its number of threads, and how uncaught errors are reported."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -12,6 +13,17 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from histo.errors import InputError
+
+# Control characters but tab and line feed: those of a terminal, and those that change the direction of the text.
+_CONTROLS = [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROLS}
+
+
+class _Plain(logging.Formatter):
+    """Escapes control characters, which names of files and answers of servers may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(_ESCAPES)
 
 
 def start(snakemake: Any) -> None:
@@ -29,13 +41,13 @@ def start(snakemake: Any) -> None:
     screen = logging.StreamHandler(sys.stderr)
     if os.environ.get("HISTO_ERRORS") == "log":
         screen.addFilter(lambda record: record.levelno < logging.ERROR)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=[logging.FileHandler(path, mode="w"), screen],
-        force=True,
-    )
+    file = logging.FileHandler(path, mode="w", encoding="utf-8", errors="backslashreplace")
+    for handler in (file, screen):
+        handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[file, screen], force=True)
+
+    # A fatal signal, such as that of a mapped file that was cut short, leaves a line that histo.failures explains.
+    faulthandler.enable(file.stream, all_threads=False)
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, InputError):

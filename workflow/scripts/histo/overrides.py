@@ -11,6 +11,8 @@ import yaml
 
 from histo.errors import InputError
 
+REMAKE = "Delete the file and run again."
+
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return `base` overridden by `changes`; mappings are merged key by key, lists are replaced."""
@@ -63,9 +65,16 @@ def _position(values: list[Any], key: str, name: str) -> int:
 def resolve_search(settings: dict[str, Any], bests: list[str]) -> dict[str, Any]:
     """Return all settings of a model: if it names a search, those of the best trial, overridden by its own.
 
-    bests: paths `<search>/best.yaml`, among them that of the search.
+    bests: paths `<search>/best.yaml`, among them that of the search. Raises InputError for a file that is damaged.
     """
     if "search" not in settings:
         return settings
     best = next(Path(path) for path in bests if Path(path).parent.name == settings["search"])
-    return changed(yaml.safe_load(best.read_text()), settings)
+    try:
+        found = yaml.safe_load(best.read_text())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{best}: expected settings as YAML, found something else ({reason}). {REMAKE}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("network"), dict) or "name" not in found["network"]:
+        raise InputError(f"{best}: expected all settings of a model, found something else. {REMAKE}")
+    return changed(found, settings)

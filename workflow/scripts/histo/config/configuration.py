@@ -32,7 +32,7 @@ from histo.config.validate import Validate
 from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
 from histo.networks.names import builder_parts
-from histo.overrides import changed
+from histo.overrides import changed, with_values
 from histo.zip_paths import split_zip_path
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
@@ -50,6 +50,7 @@ LITE0: Model = {
     "checkpoint": "ema",
     "augment": {"channel_scale": 0.3, "channel_offset": 0.6},
 }
+PREDEFINED: dict[str, Model] = {"lite0": LITE0, "p4m": {}}  # p4m has the settings of `train`
 
 
 class Configuration(Section):
@@ -67,7 +68,7 @@ class Configuration(Section):
     imagenet_weights: ImagenetWeights = Field(ImagenetWeights(), description="The rule imagenet_weights")
     train: TrainSettings = Field(TrainSettings(), description="What every model starts from")
     models: dict[Name, Model] = Field(
-        {"lite0": LITE0, "p4m": {}}, min_length=1, description="Settings of each model that differ from `train`"
+        PREDEFINED, min_length=1, description="Settings of each model that differ from `train`"
     )
     classical: dict[Name, Classical] = Field({}, description="Classical baselines by name")
     search: dict[Name, Search] = Field({}, description="Searches for settings by name")
@@ -110,17 +111,27 @@ def model_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
 def train_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what the rule train knows of a model before the run; `histo.overrides.resolve_search` completes it.
 
-    All settings of the model, or, if it names a search, only its own.
+    All settings of the model, or, if it names a search, only its own. Equal settings are equal to the last character,
+    in whatever order and with whatever defaults they were written: Snakemake compares them as text.
     """
     own: dict[str, Any] = config["models"][name]
-    return own if "search" in own else model_settings(config, name)
+    return own if "search" in own else _complete(model_settings(config, name))
 
 
 def search_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return what the trials of a search depend on: base, space, sampler, seed, folds; not the number of trials."""
-    search, base = config["search"][name], _search_base(config, name)
-    space = search_space.resolve(Search(**search), base)
-    return {"base": base, "space": space, **{key: search[key] for key in ("sampler", "seed", "folds")}}
+    """Return what the trials of a search depend on: base, space, sampler, seed, folds; not the number of trials.
+
+    What every trial samples has the first of its possible values in the base, whatever the model says: it changes none.
+    """
+    settings, base = Search(**config["search"][name]), _complete(_search_base(config, name))
+    space = search_space.resolve(settings, base)
+    base = with_values(base, {setting: part.probes[0] for setting, part in sorted(settings.space.items())})
+    return {"base": base, "space": space, "sampler": settings.sampler, "seed": settings.seed, "folds": settings.folds}
+
+
+def _complete(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return checked settings of a model with all defaults, in the order of the section `train`."""
+    return TrainSettings.model_validate(settings).model_dump()
 
 
 def _mistakes(lines: list[str]) -> InputError:
@@ -264,9 +275,9 @@ def _crop(config: dict[str, Any], crop: Any, where: str) -> list[str]:
 
 
 def _same_keys(values: Any, keys: Any) -> Any:
-    """Return of nested mappings those values whose keys `keys` has too."""
+    """Return of nested mappings those values whose keys `keys` has too, in the order of `values`."""
     if isinstance(values, dict) and isinstance(keys, dict):
-        return {key: _same_keys(values[key], inner) for key, inner in keys.items()}
+        return {key: _same_keys(value, keys[key]) for key, value in values.items() if key in keys}
     return values
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+# Defaults are validated, so that 0 as the default of a real number is 0.0, as it is where a file says 0.
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -21,7 +22,7 @@ def _unique(values: list[Any]) -> list[Any]:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes part of a path
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 UserPath = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
-Md5 = Annotated[str, Field(pattern="^[0-9a-fA-F]{32}$")]
+Md5 = Annotated[str, Field(pattern="^[0-9a-fA-F]{32}$"), AfterValidator(str.lower)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
 Unique = AfterValidator(_unique)
 

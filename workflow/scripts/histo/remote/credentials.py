@@ -82,6 +82,9 @@ def scrub(text: str) -> str:
     The query of an address is often a signature that grants access.
     """
     secrets = {secret for source in credential_sources() for secret in source.secrets if secret}
+    # Of a secret with a line break a message shows single lines, or escapes as `repr` writes them.
+    secrets |= {repr(secret)[1:-1] for secret in secrets}
+    secrets |= {line for secret in secrets for line in secret.splitlines() if len(line) >= 8}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = re.sub(r"//[^/\s@]+@", "//***@", text)  # user and password of a proxy

@@ -1,16 +1,27 @@
 """HTTP requests for files; every failure becomes an InputError that says what to do."""
 
+import math
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from histo.errors import InputError
 from histo.formatting import duration
 from histo.remote.credentials import scrub
 
 TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
+LONGEST_WAIT = 7 * 86_400.0  # seconds; a server that asks for more is not believed
+# What a broken connection or a header against the rules raises; requests passes on some errors of urllib3.
+UNREACHABLE = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.InvalidHeader,
+    urllib3.exceptions.HTTPError,
+)
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class RetryableError(InputError):
@@ -32,7 +43,7 @@ class TooManyRequests(InputError):
         self.wait = wait
 
 
-def connection_error(what: str, error: requests.RequestException, alternative: str = "") -> RetryableError:
+def connection_error(what: str, error: Exception, alternative: str = "") -> RetryableError:
     """The error for a server that does not answer: `what` failed because of `error`."""
     return RetryableError(
         f"{what} ({type(error).__name__}: {scrub(str(error))[:200]}).",
@@ -42,17 +53,46 @@ def connection_error(what: str, error: requests.RequestException, alternative: s
 
 
 def retry_after(response: requests.Response) -> float | None:
-    """Seconds that a response asks to wait (header Retry-After: seconds or a date), None where it does not say."""
+    """Seconds that a response asks to wait (header Retry-After: seconds or a date), at most `LONGEST_WAIT`.
+
+    None where it does not say.
+    """
     value = response.headers.get("Retry-After", "")
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
+        try:
+            moment = parsedate_to_datetime(value)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        seconds = (moment - datetime.now(moment.tzinfo)).total_seconds()
+    return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
+
+
+def refuse_downgrade(response: requests.Response, location: str | None) -> str | None:
+    """Return the address to which a response redirects; InputError where it leaves https for another scheme."""
+    if location and urlsplit(response.url).scheme == "https":
+        target = urlsplit(urljoin(response.url, location))
+        if target.scheme != "https":
+            raise InputError(
+                f"{urlsplit(response.url).hostname}: expected a redirect to an https address, found {target.scheme}://"
+                f"{target.hostname}. Anyone on the way could read and change such a transfer. A proxy or the sign-in "
+                "page of a network may have answered instead: use another network, or a mirror with https."
+            )
+    return location
+
+
+class _Session(requests.Session):
+    """A session that does not leave https."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return refuse_downgrade(resp, super().get_redirect_target(resp))
+
+
+def request(method: str, url: str, headers: dict[str, str]) -> requests.Response:
+    """Send a request without a body and return the response with its body unread; redirects never leave https."""
+    with _Session() as session:  # closing it leaves connections in use open
+        return session.request(method, url, headers=headers, stream=True, timeout=TIMEOUT)
 
 
 def get(url: str, setting: str) -> requests.Response:
@@ -64,8 +104,8 @@ def get(url: str, setting: str) -> requests.Response:
     host = urlsplit(url).hostname
     headers = {"Accept-Encoding": "identity"}
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
-    except (requests.ConnectionError, requests.Timeout) as error:
+        response = request("GET", url, headers)
+    except UNREACHABLE as error:
         alternative = ", or download the file elsewhere and save it under its name"
         raise connection_error(f"{host} cannot be reached", error, alternative) from None
     except (requests.RequestException, ValueError) as error:

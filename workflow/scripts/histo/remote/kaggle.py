@@ -16,7 +16,9 @@ import contextlib
 import functools
 import io
 import logging
+import math
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,6 +81,14 @@ def _guard_requests() -> None:
 
     requests.adapters.HTTPAdapter.send = send_with_timeout  # type: ignore[method-assign,assignment]
 
+    target = requests.Session.get_redirect_target
+
+    @functools.wraps(target)
+    def secure_target(self: requests.Session, resp: requests.Response) -> str | None:
+        return http.refuse_downgrade(resp, target(self, resp))
+
+    requests.Session.get_redirect_target = secure_target  # type: ignore[method-assign,assignment]
+
 
 @contextlib.contextmanager
 def _client_output() -> Iterator[io.StringIO]:
@@ -136,7 +146,7 @@ class Competition:
         for page in range(1, MOST_PAGES + 1):
             with self._explain_errors("requesting the list of submissions"):
                 listed = self._api.competition_submissions(self.name, page_number=page, page_size=PAGE_SIZE) or []
-            new = [_submission(item) for item in listed if item is not None and item.ref not in found]
+                new = [_submission(item) for item in listed if item is not None and item.ref not in found]
             found |= {submission.reference: submission for submission in new}
             if not new:
                 break
@@ -146,6 +156,10 @@ class Competition:
         """Import the client, which signs in; returns its API object and sets `source`."""
         _guard_requests()
         sources = credential_sources()
+        for source in sources:
+            if source.is_token and source.found and len(source.secrets[-1].split()) > 1:
+                raise InputError(f"{source.name}: expected an access token, found text with spaces or line breaks. "
+                                 f"Copy the token again, as one line. {sign_in_help()}")  # fmt: skip
         try:
             with _client_output():
                 import kaggle
@@ -169,6 +183,7 @@ class Competition:
         others = [source for source in sources if source.found and not source.is_token]
         if "ACCESS_TOKEN" in method:
             self.source = tokens[0].name
+            _warn_of_readers(self.source)
         elif tokens:
             raise InputError(
                 f"Kaggle does not accept the token in {tokens[0].name} (expired, revoked or mistyped), but the client "
@@ -206,13 +221,13 @@ class Competition:
                 raise
             except requests.HTTPError as error:
                 raise self._http_error(error, doing) from None
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except http.UNREACHABLE as error:
                 raise connection_error(f"Kaggle cannot be reached while {doing}", error) from None
             except requests.RequestException as error:
                 raise RetryableError(
                     f"Kaggle sent an invalid response while {doing}: {scrub(str(error))[:200]}."
                 ) from None
-            except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
                 raise InputError(
                     f"The kaggle client failed while {doing} ({type(error).__name__}: {scrub(str(error))[:200]}). "
                     "Kaggle may have changed its API: try a newer version of the package kaggle."
@@ -223,9 +238,10 @@ class Competition:
         response = error.response
         code = response.status_code
         message = ""
-        with contextlib.suppress(requests.RequestException, ValueError, AttributeError):
+        with contextlib.suppress(requests.RequestException, ValueError, AttributeError, RecursionError):
             content = response.json()
-            code = content.get("code", code) if code < 400 else code
+            stated = content.get("code", code)
+            code = stated if code < 400 and isinstance(stated, int) else code
             message = scrub(str(content.get("message", "")))[:300]
         message = f', "{message}"' if message else ""
         if response.history and code != 429:  # the response of the storage to which Kaggle redirected the request
@@ -263,10 +279,17 @@ class Competition:
         return InputError(f"Kaggle answered HTTP {code} while {doing} for the competition {self.name!r}{message}.")
 
 
+def _warn_of_readers(source: str) -> None:
+    """Log a warning if other users can read the file of the token; of kaggle.json the client itself says so."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.stat(source).st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            log.warning("%s can be read by other users of this machine. Run: chmod 600 %s", source, source)
+
+
 def _submission(item: Any) -> Submission:
     """Convert the client's object."""
     return Submission(
-        reference=item.ref,
+        reference=int(item.ref),
         time=item.date.isoformat(timespec="seconds") + "Z" if item.date else None,
         file=item.file_name or "",
         description=item.description or "",
@@ -278,8 +301,9 @@ def _submission(item: Any) -> Submission:
 
 
 def _score(text: str | None) -> float | None:
-    """Convert a score, which Kaggle sends as text; None where it is empty or not a number."""
+    """Convert a score, which Kaggle sends as text; None where it is empty or not a finite number."""
     try:
-        return float(text) if text else None
+        score = float(text) if text else math.nan
     except ValueError:
         return None
+    return score if math.isfinite(score) else None

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import signal
 import time
@@ -26,13 +27,15 @@ from histo.files import read_json, write_json
 from histo.formatting import duration, size_text
 from histo.hashes import file_md5, file_sha256
 from histo.remote import http
-from histo.remote.http import RetryableError
+from histo.remote.http import BROKEN, RetryableError
 
 CHUNK = 1 << 16  # bytes read from the connection at a time; a broken connection loses less than that
 SYNC = 64 << 20  # bytes between two syncs to disk: a crash of the machine loses at most that much
 ATTEMPTS = 5  # connections in a row that may add nothing
 PAUSE = 2.0  # seconds before the second connection; doubled for each connection that adds nothing
 REPORT = 10.0  # seconds between two lines of progress
+SLOW = (60.0, 60_000)  # a connection that brings fewer bytes than this in so many seconds is given up
+MOST_UNSTATED = 20 * 10**9  # bytes that are received from a server that does not state the size
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 DIGESTS = {"MD5": file_md5, "SHA-256": file_sha256}
 
@@ -107,14 +110,20 @@ class Identity:
 
     @classmethod
     def of(cls, response: requests.Response, origin: RemoteFile) -> "Identity":
-        """The identity that the headers of a response state."""
+        """The identity that the headers of a response state; RetryableError where they state no sound size."""
         headers = response.headers
         # The length of compressed content is not the size of the file.
         length = None if headers.get("Content-Encoding", "identity") != "identity" else headers.get("Content-Length")
         etag = headers.get("ETag")
         strong = etag if etag and not etag.startswith("W/") else None
         validator = origin.digest or strong or headers.get("Last-Modified")
+        if length and not re.fullmatch("[0-9]{1,18}", length):
+            raise RetryableError(f"{origin.host} states a size that is not a number of bytes, {length[:40]!r}.")
         return cls(int(length) if length else None, validator)
+
+
+class TooSlow(RetryableError):
+    """A connection brings next to nothing, see `SLOW`."""
 
 
 class PartialDownload:
@@ -197,9 +206,8 @@ def transfer(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
     if origin.digest and part.identity.validator == origin.digest and part.is_complete(origin):
         log.info("nothing to transfer: all %s were received before", size_text(part.received))
         return
-    started, failures, reached = part.received, 0, False
+    started, failures, reached, most = part.received, 0, False, part.received
     while True:
-        before = part.received
         try:
             response = origin.connect()
             reached = True
@@ -209,12 +217,14 @@ def transfer(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
         except RetryableError as error:
             if not reached:
                 raise
-            failures = 0 if part.received > before else failures + 1
+            # More than ever before: a server that refuses to continue and begins anew would be asked without end.
+            failures = 0 if part.received > most and not isinstance(error, TooSlow) else failures + 1
+            most = max(most, part.received)
             if failures >= ATTEMPTS:
                 raise InputError(
                     f"The download stopped at {size_text(part.received)} of {size_text(part.identity.size)}, and "
-                    f"{ATTEMPTS} connections in a row added nothing. Last error: {error.reason} The bytes received are "
-                    f"kept in {part.folder}; run again to resume from them."
+                    f"{ATTEMPTS} connections in a row added nothing or too little. Last error: {error.reason} "
+                    f"The bytes received are kept in {part.folder}; run again to resume from them."
                 ) from None
             pause = min(PAUSE * 2**failures, 60.0)
             log.warning("%s Resuming at %s in %s.", error.reason, size_text(part.received), duration(pause))
@@ -240,8 +250,8 @@ def receive(response: requests.Response, origin: RemoteFile, part: PartialDownlo
         response = request_rest(response, origin, part)
     first = part.received == 0
     try:
-        part.append(check_magic(log_progress(response, part), response, origin, first))
-    except requests.RequestException as error:
+        part.append(check_magic(bounded(log_progress(response, part), part, origin), response, origin, first))
+    except BROKEN as error:
         raise RetryableError(f"The connection broke ({type(error).__name__}).") from None
     finally:
         response.close()
@@ -256,14 +266,8 @@ def request_rest(first: requests.Response, origin: RemoteFile, part: PartialDown
         headers["If-Range"] = part.identity.validator
     request = first.request
     try:
-        response = requests.request(
-            request.method or "GET",
-            first.url,
-            headers={**request.headers, **headers},
-            stream=True,
-            timeout=http.TIMEOUT,
-        )
-    except requests.RequestException as error:
+        response = http.request(request.method or "GET", first.url, {**request.headers, **headers})
+    except BROKEN as error:
         raise RetryableError(f"The server cannot be reached ({type(error).__name__}).") from None
     offset, _, size = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     same_size = part.identity.size is None or size in ("", "*", str(part.identity.size))
@@ -285,9 +289,10 @@ def request_rest(first: requests.Response, origin: RemoteFile, part: PartialDown
 def check_magic(
     chunks: Iterator[bytes], response: requests.Response, origin: RemoteFile, first: bool
 ) -> Iterator[bytes]:
-    """Pass on the chunks; InputError where the `first` one does not begin as files of this kind do."""
-    for chunk in chunks:
-        if first and not chunk.startswith(origin.magic):
+    """Pass on the chunks; InputError where the `first` ones do not begin as files of this kind do."""
+    magics = (origin.magic,) if isinstance(origin.magic, bytes) else origin.magic
+    for chunk in in_pieces(chunks, max(map(len, magics))) if first else chunks:
+        if first and not chunk.startswith(magics):
             content = response.headers.get("Content-Type", "no content type")
             raise InputError(
                 f"Expected a {origin.kind} from {origin.host}, found something else ({content}). A proxy or the "
@@ -296,6 +301,44 @@ def check_magic(
             )
         first = False
         yield chunk
+
+
+def in_pieces(chunks: Iterator[bytes], least: int) -> Iterator[bytes]:
+    """Pass on the chunks, the first with at least `least` bytes if there are as many."""
+    begin = b""
+    for chunk in chunks:
+        begin += chunk
+        if len(begin) >= least:
+            break
+    if begin:
+        yield begin
+    yield from chunks
+
+
+def bounded(chunks: Iterator[bytes], part: PartialDownload, origin: RemoteFile) -> Iterator[bytes]:
+    """Pass on the chunks; RetryableError, without the bytes received, where they are more than the file has."""
+    most = MOST_UNSTATED if part.identity.size is None else part.identity.size
+    for chunk in chunks:
+        if part.received + len(chunk) > most:
+            part.restart(Identity(None, None))
+            raise RetryableError(f"{origin.host} sends more than the {size_text(most)} of the {origin.noun}.")
+        yield chunk
+
+
+def read_chunks(response: requests.Response) -> Iterator[bytes]:
+    """Yield what arrives as soon as it arrives; TooSlow where it is next to nothing.
+
+    `Response.iter_content` waits for a whole chunk, without end if a server sends single bytes.
+    """
+    seconds, least = SLOW
+    begin, received = time.monotonic(), 0
+    while chunk := response.raw.read1(CHUNK, decode_content=True):
+        yield chunk
+        received += len(chunk)
+        if (passed := time.monotonic() - begin) >= seconds:
+            if received < least:
+                raise TooSlow(f"The server sent {size_text(received)} in {duration(passed)}.")
+            begin, received = time.monotonic(), 0
 
 
 def require_space(origin: RemoteFile, part: PartialDownload, results: Path) -> None:
@@ -327,7 +370,7 @@ def log_progress(response: requests.Response, part: PartialDownload) -> Iterator
     """Yield the chunks of `response`; every REPORT seconds, log the share received, the rate and the time left."""
     size, last, seen = part.identity.size, time.monotonic(), part.received
     log.info("%s to receive", size_text(size - part.received if size is not None else None))
-    for chunk in response.iter_content(CHUNK):
+    for chunk in read_chunks(response):
         yield chunk
         now = time.monotonic()
         if now - last >= REPORT:

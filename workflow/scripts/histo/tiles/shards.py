@@ -189,6 +189,10 @@ class Shard:
                 version = int(file.attrs.get("format_version", -1))
                 if version != FORMAT_VERSION:
                     raise self._error(f"format version {FORMAT_VERSION}", f"version {version}")
+                links = [file.get(name, getlink=True) for name in ("images", "ids", "labels", "pixels_sha1")]
+                if not all(isinstance(link, h5py.HardLink) for link in links) or file["images"].external:
+                    # The map would show other bytes than HDF5 reads.
+                    raise self._error("all data in the file itself", "a link to another file or name")
                 images = file["images"]
                 offset, shape, dtype = images.id.get_offset(), images.shape, images.dtype
                 # The conversion to str raises an error for bytes that are not ASCII.
