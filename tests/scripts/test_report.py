@@ -364,7 +364,7 @@ def test_settings_that_differ_from_the_default_are_marked():
         )
     )
     assert rows["epochs"] == [mark(6), "20", "–"]
-    assert rows["pos_weight"] == [mark("off"), "1", "–"]
+    assert rows["pos_weight"] == [mark("off"), str(default["pos_weight"]), "–"]
     assert rows["network"][0] == f"p4m_residual, width {mark(16)}, blocks 2, hidden 128, stem stride"
     assert rows["network"][1:] == [mark("residual, width 8"), "–"]
     assert f"hue {mark('0.0')}" in rows["augment"][1] and "<mark" not in rows["augment"][0]
