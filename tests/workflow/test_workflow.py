@@ -56,7 +56,7 @@ def test_the_demo_finds_the_planted_faults_and_learns(tmp_path):
         assert f"{value:.4f}" in done.stderr
     for fold in range(3):
         assert f"[small fold-{fold} ({fold + 1}/3)] epoch 5/5 step" in done.stderr
-        assert re.search(rf"train/small/fold-{fold} done in .*, \d+ of 28 jobs\n", done.stderr)
+        assert re.search(rf"train/small/fold-{fold} done in .*, \d+ of \d+ jobs\n", done.stderr)
     assert re.search(r"trainings 1 of 3 done, about \d+ (s|min) left\n", done.stderr)
     assert "trainings 3 of 3 done\n" in done.stderr
     assert "input: " not in done.stderr

@@ -212,18 +212,11 @@ def train(
         training = TileLoader(training_shards, training_rows, device)
         validation = None if fold is None else TileLoader(opened, validation_rows, device)
         name = run_name(model, fold, table["fold"].nunique(), replicate)
-        run = prepare(
-            settings, fold, training, validation, weights_in, resume, termination, processes, name,
-            curves if processes.rank == 0 else None,
-        )  # fmt: skip
+        run = prepare(settings, fold, training, validation, weights_in, resume, termination, processes, name, curves)
         progress = load_progress(run)
-        with closing(run.display):
-            train_epochs(run, progress, history_out)
+        train_epochs(run, progress, history_out)
         if run.leads:
-            write_history(progress.history, history_out)
-            write_weights(run, progress, weights_out, code, stain)
-            write_summary(run, summary_out, threads)
-            resume.remove()
+            write_results(run, progress, weights_out, history_out, summary_out, code, stain, threads)
 
 
 def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str]) -> None:
@@ -318,7 +311,7 @@ def prepare(
     )  # fmt: skip
     display = TrainingDisplay(
         name, epochs=settings.epochs, steps_per_epoch=steps_per_epoch, batch_size=batch_size,
-        validation_tiles=len(validation or ()), curves=curves,
+        validation_tiles=len(validation or ()), curves=curves if processes.rank == 0 else None,
     )  # fmt: skip
     return Run(
         settings, fold, training, validation, np.array(mean), np.array(std), batch_size, steps_per_epoch, engine,
@@ -390,12 +383,13 @@ def batches(run: Run, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Ten
 
 def train_epochs(run: Run, progress: Progress, history_out: str | Path) -> None:
     """Train and validate the epochs that are left; the history is written after each."""
-    while len(progress.history) < run.settings.epochs and not stops_early(progress, run.settings):
-        train_one_epoch(run, progress)
-        validate(run, progress)
-        if run.leads:
-            write_history(progress.history, history_out)
-        save_if_due(run, progress)
+    with closing(run.display):
+        while len(progress.history) < run.settings.epochs and not stops_early(progress, run.settings):
+            train_one_epoch(run, progress)
+            validate(run, progress)
+            if run.leads:
+                write_history(progress.history, history_out)
+            save_if_due(run, progress)
 
 
 def train_one_epoch(run: Run, progress: Progress) -> None:
@@ -463,6 +457,23 @@ def validation_loss(logits: np.ndarray, labels: np.ndarray, settings: TrainSetti
     """The training loss of the validation tiles, which are not augmented."""
     known = targets(torch.tensor(labels, dtype=torch.float32), logits.shape[1] if logits.ndim == 2 else 2)
     return float(loss(torch.from_numpy(logits), known, settings))
+
+
+def write_results(
+    run: Run,
+    progress: Progress,
+    weights_out: str,
+    history_out: str,
+    summary_out: str,
+    code: dict[str, str],
+    stain: str | None,
+    threads: int,
+) -> None:
+    """Write weights, history and summary of a complete run, then remove its resume file."""
+    write_history(progress.history, history_out)
+    write_weights(run, progress, weights_out, code, stain)
+    write_summary(run, summary_out, threads)
+    run.resume.remove()
 
 
 def write_history(history: list[dict[str, Any]], path: str | Path) -> None:
