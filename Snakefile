@@ -2,7 +2,7 @@
 #
 #   snakemake --cores 8 submission          the competition
 #   snakemake --cores 8 search              all hyperparameter searches of the configuration
-#   snakemake --cores 8 apply --config apply='{model: p4m, tiles: folder, out: predictions.csv}'   other tiles
+#   snakemake --cores 8 apply --config apply='{model: lite0, tiles: folder, out: predictions.csv}'   other tiles
 #   snakemake --cores 8 export              trained models as ONNX and safetensors
 #   snakemake --cores 2 --configfile config/demo.yaml -- submission          synthetic tiles, no account needed
 

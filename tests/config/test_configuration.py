@@ -145,7 +145,7 @@ def test_numbers_of_shards_have_five_digits(name):
         (
             "apply",
             {"model": "random_forest", "tiles": "config", "out": "a.csv"},
-            "apply.model: expected one of p4m, found 'random_forest'. Classical models cannot be applied.",
+            "apply.model: expected one of lite0, p4m, found 'random_forest'. Classical models cannot be applied.",
         ),
         (
             "apply",

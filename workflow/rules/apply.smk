@@ -30,7 +30,7 @@ if config["apply"]:
         params:
             tiles=config["apply"]["tiles"],
             settings=config["predict"],
-            code=code_version("apply"),
+            code=network_code("apply", model_settings(config, config["apply"]["model"])),
         script:
             "../scripts/apply.py"
 

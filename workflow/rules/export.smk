@@ -38,7 +38,7 @@ rule export_model:
             "source": config["dataset"]["source"],
             **config["predict"],
         },
-        code=code_version("export_model"),
+        code=lambda wildcards: network_code("export_model", model_settings(config, wildcards.model)),
     script:
         "../scripts/export_model.py"
 

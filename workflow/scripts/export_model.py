@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from histo.errors import InputError
 from histo.export.model_card import model_card
@@ -71,7 +71,7 @@ def export_model(
         for key, value in network.state_dict().items()
     }
     with atomic_write(folder / "model.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
 
     metrics = read_json(evaluation)
     temperature = (metrics["probability"] or {}).get("temperature")
