@@ -66,7 +66,7 @@ def start(snakemake: Any) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[file, screen], force=True)
 
     # A fatal signal, such as that of a mapped file that was cut short, leaves a line that histo.failures explains.
-    faulthandler.enable(file.stream, all_threads=False)
+    faulthandler.enable(os.open(path, os.O_WRONLY | os.O_APPEND), all_threads=False)
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, InputError):
