@@ -71,3 +71,13 @@ def test_json_that_is_cut_or_no_mapping(tmp_path, text):
         InputError, match=r"a\.json: expected (a mapping in )?JSON, found .* Delete the file and run again"
     ):
         read_json(path)
+
+
+def test_what_a_killed_job_left_is_swept(tmp_path):
+    left = tmp_path / ".report.24310.part.html"
+    others = [tmp_path / name for name in (".report.x.part.html", ".report-2.1.part.html", ".report.1.part.csv")]
+    for path in (left, *others):
+        path.write_text("half")
+    with atomic_write(tmp_path / "report.html") as temporary:
+        temporary.write_text("all")
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "report.html"])

@@ -106,3 +106,29 @@ mapped[500_000]
     assert "Fatal Python error: Bus error" in log
     found = _failure(str(tmp_path / "logs" / "a.log"))
     assert found.startswith("a file that the job reads through a memory map, such as a shard, is shorter than")
+
+
+FULL = {
+    "a file": "open('/dev/full', 'w').write('x' * 100_000)",
+    "HDF5": "import h5py, numpy as np; h5py.File(sys.argv[1] + '.h5', 'w')['a'] = np.zeros(10**6)",
+    "Parquet": "import pandas as pd; pd.DataFrame({'a': range(10**6)}).to_parquet(sys.argv[1] + '.parquet')",
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_full_disk_is_one_message(tmp_path, kind):
+    """A limit of the size of files stands for a full disk."""
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    status, log, _ = ran(tmp_path, limit + FULL[kind])
+    assert status == 1
+    assert "Traceback" not in log
+    assert re.search(r"ERROR .*no space left on the disk, or a quota is used up .* Free some space and run again", log)
+
+
+def test_a_file_without_permission_is_one_message(tmp_path):
+    status, log, _ = ran(tmp_path, "import errno; raise PermissionError(errno.EACCES, 'Permission denied', 'a/b.h5')")
+    assert status == 1
+    assert log.endswith(
+        "ERROR a/b.h5: cannot be read or written (Permission denied). Correct its permissions and run again.\n"
+    )

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,9 @@ def test_a_token_with_a_line_break_is_shown_in_no_form(home, monkeypatch):
     for text in (token, repr(f"Bearer {token}"), token.splitlines()[0], token.splitlines()[1]):
         assert not {"KGAT_0123456789", "fedcba9876543210"} & set(scrub(text).replace("'", " ").split()), text
         assert "0123456789" not in scrub(text) and "fedcba" not in scrub(text)
+
+
+def test_a_user_without_a_home_folder(home, monkeypatch):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert [item.found for item in credential_sources()] == [False] * 6
+    assert scrub("text") == "text"

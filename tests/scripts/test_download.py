@@ -389,7 +389,7 @@ rule all:
     input: "submission-score.json", "scores.json",
 rule download:
     output: archive="resources/archive.zip",
-    params: settings={{"competition": "{competition}", "md5": None}}, results="results",
+    params: settings={{"competition": "{competition}"}}, md5=None, results="results",
     log: "logs/download.log",
     localrule: True
     script: "{scripts}/download.py"

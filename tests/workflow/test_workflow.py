@@ -301,3 +301,11 @@ def test_the_error_of_a_broken_archive_is_the_last_output(tmp_path):
     assert done.stderr.count(message) == 1
     assert (tmp_path / "logs/cut/index.log").read_text().count(message) == 1
     assert not (tmp_path / "results/cut/index.parquet").exists()
+
+
+def test_results_that_are_a_file(tmp_path):
+    (tmp_path / "results").write_text("")
+    done = snakemake(tmp_path, "submission", "dataset={name: small, source: kaggle}")
+    assert done.returncode == 1
+    assert f"{tmp_path}/results: expected a folder, found a file. Rename it and run again." in done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import math
+import os
 import re
 import shlex
 import sys
@@ -49,6 +50,11 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 NAME = config["dataset"]["name"]
+for folder in ("results", "logs", "benchmarks", "resources", f"results/{NAME}"):
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise WorkflowError(f"{Path(folder).absolute()}: expected a folder, found a file. Rename it and run again.")
+    if Path(folder).is_dir() and not os.access(folder, os.W_OK | os.X_OK) and not workflow.dryrun:
+        raise WorkflowError(f"{Path(folder).absolute()}: cannot be written. Correct its permissions and run again.")
 GEOMETRY = {key: config["dataset"][key] for key in ("tile_side", "centre_side", "classes")}
 SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])] for split in ("train", "test")}
 FOLDS = list(range(config["folds"]["count"]))

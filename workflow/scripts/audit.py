@@ -17,7 +17,7 @@ import pandas as pd
 
 from histo import tables
 from histo.errors import InputError
-from histo.faults import describe, refused
+from histo.faulty_tiles import describe, refused
 from histo.files import write_json
 from histo.tiles.quality import quality_flags
 

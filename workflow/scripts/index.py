@@ -14,7 +14,7 @@ import pandas as pd
 from histo import tables
 from histo.csv_tables import check_id, parse_csv
 from histo.errors import InputError
-from histo.faults import describe, refused
+from histo.faulty_tiles import describe, refused
 from histo.files import atomic_write
 from histo.tiles.source import how_to_restore, list_entries, open_source
 from histo.tiles.zip_archive import TILES, DamagedEntry, Entry

@@ -1,7 +1,9 @@
 """Files that are written atomically, and JSON files."""
 
+import glob
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,9 @@ def atomic_write(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: some writers choose the format by the suffix.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        if re.fullmatch("[0-9]+", left.name[len(path.stem) + 2 : -len(f".part{path.suffix}")]):
+            left.unlink(missing_ok=True)  # of a job that was killed: no two jobs write one file
     try:
         yield temporary
         if sync:

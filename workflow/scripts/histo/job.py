@@ -1,8 +1,10 @@
 """The start of every script: its log, its number of threads, and how uncaught errors are reported."""
 
+import errno
 import faulthandler
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -26,6 +28,23 @@ class _Plain(logging.Formatter):
         return super().format(record).translate(_ESCAPES)
 
 
+# Of libraries that raise no OSError with a number: h5py, pyarrow and torch say it in words.
+_FULL = re.compile(r"(errno\s*=?\s*(28|122|27)\b)|No space left on device|Disk quota exceeded|File too large", re.I)
+
+
+def _unwritable(error: BaseException) -> str | None:
+    """Return in words that a disk is full or read-only, if that is what an error says."""
+    number = getattr(error, "errno", None)
+    file = getattr(error, "filename", None) or Path.cwd()
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or (_FULL.search(str(error)) and number is None):
+        found = " ".join(str(error).split())[:200]
+        place = f"{file}: " if getattr(error, "filename", None) else ""
+        return f"{place}no space left on the disk, or a quota is used up ({found}). Free some space and run again."
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM) and isinstance(error, OSError):
+        return f"{file}: cannot be read or written ({os.strerror(number)}). Correct its permissions and run again."
+    return None
+
+
 def start(snakemake: Any) -> None:
     """Log to the job's log file and to standard error, report uncaught errors there, and limit the job's threads.
 
@@ -47,11 +66,13 @@ def start(snakemake: Any) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[file, screen], force=True)
 
     # A fatal signal, such as that of a mapped file that was cut short, leaves a line that histo.failures explains.
-    faulthandler.enable(file.stream, all_threads=False)
+    faulthandler.enable(os.open(path, os.O_WRONLY | os.O_APPEND), all_threads=False)
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, InputError):
             logging.error("%s", error)
+        elif reason := _unwritable(error):
+            logging.error("%s", reason)
         elif issubclass(kind, KeyboardInterrupt):
             logging.error("Interrupted.")
         else:

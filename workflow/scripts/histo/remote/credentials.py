@@ -52,8 +52,9 @@ def _file_source(path: Path, keys: tuple[str, ...] | None, is_token: bool = Fals
 
 def credential_sources() -> list[CredentialSource]:
     """All sources of credentials in the order in which the kaggle client tries them."""
-    home = Path("~/.kaggle").expanduser()
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    # Path.expanduser raises an error for a user without a home folder.
+    home = Path(os.path.expanduser("~/.kaggle"))
+    config = Path(os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config"))
     folder = os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.exists() else config / "kaggle")
 
     token = os.environ.get("KAGGLE_API_TOKEN", "")
