@@ -43,7 +43,8 @@ class Site:
         """Start Snakemake with the profile, with its output in a file."""
         command = [
             sys.executable, "-m", "snakemake", str(target), "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--cores", CORES,
+            "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles" / "slurm"),
+            "--cores", CORES, "--max-threads", CORES,
             "--slurm-init-seconds-before-status-checks", "2", "--configfile", *map(str, CONFIG),
             "--config", *(settings or (DATASET,)), *options,
         ]  # fmt: skip
@@ -143,9 +144,12 @@ def test_a_training_near_its_time_limit_goes_back_to_the_queue(site, cluster, un
 def test_no_job_asks_for_more_cores_than_the_profile_names(site, cluster):
     """Rules ask for up to 16 threads; a node here has four cores."""
     before = cluster.jobs()
-    status = site.run(WEIGHTS, DATASET, "models={tiny: {seed: 3}}", options=("--cores", str(CPUS)))
+    status = site.run(
+        WEIGHTS, DATASET, "models={tiny: {seed: 3}}", options=("--cores", str(CPUS), "--max-threads", str(CPUS))
+    )
     assert status == 0, site.output
     assert [int(job["NumCPUs"]) for job in submitted_since(cluster, before)] == [CPUS]
+    assert f"{CPUS} threads" in (site.folder / TRAINING_LOG).read_text()
 
 
 def test_type_of_gpu_account_and_partition(site, cluster):
