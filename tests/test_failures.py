@@ -57,6 +57,44 @@ def test_the_error_of_each_failed_job_is_returned_once(logs):
     ]
 
 
+GROUP_FAILED = """
+[Sat Nov 21 15:06:15 2026]
+    message: Error in group shards
+    log: /slurm/4.log (check log file(s) for error details)
+    jobs:
+        rule unzip:
+            jobid: 3
+            output: results/unzip
+            log: logs/unzip.log (check log file(s) for error details)
+        rule validate:
+            jobid: 4
+            output: results/validate
+            log: logs/validate.log (check log file(s) for error details)
+        rule pack:
+            jobid: 5
+            output: results/pack
+            log: logs/pack.log (check log file(s) for error details)
+    [Sat Nov 21 15:06:15 2026]
+    Error in rule pack:
+        jobid: 5
+        log: logs/pack.log (check log file(s) for error details)
+"""
+
+
+def test_of_a_group_the_job_with_an_error_is_returned(logs):
+    (logs / "unzip.log").write_text("15:06:14 INFO done\n")
+    (logs / "validate.log").write_text("15:06:15 ERROR not a TIFF\n")
+    assert failures(GROUP_FAILED) == ["not a TIFF\n(log of the job: logs/validate.log)"]
+
+
+def test_of_a_group_without_an_error_the_last_job_is_returned(logs):
+    (logs / "validate.log").write_text("15:06:15 INFO half\n")
+    (logs / "unzip.log").write_text("15:06:14 INFO done\n")
+    os.utime(logs / "unzip.log", (1, 1))
+    (found,) = failures(GROUP_FAILED)
+    assert "left no error in its log, logs/validate.log" in found and "15:06:15 INFO half" in found
+
+
 def test_a_job_that_was_tried_again_and_finished_is_left_out(logs):
     (logs / "train.log").write_text("15:06:15 INFO done\n")
     (logs / "index.log").write_text("15:06:15 ERROR second\n")

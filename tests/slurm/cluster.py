@@ -133,7 +133,7 @@ class Cluster:
             self._start_munge()
             self._start("slurmctld", "-c")
             for node in NODES:
-                self.start_node(node)
+                self._start("slurmd", "-N", node, node=node)
             wait_for(self.idle, PATIENCE, "idle nodes")
         except (TimeoutError, OSError) as error:
             text = self.logs()
@@ -157,16 +157,6 @@ class Cluster:
             [path_of(name) or "", "-D", "-f", str(self.folder / "slurm.conf"), *arguments], cwd=self.folder,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-
-    def start_node(self, node: str) -> None:
-        """Start `slurmd` of a node."""
-        self._start("slurmd", "-N", node, node=node)
-
-    def kill_node(self, node: str) -> None:
-        """Kill `slurmd` of a node; jobs run on."""
-        daemon = self._daemons.pop(node)
-        daemon.kill()
-        daemon.wait()
 
     def run(self, *command: str) -> str:
         """Output of a command of SLURM."""

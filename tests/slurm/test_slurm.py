@@ -7,11 +7,10 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,21 +37,33 @@ class Site:
 
     folder: Path
     cluster: Cluster
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, target: str | Path, *settings: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start Snakemake with the profile, with its output in a file."""
         command = [
             sys.executable, "-m", "snakemake", str(target), "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles" / "slurm"), "--cores", CORES,
+            "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles" / "slurm"),
+            "--cores", CORES, "--max-threads", CORES,
             "--slurm-init-seconds-before-status-checks", "2", "--configfile", *map(str, CONFIG),
             "--config", *(settings or (DATASET,)), *options,
         ]  # fmt: skip
         # The GPUs of this cluster exist in its books only.
         environment = self.cluster.environment | {"OMP_NUM_THREADS": "1", "HISTO_DEVICE": "cpu"}
         with open(self.folder / "output.txt", "w") as output:
-            return subprocess.Popen(
+            running = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
             )
+        self.started.append(running)
+        return running
+
+    def clear(self) -> None:
+        """Kill what still runs here and empty the queue."""
+        for running in self.started:
+            running.kill()
+            running.wait()
+        self.cluster.run("scancel", "--user", str(os.getuid()))
+        wait_for(lambda: not self.cluster.run("squeue", "--noheader"), PATIENCE, "an empty queue")
 
     @property
     def output(self) -> str:
@@ -74,7 +85,9 @@ class Site:
     def epochs(self) -> int:
         """Number of epochs in the log of the training."""
         path = self.folder / TRAINING_LOG
-        return len(re.findall(r"INFO epoch \d+/\d+  loss \S+  AUC", path.read_text())) if path.is_file() else 0
+        return (
+            len(re.findall(r"INFO \[.+\] epoch \d+/\d+ step (\d+)/\1 .*AUC", path.read_text())) if path.is_file() else 0
+        )
 
     def weights(self) -> str:
         """SHA-256 of the trained weights."""
@@ -87,13 +100,14 @@ def submitted_since(cluster: Cluster, before: list[dict[str, str]]) -> list[dict
 
 
 @pytest.fixture(scope="module")
-def short(cluster, tmp_path_factory) -> tuple[Site, list[dict[str, str]]]:
+def short(cluster, tmp_path_factory) -> Iterator[tuple[Site, list[dict[str, str]]]]:
     """A finished run of all stages, and its SLURM jobs."""
     site = Site(tmp_path_factory.mktemp("short"), cluster)
     Archive(np.random.default_rng(5), train=40, test=10).write(site.folder / "archive.zip")
     status = site.run("submission")
     assert status == 0, site.output + cluster.logs()
-    return site, cluster.jobs()
+    yield site, cluster.jobs()
+    site.clear()
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +124,9 @@ def undisturbed(short, tmp_path_factory) -> str:
 def site(short, cluster, tmp_path) -> Iterator[Site]:
     """A copy of the finished run; the next test finds an empty queue."""
     shutil.copytree(short[0].folder, tmp_path / "site", symlinks=True)
-    yield Site(tmp_path / "site", cluster)
-    cluster.run("scancel", "--user", str(os.getuid()))
-    wait_for(lambda: not cluster.run("squeue", "--noheader"), PATIENCE, "an empty queue")
+    copy = Site(tmp_path / "site", cluster)
+    yield copy
+    copy.clear()
 
 
 def test_a_run_from_archive_to_submission(short):
@@ -136,14 +150,17 @@ def test_a_training_near_its_time_limit_goes_back_to_the_queue(site, cluster, un
     assert running.wait(timeout=TIMEOUT) == 0, site.output
     (job,) = submitted_since(cluster, before)
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
-    assert "Resumed after epoch" in (site.folder / TRAINING_LOG).read_text()
+    text = (site.folder / TRAINING_LOG).read_text()
+    assert "Resumed after epoch" in text and f" {CORES} threads." in text
     assert site.weights() == undisturbed
 
 
 def test_no_job_asks_for_more_cores_than_the_profile_names(site, cluster):
     """Rules ask for up to 16 threads; a node here has four cores."""
     before = cluster.jobs()
-    status = site.run(WEIGHTS, DATASET, "models={tiny: {seed: 3}}", options=("--cores", str(CPUS)))
+    status = site.run(
+        WEIGHTS, DATASET, "models={tiny: {seed: 3}}", options=("--cores", str(CPUS), "--max-threads", str(CPUS))
+    )
     assert status == 0, site.output
     assert [int(job["NumCPUs"]) for job in submitted_since(cluster, before)] == [CPUS]
 
@@ -191,57 +208,3 @@ def test_a_requeued_job_ends_with_the_same_weights(site, cluster, undisturbed):
     (job,) = submitted_since(cluster, before)
     assert (job["JobState"], job["Restarts"]) == ("COMPLETED", "1")
     assert site.weights() == undisturbed
-
-
-def test_a_killed_slurmd(site, cluster, undisturbed):
-    """The job runs on while the daemon of its node is down."""
-    before = cluster.jobs()
-    running = site.train()
-    node = submitted_since(cluster, before)[0]["BatchHost"]
-    cluster.kill_node(node)
-    cluster.start_node(node)
-    assert running.wait(timeout=TIMEOUT) == 0, site.output
-    assert site.weights() == undisturbed
-
-
-def test_a_killed_submit_host(site, cluster, undisturbed):
-    """A killed Snakemake leaves its job and its lock; the next one submits again, and the weights are the same."""
-    running = site.train()
-    running.kill()
-    running.wait()
-    assert site.run(WEIGHTS, DATASET, LONG, options=("--unlock",)) == 0, site.output
-    wait_for(lambda: not cluster.run("squeue", "--noheader"), PATIENCE, "the end of the job")
-    assert site.run(WEIGHTS, DATASET, LONG) == 0, site.output
-    assert site.weights() == undisturbed
-
-
-def test_an_interrupt_cancels_the_jobs(site, cluster, undisturbed):
-    before = cluster.jobs()
-    running = site.train()
-    running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=TIMEOUT) != 0
-    wait_for(lambda: not cluster.run("squeue", "--noheader"), PATIENCE, "an empty queue")
-    assert [(job["JobState"], job["Restarts"]) for job in submitted_since(cluster, before)] == [("CANCELLED", "0")]
-    assert site.run(WEIGHTS, DATASET, LONG) == 0, site.output
-    assert site.weights() == undisturbed
-
-
-def test_two_data_sets_in_one_folder_at_once(cluster, tmp_path):
-    Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
-    runs = []
-    for name in ("one", "two"):
-        site = Site(tmp_path, cluster)
-        runs.append(site.start(f"results/{name}/folds.parquet", DATASET.replace("small", name)))
-    assert [run.wait(timeout=TIMEOUT) for run in runs] == [0, 0]
-    one, two = (tmp_path / "results" / name / "folds.parquet" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
-
-
-def test_results_are_those_of_a_local_run(short, tmp_path):
-    site, _ = short
-    shutil.copy(site.folder / "archive.zip", tmp_path / "archive.zip")
-    done = snakemake(tmp_path, "submission", DATASET, "--cores", CORES)
-    assert done.returncode == 0, done.stderr
-    for path in ("submission.csv", "folds.parquet", "train/tiny/fold-0/weights.pt", "train/tiny/fold-1/weights.pt"):
-        expected, found = (folder / "results" / "small" / path for folder in (tmp_path, site.folder))
-        assert found.read_bytes() == expected.read_bytes(), path

@@ -7,6 +7,7 @@ from pathlib import Path
 # An uncaught error as histo.job.start writes it: the last record of a log, of one or more lines.
 _ERROR = re.compile(r"^\d\d:\d\d:\d\d ERROR ", flags=re.MULTILINE)
 _FATAL = re.compile(r"^Fatal Python error: ([^\n]+)", flags=re.MULTILINE)  # written by faulthandler
+_GROUP = re.compile(r"\s+message: Error in group (\S+)")
 _JOB = re.compile(r"\s+jobid: (\d+)")
 _LOG = re.compile(r"\s+log: (.+) \(check log file\(s\) for error details\)")
 _FINISHED = re.compile(r"Finished jobid: (\d+) ")
@@ -29,20 +30,41 @@ def failures(text: str) -> list[str]:
     """Return the error of each job that failed for good; text: a log of Snakemake.
 
     A job that failed, was tried again and finished is not among them. Of a job that left no error, as one that was
-    killed, the last lines of its log are returned.
+    killed, the last lines of its log are returned. Snakemake lists all jobs of a group of which one failed: those with
+    an error in the log are returned, or without any the one that wrote to its log last.
     """
-    logs: dict[str, str] = {}
-    job = ""
+    logs: dict[str, tuple[str, list[str]]] = {}
+    job = group = ""
     for line in text.splitlines():
         if not line.startswith(" "):
-            job = ""
-        if found := _JOB.match(line):
+            job = group = ""
+        if found := _GROUP.match(line):
+            group = found[1]
+        elif found := _JOB.match(line):
             job = found[1]
         elif job and (found := _LOG.match(line)):
-            logs[job] = found[1]
+            logs[job] = (group, found[1].split(", "))
         elif found := _FINISHED.match(line):
             logs.pop(found[1], None)
-    return [_failure(*paths.split(", ")) for paths in dict.fromkeys(logs.values())]
+    kept: list[list[str]] = []
+    for group in dict.fromkeys(name for name, _ in logs.values()):
+        members = [paths for name, paths in logs.values() if name == group]
+        if group:
+            written = sorted((paths for paths in members if Path(paths[0]).is_file()), key=_written)
+            members = [paths for paths in members if _has_error(paths[0])] or written[-1:] or members[:1]
+        kept += [paths for paths in members if paths not in kept]
+    return [_failure(*paths) for paths in kept]
+
+
+def _written(paths: list[str]) -> float:
+    """When a job wrote to its log last."""
+    return Path(paths[0]).stat().st_mtime
+
+
+def _has_error(path: str) -> bool:
+    """Whether there is an error in a job's log."""
+    text = Path(path).read_text(errors="replace") if Path(path).is_file() else ""
+    return bool(_ERROR.search(text) or _FATAL.search(text))
 
 
 def _failure(path: str, *further: str) -> str:
