@@ -133,7 +133,9 @@ def test_search_of_the_first_notebook(config):
     base = search_settings(config, "gap")["base"]
     assert (search["sampler"], search["trials"], search["folds"]) == ("random", 10, [0])
     assert (base["epochs"], base["monitor"], base["patience"]) == (5, "loss", 3)
-    assert base["network"] == {"name": "batchnorm_gap", "convolutions": 1, "filters": [32, 64, 128]}
+    # What is sampled has the first value of its range.
+    sampled = {"filters": [32, 32, 64], "dropout": 0.3, "dense": 64}
+    assert base["network"] == {"name": "batchnorm_gap", "convolutions": 1} | sampled
     ranges = {name: part.get("choices") or (part["low"], part["high"]) for name, part in search["space"].items()}
     assert ranges == {
         "network.filters.0": (32, 128), "network.filters.1": (32, 128), "network.filters.2": (64, 256),
