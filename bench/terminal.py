@@ -30,7 +30,7 @@ def run(settings: list[str], *options: str) -> list[str]:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
-        text = done.stdout.replace(folder + "/", "").replace(f"{ROOT}/", "")
+        text = done.stdout.replace(f"{folder}/", "").replace(f"{ROOT}/", "").replace(tempfile.gettempdir(), "/tmp")
     if done.returncode:
         raise SystemExit(text)
     return text.splitlines()
