@@ -29,6 +29,7 @@ from histo.augmentation.changes import apply
 from histo.augmentation.plans import Plan, Plans
 from histo.config.train import TrainSettings
 from histo.geometry import SIDE
+from histo.networks import efficientnet_lite0
 from histo.networks.equivariant import p4m_residual
 from histo.networks.network import Network, residual
 from histo.networks.published import plain_3conv
@@ -73,7 +74,9 @@ BODIES: dict[str, Callable[[], nn.Module]] = {
     "densenet121": lambda: densenet121(weights=None, num_classes=1),
     "resnet34": lambda: resnet34(weights=None, num_classes=1),
     "plain_3conv": lambda: plain_3conv(SIDE),
+    "lite0": lambda: efficientnet_lite0.build_body(SIDE, frozen_stages=3),
 }
+INPUT_SIZES = {"lite0": 192}  # as in config/config.yaml; the others get tiles as they are
 for count in range(3, 7):
     BODIES[f"plain_{count}"] = lambda count=count: plain(count, normalised=False)
     BODIES[f"batchnorm_{count}"] = lambda count=count: plain(count, normalised=True)
@@ -178,7 +181,7 @@ class Comparison:
         self.settings = TrainSettings(**SETTINGS | {"batch_size": batch_size} | (settings or {}))
         torch.manual_seed(SEED)
         self.mean, self.std = (np.array(values) for values in tiles.statistics())
-        network = Network(BODIES[name](), SIDE).to(memory_format=torch.channels_last)
+        network = Network(BODIES[name](), SIDE, INPUT_SIZES.get(name)).to(memory_format=torch.channels_last)
         network.set_normalisation(self.mean.tolist(), self.std.tolist())
         # The schedule of a run so long that it is constant within a block.
         self.engine = Engine(network, self.settings, tiles.device, 1_000_000)

@@ -13,6 +13,7 @@ from forms import Forms
 from measure import Report, arguments, cores, machine, paired, spread
 
 NETWORKS = {  # name, batch size
+    "lite0": ("EfficientNet-Lite0, 192 pixels, 3 frozen stages", 32),
     "p4m_residual": ("p4m residual CNN, width 32", 64),
     "residual": ("residual CNN, width 32", 128),
     "densenet121": ("DenseNet-121", 32),
