@@ -32,12 +32,13 @@ AT_LEAST = 1.0  # minimum seconds of a measurement of loading
 OURS = {"ours, on the device": "device", "ours, page cache": "cache", "ours, streamed": "stream"}
 STEPS = {  # network, batches
     "plain_3conv": (32, 256),
+    "lite0": (32, 256),
     "p4m_residual": (32, 256),
     "residual": (256,),
     "resnet34": (256,),
     "densenet121": (256,),
 }
-GRAPHS = {"plain_3conv": (32, 256), "p4m_residual": (32, 256)}
+GRAPHS = {"plain_3conv": (32, 256), "p4m_residual": (32, 256), "lite0": (32,)}
 
 
 class Bench:
@@ -73,8 +74,8 @@ def waits_are_errors() -> Iterator[None]:
 
 
 def check_waits(report: Report, bench: Bench, forms: Forms) -> None:
-    """Train one epoch of both networks of this project without the host waiting for the GPU."""
-    for network in ("residual", "p4m_residual"):
+    """Train one epoch of the networks of this project without the host waiting for the GPU."""
+    for network in ("residual", "p4m_residual", "lite0"):
         for storage in ("device", "cache"):
             comparison = Comparison(network, forms.tiles(bench.device, storage), BATCH, {"ema": 0.999})
             with waits_are_errors():

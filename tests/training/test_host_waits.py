@@ -14,6 +14,7 @@ from support.training import settings
 NETWORKS = [
     {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.1},
     {"name": "p4m_residual", "width": 16, "blocks": 1, "hidden": 8, "dropout": 0.1},
+    {"name": "efficientnet_lite0", "frozen_stages": 3, "dropout": 0.1},
 ]
 
 
@@ -21,7 +22,7 @@ NETWORKS = [
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_a_training_step(network, dtype):
     chosen = settings(network=network, ema=0.9, label_smoothing=0.1, focal_gamma=1.0, pos_weight=2.0)
-    trained = build(network, 64).to(META).train()
+    trained = build(network, 64, input_size=128).to(META).train()
     averaged = engine.Averaged(copy.deepcopy(trained).requires_grad_(False), trained)
     tiles, labels = torch.empty((4, 3, 96, 96), dtype=dtype, device=META), torch.empty(4, device=META)
     # Without the optimizer and autocast, which do not support the device `meta`.
