@@ -1,9 +1,13 @@
 """Parts that all pages share: provenance and rendering."""
 
+import shutil
+import subprocess
+
 import jinja2
 import pandas as pd
 import pytest
 
+from histo.pages import layout
 from histo.pages.layout import evenly_spaced, provenance, render, write_page
 
 
@@ -22,13 +26,28 @@ def test_the_same_code_has_the_same_fingerprint():
     assert found["code"] != provenance({"a": {"a.py": "1"}})["code"]
 
 
+def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    (tmp_path / "layout.py").write_text("1")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    monkeypatch.setattr(layout, "__file__", str(tmp_path / "layout.py"))
+    assert provenance({})["commit"] == head[:12]
+    (tmp_path / "layout.py").write_text("2")
+    assert provenance({})["commit"] == f"{head[:12]}-dirty"
+    shutil.rmtree(tmp_path / ".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance({})["commit"] is None
+
+
 def test_texts_are_escaped_and_missing_values_are_errors(tmp_path):
-    layout, template = tmp_path / "layout.j2", tmp_path / "page.j2"
-    layout.write_text("<main>{% block content %}{% endblock %}</main>")
+    page, template = tmp_path / "layout.j2", tmp_path / "page.j2"
+    page.write_text("<main>{% block content %}{% endblock %}</main>")
     template.write_text('{% extends "layout.j2" %}{% block content %}{{ text }} {{ share | percent }}{% endblock %}')
-    assert render(template, layout, text="<b>", share=0.5) == "<main>&lt;b&gt; 50.0 %</main>"
+    assert render(template, page, text="<b>", share=0.5) == "<main>&lt;b&gt; 50.0 %</main>"
     with pytest.raises(jinja2.UndefinedError, match="text"):
-        render(template, layout, share=0.5)
+        render(template, page, share=0.5)
 
 
 def test_a_page_is_written_as_utf_8(tmp_path):

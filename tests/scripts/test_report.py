@@ -228,7 +228,9 @@ def test_a_single_model_and_fold_without_faults_run_times_and_test_labels(tmp_pa
     summary = read_json(run.inputs.submission)
     del summary["truth"]
     write_json(run.inputs.submission, summary)
-    page = run.write_report(config=run.config | {"folds": {"count": 1, "seed": 1, "slides": "slides.csv"}})
+    folds = run.config["folds"] | {"count": 1, "seed": 1, "fraction": 0.5, "slides": "slides.csv"}
+    page = run.write_report(config=run.config | {"folds": folds})
+    assert "training tiles are used, by the setting `folds.fraction`." in page.text
     assert "No faults: every listed tile exists" in page.text
     assert "No run times were recorded." in page.text
     assert "1 model × 1 fold " in page.text

@@ -89,7 +89,8 @@ def finished_run(
     )  # fmt: skip
     config = {
         "dataset": {"name": "small run", "source": "synthetic"}, "validate": {"id_is_sha1": True},
-        "audit": {"on_fault": "leave_out", "leave_out": []}, "folds": {"count": folds, "seed": 3, "slides": None},
+        "audit": {"on_fault": "leave_out", "leave_out": []},
+        "folds": {"count": folds, "by": "groups", "seed": 3, "fraction": 1.0, "slides": None},
         "stain": {"method": "none"}, "classical": {}, "predict": {"tta": tta, "average": "probabilities"},
     }  # fmt: skip
     settings = {name: {"network": {"name": "residual"}, "checkpoint": "last"} for name in models}

@@ -243,6 +243,13 @@ def warnings(
                 else "proportion of each class in the training tiles."
             ),
         )
+    if config["folds"]["fraction"] < 1:
+        used = sum(row["tiles"] for row in data["folds"])
+        warn(
+            DATA,
+            "data",
+            f"Only {used:,} of {audit['kept']['train']:,} training tiles are used, by the setting `folds.fraction`.",
+        )
     if not config["folds"]["slides"]:
         warn(
             BIASES,

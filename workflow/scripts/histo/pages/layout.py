@@ -11,6 +11,7 @@ import json
 import logging
 import platform
 import re
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -53,7 +54,10 @@ def evenly_spaced(rows: pd.DataFrame, count: int = GALLERY_SIZE) -> pd.DataFrame
 
 
 def provenance(code: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Return date, package versions and code fingerprints; code: of each stage, its files and their fingerprints."""
+    """Return date, commit, package versions and code fingerprints.
+
+    code: of each stage, its files and their fingerprints.
+    """
     files = {file: digest for stage in code.values() for file, digest in stage.items()}
     versions = {"Python": platform.python_version()}
     for package in PACKAGES:
@@ -63,7 +67,18 @@ def provenance(code: dict[str, dict[str, str]]) -> dict[str, Any]:
             continue  # the environment of the jobs has no Snakemake
     fingerprint = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()[:12]
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"date": now, "versions": versions, "code": fingerprint, "files": sorted(files.items())}
+    return {
+        "date": now, "commit": _commit(), "versions": versions, "code": fingerprint, "files": sorted(files.items()),
+    }  # fmt: skip
+
+
+def _commit() -> str | None:
+    """Return Git's name of the checked out commit, `-dirty` after changes to its files; None without a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def policy(page: str) -> str:
