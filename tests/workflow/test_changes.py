@@ -1,0 +1,107 @@
+"""What runs again after the change of each setting: all rules that depend on it and no other.
+
+`make changes` prints the table.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from histo.config.configuration import check
+from support.chain import job_counts
+
+REPORTED = {"report"}  # the report shows all settings
+BLENDED = REPORTED | {"ensemble", "submission_csv"}
+PREDICTED = BLENDED | {"predict", "evaluate"}
+TRAINED = PREDICTED | {"train"}
+FOLDED = TRAINED | {"folds", "leaks", "audit_page"}
+GROUPED = FOLDED | {"groups"}
+AUDITED = GROUPED | {"audit"}
+VALIDATED = AUDITED | {"unzip", "validate", "pack", "overlaps"}  # validate reads the temporary output of unzip
+INDEXED = VALIDATED | {"index"}
+
+# Another value of each setting, and the rules that run again. Settings of one model are in TestReruns.
+CHANGES: dict[str, tuple[Any, set[str]]] = {
+    "dataset.name": ("another", INDEXED),
+    "dataset.tile_side": (128, VALIDATED),
+    "dataset.centre_side": (16, VALIDATED),
+    "dataset.classes": (3, INDEXED),
+    "index.train_shards": (3, INDEXED),
+    "index.test_shards": (2, INDEXED),
+    "validate.id_is_sha1": (False, VALIDATED),
+    "audit.on_fault": ("leave_out", AUDITED),
+    "audit.leave_out": (["blank"], AUDITED),
+    "overlaps.pixels": ("exact", GROUPED | {"overlaps"}),
+    "folds.slides": (None, GROUPED),
+    "folds.count": (3, FOLDED),
+    "folds.seed": (2, FOLDED),
+    "folds.fraction": (0.9, FOLDED),
+    "folds.by": ("stain", FOLDED | {"stain_vectors"}),
+    "stain.method": ("macenko", TRAINED | {"stain"}),
+    "train.weight_decay": (0.01, TRAINED),
+    "train.augment.hue": (0.01, TRAINED),
+    "predict.tta": ("all", PREDICTED),
+    "predict.average": ("probabilities", PREDICTED),
+    "submission.models": (["tiny"], BLENDED),
+    "submission.method": ("rank_mean", BLENDED),
+    "submission.full_networks": (1, BLENDED | {"train", "predict_full"}),
+}
+# The same for settings that change nothing but what the report shows, all at once.
+SHOWN: dict[str, Any] = {
+    "kaggle.competition": "another",
+    "download.md5": "0" * 32,
+    "pcam_download.address": "http://example.org/files",
+    **{f"pcam_download.md5.{part}_{what}": "0" * 32 for part in ("train", "valid", "test") for what in "xy"},
+    "imagenet_weights.address": "http://example.org/models",
+    "submit.message": "text",
+    "submit.again": True,
+    "submit.patience": 5,
+    "train.epochs": 7,  # both models say their own
+}
+# Of no setting of this run: another source, models of other names, and what a target of its own uses.
+ELSEWHERE = {"dataset.source", "synthesize", "classical", "search", "apply"}
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all settings below `values`."""
+    found = []
+    for key, value in values.items():
+        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"]
+    return found
+
+
+def as_options(settings: dict[str, Any]) -> list[str]:
+    """Options of --config for settings by dotted name."""
+    nested: dict[str, Any] = {}
+    for name, value in settings.items():
+        *outer, last = name.split(".")
+        part = nested
+        for key in outer:
+            part = part.setdefault(key, {})
+        part[last] = value
+    return [f"{section}={json.dumps(value)}" for section, value in nested.items()]
+
+
+def test_every_setting_has_a_row():
+    config = {"dataset": {"name": "small", "source": "kaggle"}}
+    check(config)
+    known = {name for name in leaves(config) if not name.startswith(("train.", "models."))}
+    assert {name for name in {*CHANGES, *SHOWN} if not name.startswith("train.")} == known - ELSEWHERE
+
+
+@pytest.mark.slow
+def test_exactly_what_depends_on_a_setting_runs_again(finished):
+    _, run = finished
+    found = {}
+    for name, (value, _) in CHANGES.items():
+        done = run("-n", "--config", *as_options({name: value}))
+        assert done.returncode == 0, done.stderr
+        found[name] = set(job_counts(done)) - {"submission"}
+    found["all others"] = set(job_counts(run("-n", "--config", *as_options(SHOWN)))) - {"submission"}
+    rules = sorted(set().union(*found.values()))
+    width = max(map(len, found)) + 2
+    print("\n" + "\n".join(f"{'':{width}}{'│ ' * k}{rule}" for k, rule in enumerate(rules)))
+    for name, again in found.items():
+        print(f"{name:{width}}" + " ".join("●" if rule in again else "·" for rule in rules))
+    assert found == {name: again for name, (_, again) in CHANGES.items()} | {"all others": REPORTED}
