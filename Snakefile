@@ -24,11 +24,14 @@ resource_scopes:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/comparison.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/terminal.smk"
 include: f"workflow/rules/{SOURCE_RULES}.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/stain.smk"
-include: "workflow/rules/search.smk"
 include: "workflow/rules/imagenet_weights.smk"
+include: "workflow/rules/search.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/classical.smk"
 include: "workflow/rules/results.smk"

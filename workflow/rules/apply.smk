@@ -3,6 +3,16 @@
 # Needs:  train/{model}/{network}/weights.pt, evaluate/{model}.json, tiles.parquet; section `apply` of the configuration
 # Makes:  apply.out   CSV with the probability and the flags of each tile
 
+from histo.zip_paths import split_zip_path
+
+
+def no_apply():
+    """Raise the error that says which settings `apply` needs."""
+    raise WorkflowError(
+        "The configuration has no section `apply`, which names the model and the tiles. Add --config "
+        "apply='{model: NAME, tiles: PATH, out: predictions.csv}'."
+    )
+
 
 # snakemake --cores 8 apply --config apply='{model: lite0, tiles: folder, out: predictions.csv}'
 if config["apply"]:

@@ -5,6 +5,22 @@
 #         validate/{split}-{shard}.parquet   checksums, faults and measurements of each tile
 #         pack/{split}-{shard}.h5   shards, which training reads
 
+
+def archive_input():
+    """Path of the archive as an input, as a list; empty if the user gives it: then its content is a parameter."""
+    return [] if given_files() else [archive()]
+
+
+def tile_file():
+    """Path of the tile file of a shard, as a list: empty for a folder, whose files are read where they are."""
+    return [] if config["dataset"]["source"] == "folder" else [result("unzip/{split}-{shard}.tiles")]
+
+
+def tiles_of(input):
+    """Path of the files of a shard's tiles: its tile file, the first input, or the folder."""
+    return archive() if config["dataset"]["source"] == "folder" else input[0]
+
+
 if config["dataset"]["source"] == "kaggle":
 
     rule download:
@@ -60,7 +76,7 @@ if config["dataset"]["source"] == "synthetic":
 
 rule index:
     input:
-        made_archive(),
+        archive_input(),
     output:
         index=result("index.parquet"),
         sample=result("sample_submission.csv"),
@@ -88,7 +104,7 @@ if config["dataset"]["source"] != "folder":
 
     rule unzip:
         input:
-            made_archive(),
+            archive_input(),
             index=result("index.parquet"),
         output:
             temp(result("unzip/{split}-{shard}.tiles")),

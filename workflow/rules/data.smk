@@ -7,6 +7,19 @@
 #         leaks.json, audit.html   data leakage of random folds, shortcuts that make scores too optimistic, pictures
 
 
+def slides_input():
+    """Path of the table of slides as an input, as a list; empty if the user gives it, or if there is none."""
+    slides = config["folds"]["slides"]
+    return (
+        [slides] if slides and slides == resource("slides.csv") and config["dataset"]["source"] == "synthetic" else []
+    )
+
+
+def folds_by(wildcards):
+    """What a table of folds is by, groups or stain: what its name says, or `folds.by`."""
+    return wildcards.kind.removeprefix("-by-") or config["folds"]["by"]
+
+
 rule audit:
     input:
         index=result("index.parquet"),
@@ -56,7 +69,7 @@ rule overlaps:
 
 rule groups:
     input:
-        slides=made_slides(),
+        slides=slides_input(),
         tiles=result("tiles.parquet"),
         validations=shards_of("validate", "parquet", ["train"]),
         overlaps=result("overlaps.parquet"),
@@ -72,7 +85,7 @@ rule groups:
         mem_mb=by_size(500, 6),
     params:
         slides=uncompared(config["folds"]["slides"]),
-        contents=lambda wildcards: [] if made_slides() else identities(*filter(None, [config["folds"]["slides"]])),
+        contents=lambda wildcards: [] if slides_input() else identities(*filter(None, [config["folds"]["slides"]])),
         code=code_version("groups"),
     script:
         "../scripts/groups.py"

@@ -8,6 +8,17 @@
 #         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
+import hashlib
+
+
+def sent():
+    """Records of submissions to Kaggle: {path: SHA-256 of its content}.
+
+    A parameter of the report, not an input: requesting a report must never submit anything.
+    """
+    paths = [Path(result(name)) for name in ("submission-score.json", "scores.json")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+
 
 rule evaluate:
     input:

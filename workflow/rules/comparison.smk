@@ -1,0 +1,63 @@
+# Parameters of rules: what Snakemake compares with the run before, so that a job reruns if and only if its result
+# can change.
+
+from histo.errors import InputError
+from histo.networks.names import builder_parts
+from histo.overrides import merge
+from histo.provenance import code_version, file_version
+from histo.user_files import identity
+
+
+def uncompared(value):
+    """Return a parameter whose changes rerun nothing: Snakemake compares none that is derived from the output."""
+    return lambda wildcards, output: value
+
+
+def identities(*paths):
+    """Return what changes with the contents of files that the user gives, and not with their paths."""
+    try:
+        return [identity(path) for path in paths]
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+def by_content(settings):
+    """Settings of a model with the content of the user's file of weights in the place of its path."""
+    path = settings.get("network", {}).get("weights", "none")
+    if path in ("none", "imagenet"):
+        return settings
+    return merge(settings, {"network": {"weights": identities(path)[0]}})
+
+
+def search_by_content(name):
+    """The same for what the trials of a search depend on."""
+    return SEARCH_SETTINGS[name] | {"base": by_content(SEARCH_SETTINGS[name]["base"])}
+
+
+def reported_settings():
+    """All settings that the report shows; of models and searches only those of the submission."""
+    return {
+        **{name: section for name, section in config.items() if name != "apply"},  # no result depends on it
+        "models": {name: config["models"][name] for name in NETWORKS},
+        "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
+        "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},
+    }
+
+
+def reported_by_content():
+    """The same without the paths of the user's files, for comparison: they change no result."""
+    settings = reported_settings()
+    searches = {name: one | {"settings": by_content(one["settings"])} for name, one in settings["search"].items()}
+    return settings | {
+        "dataset": {key: value for key, value in settings["dataset"].items() if key not in ("archive", "folder")},
+        "folds": settings["folds"] | {"slides": settings["folds"]["slides"] is not None},
+        "train": by_content(settings["train"]),
+        "models": {name: by_content(train_settings(config, name)) for name in NETWORKS},
+        "search": searches,
+    }
+
+
+def network_code(script, settings):
+    """Fingerprints of a script and, for a network from a file of the user's, of that file."""
+    builder = settings["network"].get("builder")
+    return code_version(script) | ({builder: file_version(builder_parts(builder)[0])} if builder else {})

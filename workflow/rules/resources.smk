@@ -1,0 +1,75 @@
+# Threads and other resources that jobs request. Measurements behind the amounts: docs/resources.md.
+
+import math
+
+
+def gpu_threads(wildcards, used=1):
+    """Threads of a job with a network: at most 16 per GPU, so that jobs for all units of the resource `gpu` fit the cores.
+
+    used: GPUs of the job. Without a limit of the resource `gpu`, or with a limit of 1, one job gets all cores. On a
+    cluster it gets 16 per GPU, unless the profile sets threads.
+    """
+    cores, gpus = (getattr(workflow.global_resources.get(name), "value", None) for name in ("_cores", "gpu"))
+    if not workflow.local_exec or not cores or not gpus:
+        return 16 * used
+    used = min(used, gpus)
+    return max(1, min(16 * used, cores * used // gpus))
+
+
+def training_threads(wildcards):
+    """Threads of a training job: for each of its GPUs those of `gpu_threads`.
+
+    Its number of GPUs is the resource `gpu` that `train` has: 1, or what --set-resources or a profile sets.
+    """
+    own = workflow.resource_settings._parsed_overwrite_resources.get("train", {}).get("gpu")
+    gpus = getattr(own, "value", None)
+    return gpu_threads(wildcards, max(1, gpus) if isinstance(gpus, int) else 1)
+
+
+def megabytes(path):
+    """Size of a file in MiB; 0 if there is none yet: a group of jobs is submitted before its first job has run."""
+    return Path(path).stat().st_size / 2**20 if Path(path).is_file() else 0
+
+
+def by_size(fixed, per_mb=0):
+    """Amount of a resource that a job requests: `fixed` + `per_mb` × size of its input in MiB, doubled at each retry.
+
+    The size of the input is proportional to the number of tiles.
+    """
+
+    def requested(wildcards, input, attempt):
+        return math.ceil((fixed + per_mb * sum(map(megabytes, input))) * 2 ** (attempt - 1))
+
+    return requested
+
+
+def by_archive(fixed, per_mb, jobs=1):
+    """The same by the size of the archive; that of a folder is estimated from its tables, 28 kB per row of 43 bytes.
+
+    jobs: number of jobs that share the archive.
+    """
+    rows = 28_000 / 43 if config["dataset"]["source"] == "folder" else 1
+
+    def requested(wildcards, input, attempt):
+        read = [path for path in input if not path.endswith(".parquet")]  # without the index
+        size = sum(megabytes(path) for path in [*read, *given_files()])
+        return math.ceil((fixed + per_mb * rows / jobs * size) * 2 ** (attempt - 1))
+
+    return requested
+
+
+def by_tiles(fixed, per_mb):
+    """The same by the size of a shard's tile file.
+
+    Before there is one, it is estimated from the archive; that of a folder from the index: 28 kB per row of 56 bytes.
+    """
+
+    def requested(wildcards, input, attempt):
+        shards = len(shards_of("pack", "h5"))
+        if config["dataset"]["source"] == "folder":
+            size = megabytes(input[0]) * 28_000 / 56 / shards
+        else:
+            size = megabytes(input[0]) or megabytes(archive()) / shards
+        return math.ceil((fixed + per_mb * size) * 2 ** (attempt - 1))
+
+    return requested
