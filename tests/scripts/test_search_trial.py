@@ -14,7 +14,7 @@ from histo.training.trial_sampling import sample
 from search_trial import search_trial
 from support.curves import read_curves
 from support.search import RATE, WIDTH, trial_result
-from support.training import CODE, make_split, settings, write_folds
+from support.training import CODE, make_training_tiles, settings
 
 SPACE = {"learning_rate": RATE, "network.width": WIDTH}
 
@@ -23,9 +23,7 @@ SPACE = {"learning_rate": RATE, "network.width": WIDTH}
 def data(tmp_path_factory):
     """Folder of folds.parquet and paths of the training shards."""
     folder = tmp_path_factory.mktemp("data")
-    shards, frame = make_split(folder, "train", (60, 66))
-    write_folds(frame, folder / "folds.parquet")
-    return folder, shards
+    return folder, make_training_tiles(folder)
 
 
 def run_trial(data, output, trial=1, earlier=(), base=None, folds=(0,), space=None, sampler="random"):

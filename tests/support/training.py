@@ -78,6 +78,13 @@ def write_folds(frame: pd.DataFrame, path: Path, folds: int = 3) -> pd.DataFrame
     return table
 
 
+def make_training_tiles(folder: Path) -> list[str]:
+    """Write two training shards of 126 tiles in total and folds.parquet into a folder; return the shards' paths."""
+    shards, frame = make_split(folder, "train", (60, 66))
+    write_folds(frame, folder / "folds.parquet")
+    return shards
+
+
 def write_tiles(frame: pd.DataFrame, path: Path) -> None:
     """Write tiles.parquet of a frame of either split."""
     empty = {name: "" for name in ("fault", "detail")}

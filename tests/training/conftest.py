@@ -2,13 +2,11 @@
 
 import pytest
 
-from support.training import make_split, write_folds
+from support.training import make_training_tiles
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with two training shards of 126 tiles and their folds, and the paths of the shards."""
     folder = tmp_path_factory.mktemp("data")
-    shards, frame = make_split(folder, "train", (60, 66))
-    write_folds(frame, folder / "folds.parquet")
-    return folder, shards
+    return folder, make_training_tiles(folder)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from support import ROOT
@@ -33,7 +34,8 @@ def test_the_documented_network_runs_to_a_submission(tmp_path):
 
     done = run()
     assert done.returncode == 0, done.stderr
-    assert "custom" in (tmp_path / "results/small/report.html").read_text()
+    weights = torch.load(tmp_path / "results/small/train/mine/fold-0/weights.pt", weights_only=True)
+    assert weights["weights"]["last"]["body.0.weight"].shape == (8, 3, 3, 3)  # of the file's network with `options`
     edited = file[1].replace('"""size:', '"""Size:').replace("layers = []", "layers = []  # three")
     (tmp_path / "my_networks.py").write_text(edited)
     done = run()

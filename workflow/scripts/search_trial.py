@@ -52,9 +52,9 @@ def search_trial(
 
     earlier: files of the earlier trials, from which `tpe` samples; trial: counted from 1; settings: `base` (all
     settings of a model), `space`, `sampler`, `seed` (see histo/training/trial_sampling.py) and `folds` (the validation
-    folds); weights_in: file of pretrained weights if `base` needs one; search: its name, for what is shown.
-    A killed trial resumes in the fold that was
-    trained. Raises InputError for unusable input, but not for a training run that diverges.
+    folds); weights_in: file of pretrained weights if `base` needs one; search: its name, for what is shown. A killed
+    trial resumes in the fold that was trained. Raises InputError for unusable input, but not for a training run that
+    diverges.
     """
     output = Path(output)
     sampled = sample(

@@ -8,6 +8,7 @@ process for each GPU. With the resource `requeue` a job of SLURM that reaches it
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,19 +18,28 @@ from histo.overrides import REMAKE, resolve_search
 from histo.training.launch import launch
 from histo.training.requeue import requeued_after_sigterm
 
+
+def train_settings(settings: dict[str, Any], bests: list[str]) -> TrainSettings:
+    """Return all settings of a model, those of its search included; bests: see `resolve_search`.
+
+    Raises InputError if the file of the search is damaged, or holds what is no setting of a model.
+    """
+    resolved = {key: value for key, value in resolve_search(settings, bests).items() if key != "search"}
+    try:
+        return TrainSettings.model_validate(resolved)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)]
+        raise InputError(
+            f"{', '.join(bests)}: expected settings of a model, found {'; '.join(faults)}. {REMAKE}"
+        ) from None
+
+
 if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
     kind, number = snakemake.wildcards.network.split("-")[0], int(snakemake.wildcards.network.split("-")[1])
-    settings = resolve_search(snakemake.params.settings, list(snakemake.input.bests))
-    settings = {key: value for key, value in settings.items() if key != "search"}
-    try:
-        checked = TrainSettings.model_validate(settings)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_url=False)]
-        where = ", ".join(snakemake.input.bests)
-        raise InputError(f"{where}: expected settings of a model, found {'; '.join(faults)}. {REMAKE}") from None
+    settings = train_settings(snakemake.params.settings, list(snakemake.input.bests))
     resume_path = Path(snakemake.output.weights).with_name("resume.pt")
     with requeued_after_sigterm(resume_path) if snakemake.resources.get("requeue", 0) else nullcontext():
         launch(
@@ -42,7 +52,7 @@ if __name__ == "__main__":
                 "summary_out": snakemake.output.summary,
                 "fold": number if kind == "fold" else None,
                 "replicate": number,
-                "settings": checked,
+                "settings": settings,
                 "code": snakemake.params.code,
                 "threads": snakemake.threads,
                 "test_shards": list(snakemake.input.test_shards),

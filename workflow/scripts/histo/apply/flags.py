@@ -1,5 +1,7 @@
 """Flags of tiles that are unlike the training tiles, on which a prediction may be worth little."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -37,7 +39,7 @@ class ColourReference:
         return np.asarray(self.distances(statistics) > self._limit)
 
 
-def read_reference(path: str) -> ColourReference:
+def read_reference(path: str | Path) -> ColourReference:
     """Return the colour statistics of the kept training tiles of `tables.TILES`.
 
     Raises InputError if there are fewer than two.

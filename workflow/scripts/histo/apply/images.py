@@ -1,7 +1,6 @@
 """The images that a model is applied to: files of a folder or a zip archive, or tiles of shards, behind one interface.
 
-The id of a file is its path inside the folder or archive, without the ending. Every file is decoded once before
-anything is predicted, so that an unusable one ends the run at its start.
+The id of a file is its path inside the folder or archive, without the ending.
 """
 
 import itertools
@@ -30,7 +29,7 @@ class Images:
     """Tiles of one side.
 
     ids: of the N tiles; batches: yields their pixels in the order of the ids, uint8 [≤ 1024, side, side, 3], anew at
-    each call.
+    each call, and raises InputError at the end if there are files that are not such tiles: all are in its message.
     """
 
     ids: list[str]
@@ -41,8 +40,8 @@ def open_images(path: str | Path, side: int) -> Images:
     """Open tiles of `side` pixels.
 
     path: a folder of TIFF, PNG or JPEG files, searched with its subfolders; a zip archive of such files, or a folder in
-    it, as `archive.zip/test`; a shard, or a folder of shards. Raises InputError if there are no images, two of one id,
-    or any that is not readable, not of this size or not of three channels of 8 bits.
+    it, as `archive.zip/test`; a shard, or a folder of shards. Raises InputError if there are no images, or two of one
+    id.
     """
     place, inside = split_zip_path(path)
     if place.suffix.lower() == ".zip" and place.is_file():
@@ -96,7 +95,7 @@ def _zip_files(archive: Path, inside: str) -> dict[str, Callable[[], bytes]]:
 
 
 def _decoded(path: str, files: dict[str, Callable[[], bytes]], side: int) -> Images:
-    """Check that all files are tiles; files: functions that read them, by name."""
+    """Return the tiles of files; files: functions that read them, by name."""
     if not files:
         raise InputError(
             f"{path}: expected images ({', '.join(ENDINGS)}) or shards (.h5), found none. Correct the path."
@@ -109,30 +108,32 @@ def _decoded(path: str, files: dict[str, Callable[[], bytes]], side: int) -> Ima
             raise InputError(f"{path}: expected {expected}, found {name!r}. Rename or remove one of the images.")
         names[key] = name
     ids = sorted(names)
-    decoder, unusable = Decoder(side), []
-    for key in ids:
-        found = decoder.decode(_read(files, names[key], path))
-        if found.pixels is None:
-            unusable.append(f"{names[key]}: {found.fault}: {found.detail}")
-    if unusable:
-        more = [f"… and {len(unusable) - LISTED} more"] if len(unusable) > LISTED else []
-        raise InputError(
-            "\n".join([
-                f"{path}: expected tiles of {side} × {side} pixels and three channels of 8 bits, as the model was "
-                f"trained on, found {len(unusable)} of {len(files)} that are not:", *unusable[:LISTED], *more,
-                "Fix or remove them.",
-            ])
-        )  # fmt: skip
 
     def batches() -> Iterator[Pixels]:
+        decoder, unusable = Decoder(side), []
         for start in range(0, len(ids), BATCH):
-            tiles = [decoder.decode(_read(files, names[key], path)).pixels for key in ids[start : start + BATCH]]
-            pixels = [tile for tile in tiles if tile is not None]
-            if len(pixels) < len(tiles):
-                raise InputError(f"{path}: images have changed since they were checked. Run again.")
-            yield np.stack(pixels)
+            tiles = []
+            for key in ids[start : start + BATCH]:
+                found = decoder.decode(_read(files, names[key], path))
+                if found.pixels is None:
+                    unusable.append(f"{names[key]}: {found.fault}: {found.detail}")
+                else:
+                    tiles.append(found.pixels)
+            if not unusable:
+                yield np.stack(tiles)
+        if unusable:
+            raise InputError(_unusable_files(path, unusable, len(ids), side))
 
     return Images(ids, batches)
+
+
+def _unusable_files(path: str, unusable: list[str], files: int, side: int) -> str:
+    """Return the message that names unusable files and their faults; files: number of all."""
+    more = [f"… and {len(unusable) - LISTED} more"] if len(unusable) > LISTED else []
+    return "\n".join([
+        f"{path}: expected tiles of {side} × {side} pixels and three channels of 8 bits, as the model was trained on, "
+        f"found {len(unusable)} of {files} that are not:", *unusable[:LISTED], *more, "Fix or remove them.",
+    ])  # fmt: skip
 
 
 def _read(files: dict[str, Callable[[], bytes]], name: str, path: str) -> bytes:
