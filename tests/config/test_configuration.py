@@ -98,7 +98,8 @@ def test_numbers_of_shards_have_five_digits(name):
         (
             "folds.cuont",
             5,
-            "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, seed, fraction, slides.",
+            "folds.cuont: no such setting; did you mean 'count'? Known here: count, by, also_by_stain, seed, fraction, "
+            "slides.",
         ),
         ("models.residual.epoch", 5, "models.residual.epoch: no such setting; did you mean 'epochs'?"),
         ("folds.count", 1, "folds.count: expected a whole number from 2 to 100, found 1. Number of folds."),
@@ -222,7 +223,9 @@ def test_texts_of_the_command_line_become_what_the_schema_wants():
     config["models"]["residual"] = {"center_crop": "64", "learning_rate": "1e-2", "compile": "true"}
     config["dataset"]["name"] = "123"
     check(config)
-    assert config["folds"] == {"by": "groups", "count": 3, "seed": 7, "fraction": 1.0, "slides": None}
+    assert config["folds"] == {
+        "by": "groups", "also_by_stain": False, "count": 3, "seed": 7, "fraction": 1.0, "slides": None,
+    }  # fmt: skip
     assert config["validate"]["id_is_sha1"] is False
     assert config["models"]["residual"] == {"center_crop": 64, "learning_rate": 0.01, "compile": True}
     assert config["dataset"]["name"] == "123"

@@ -84,7 +84,8 @@ def finished_run(
         overlaps_summary=folder / "overlaps.json", groups=folder / "groups.parquet",
         folds=folder / "folds.parquet", folds_summary=folder / "folds.json",
         train_shards=[folder / "train-00000.h5"], test_shards=[folder / "test-00000.h5"], histories=histories,
-        trainings={}, evaluations=evaluations, ensemble=blend[2], oof=blend[0], predictions=oof,
+        trainings={}, evaluations=evaluations, evaluations_by_stain=[], ensemble=blend[2], oof=blend[0],
+        predictions=oof,
         submission=write_submission(folder, tiles),
     )  # fmt: skip
     config = {

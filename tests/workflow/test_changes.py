@@ -37,6 +37,10 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "folds.count": (3, FOLDED),
     "folds.seed": (2, FOLDED),
     "folds.fraction": (0.9, FOLDED),
+    "folds.also_by_stain": (
+        True,
+        REPORTED | {"folds", "stain_vectors", "train", "predict", "evaluate_by_stain"},
+    ),
     "folds.by": ("stain", FOLDED | {"stain_vectors"}),
     "stain.method": ("macenko", TRAINED | {"stain"}),
     "train.weight_decay": (0.01, TRAINED),

@@ -1,9 +1,14 @@
 """Folds by groups and by stain, side by side in one run."""
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from histo import tables
+from histo.config.configuration import check
+from histo.errors import InputError
 from histo.files import read_json
+from histo.predictions import join_folds
 from histo.training import checkpoints
 from support import ROOT
 from support.archives import Archive
@@ -30,6 +35,36 @@ def test_both_kinds_of_folds_in_one_run(dataset, tmp_path):
     assert by_stain.drop(columns="fold").equals(by_groups.drop(columns="fold"))
     kinds = [read_json((tmp_path / path).with_suffix(".json"))["by"] for path in TARGETS]
     assert kinds == ["stain", "groups", "stain"]
+
+
+@pytest.mark.slow
+def test_networks_are_evaluated_on_both_kinds_of_folds(random, tmp_path):
+    path = Archive(random, train=40, test=4).write(tmp_path / "a.zip")
+    dataset = f"dataset={{name: small, source: archive, archive: {path}}}"
+    done = snakemake(tmp_path, "submission", dataset, "folds={also_by_stain: true}")
+    assert done.returncode == 0, done.stderr
+    jobs = job_counts(done)
+    assert (jobs["train"], jobs["predict"], jobs["evaluate_by_stain"]) == (4, 4, 1)
+    results = tmp_path / "results/small"
+    folds = tables.read(results / "folds-by-stain.parquet", tables.FOLDS)
+    paths = [results / f"predict/tiny/stain-{k}/oof.parquet" for k in (0, 1)]
+    joined = join_folds(paths, folds)  # each tile by the network of its fold by stain
+    aucs = [roc_auc_score(part["label"], part["probability"]) for _, part in joined.groupby("fold")]
+    evaluation = read_json(results / "evaluate-by-stain/tiny.json")
+    assert [row["auc"] for row in evaluation["folds"]] == pytest.approx(aucs)
+    assert evaluation["auc"] == pytest.approx(np.mean(aucs))
+    for k in (0, 1):
+        trained = checkpoints.load(results / f"train/tiny/stain-{k}/weights.pt")
+        assert (trained["fold"], trained["tiles"]["training"]) == (k, int((folds["fold"] != k).sum()))
+    page = (results / "report.html").read_text()
+    assert "Same laboratory and new laboratory" in page
+    assert f"{evaluation['auc']:.4f}<small>{evaluation['auc_low']:.4f} to {evaluation['auc_high']:.4f}" in page
+
+
+def test_folds_by_stain_alone_have_no_second_kind():
+    config = {"dataset": {"name": "small", "source": "kaggle"}, "folds": {"by": "stain", "also_by_stain": True}}
+    with pytest.raises(InputError, match=r"also_by_stain needs by: groups"):
+        check(config)
 
 
 @pytest.mark.slow

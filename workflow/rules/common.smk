@@ -95,9 +95,9 @@ def shards_of(stage, ending, splits=("train", "test")):
     return [result(f"{stage}/{split}-{shard}.{ending}") for split in splits for shard in SHARDS[split]]
 
 
-def folds_of(stage, file, models):
-    """Output paths of a stage for all folds of the given models, model by model."""
-    return [result(f"{stage}/{model}/fold-{fold}/{file}") for model in models for fold in FOLDS]
+def folds_of(stage, file, models, kind="fold"):
+    """Output paths of a stage for all folds of the given models, model by model; kind: fold, or stain for those by stain."""
+    return [result(f"{stage}/{model}/{kind}-{fold}/{file}") for model in models for fold in FOLDS]
 
 
 def submitted_networks(model):

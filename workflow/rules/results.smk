@@ -3,6 +3,7 @@
 # Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, tiles.parquet, overlaps.parquet, audit.json,
 #         sample_submission.csv; for the report also groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*
 # Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
+#         evaluate-by-stain/{model}.json   the same of each network on folds by stain, on request
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
 #         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
@@ -42,6 +43,19 @@ rule evaluate:
         code=code_version("evaluate"),
     script:
         "../scripts/evaluate.py"
+
+
+# With folds.also_by_stain: networks only.
+use rule evaluate as evaluate_by_stain with:
+    input:
+        predictions=lambda wildcards: folds_of("predict", "oof.parquet", [wildcards.model], "stain"),
+        folds=result("folds-by-stain.parquet"),
+    output:
+        result("evaluate-by-stain/{model}.json"),
+    log:
+        log_path("evaluate_by_stain", "{model}"),
+    benchmark:
+        benchmark_path("evaluate_by_stain", "{model}")
 
 
 rule ensemble:
@@ -117,6 +131,9 @@ rule report:
         trainings=folds_of("train", "training.json", NETWORKS),
         bests=bests_of(NETWORKS),
         evaluations=[result(f"evaluate/{model}.json") for model in MODELS],
+        evaluations_by_stain=[
+            result(f"evaluate-by-stain/{model}.json") for model in NETWORKS if config["folds"]["also_by_stain"]
+        ],
         ensemble=result("ensemble.json"),
         oof=result("ensemble/oof.parquet"),
         predictions=folds_of("predict", "oof.parquet", MODELS),

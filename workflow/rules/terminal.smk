@@ -32,7 +32,7 @@ def show_progress():
     trainings = {
         workflow.dag.jobid(job): Training(
             job.wildcards.model,
-            int(number) if kind == "fold" else None,
+            None if kind == "full" else int(number),
             Path(result(f"train/{job.wildcards.model}/{kind}-{number}/history.csv")),
         )
         for job in jobs

@@ -1,10 +1,11 @@
-# From shards and folds to probabilities, one job for each network: of each model, one per fold (fold-{fold}) and, with
-# submission.full_networks, some that are trained on all tiles (full-{replicate}).
+# From shards and folds to probabilities, one job for each network: of each model, one per fold (fold-{fold}), with
+# folds.also_by_stain one per fold by stain (stain-{fold}), and with submission.full_networks some that are trained on
+# all tiles (full-{replicate}).
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet; search/{search}/best.yaml for a model that names a search;
 #         resources/imagenet_weights/* for models that start from ImageNet weights
 # Makes:  train/{model}/{network}/weights.pt, history.csv, training.json   trained on all other folds, or on all tiles
-#         predict/{model}/fold-{fold}/oof.parquet, test.parquet   probabilities for this fold and for the test tiles
+#         predict/{model}/{network}/oof.parquet, test.parquet   probabilities for its fold and for the test tiles
 #         predict/{model}/full-{replicate}/test.parquet   probabilities for the test tiles
 
 
@@ -23,10 +24,15 @@ def pseudo_labels(model, network):
     return [result(f"predict/{teacher}/{network}/test.parquet") for teacher in teachers(model)]
 
 
+def folds_of_network(wildcards):
+    """Path of the table with the folds of a network."""
+    return result("folds-by-stain.parquet" if wildcards.network.startswith("stain-") else "folds.parquet")
+
+
 rule train:
     input:
         shards=shards_of(TILES, "h5", ["train"]),
-        folds=result("folds.parquet"),
+        folds=folds_of_network,
         bests=lambda wildcards: bests_of([wildcards.model]),
         test_shards=lambda wildcards: shards_of(TILES, "h5", ["test"]) if teachers(wildcards.model) else [],
         pseudo_labels=lambda wildcards: pseudo_labels(wildcards.model, wildcards.network),
@@ -46,7 +52,7 @@ rule train:
         benchmark_path("train", "{model}/{network}")
     wildcard_constraints:
         model=any_of(config["models"]),
-        network=r"fold-\d+|full-\d+",
+        network=r"(fold|stain|full)-\d+",
     conda:
         ENVIRONMENT
     threads: training_threads
@@ -66,20 +72,21 @@ rule train:
 
 rule predict:
     input:
-        weights=result("train/{model}/fold-{fold}/weights.pt"),
+        weights=result("train/{model}/{network}/weights.pt"),
         train_shards=shards_of(TILES, "h5", ["train"]),
         test_shards=shards_of(TILES, "h5", ["test"]),
-        folds=result("folds.parquet"),
+        folds=folds_of_network,
         tiles=result("tiles.parquet"),
     output:
-        oof=result("predict/{model}/fold-{fold}/oof.parquet"),
-        test=result("predict/{model}/fold-{fold}/test.parquet"),
+        oof=result("predict/{model}/{network}/oof.parquet"),
+        test=result("predict/{model}/{network}/test.parquet"),
     log:
-        log_path("predict", "{model}/fold-{fold}"),
+        log_path("predict", "{model}/{network}"),
     benchmark:
-        benchmark_path("predict", "{model}/fold-{fold}")
+        benchmark_path("predict", "{model}/{network}")
     wildcard_constraints:
         model=any_of(config["models"]),
+        network=r"(fold|stain)-\d+",
     conda:
         ENVIRONMENT
     threads: gpu_threads

@@ -24,6 +24,7 @@ from histo.files import atomic_write, read_json
 from histo.model_files import by_model
 from histo.overrides import resolve_search
 from histo.pages.charts import Bars, histogram
+from histo.pages.fold_kinds import KINDS, fold_kinds_section, observed_aucs
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
 from histo.pages.report_results import (
@@ -56,7 +57,7 @@ FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a war
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
           "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
-          "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
+          "evaluate", "evaluate_by_stain", "ensemble", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class ReportInputs:
     histories: dict[str, list[Path]]
     trainings: dict[str, list[Path]]
     evaluations: list[Path]
+    evaluations_by_stain: list[Path]
     ensemble: Path
     oof: Path
     predictions: dict[str, list[Path]]
@@ -456,6 +458,9 @@ def report(
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
+    kaggle = kaggle_submissions(sent, submission["sha256"])
+    by_stain = [read_json(path) for path in inputs.evaluations_by_stain]
+    fold_kinds = fold_kinds_section(evaluations, by_stain, submission["rows"], observed_aucs(submission, kaggle))
     found = warnings(config, models, data, ensemble, submission)
     page = render(
         inputs.template,
@@ -476,7 +481,9 @@ def report(
         provenance=provenance(code),
         warnings=found,
         verdict=verdict(config, data, ensemble, submission, found),
-        numbers=links([*inputs.evaluations, *summaries, errors_output, config_output], output),
+        numbers=links(
+            [*inputs.evaluations, *inputs.evaluations_by_stain, *summaries, errors_output, config_output], output
+        ),
         data=data,
         unknown_slides=data["unknown_slides"],
         training=training,
@@ -493,7 +500,9 @@ def report(
             "predicted probability of tumour" if geometry.classes == 2 else "predicted probabilities of all classes",
             f"{submission['rows']:,} rows, from {submission['min']:.4f} to {submission['max']:.4f}.",
         ),
-        sent=kaggle_submissions(sent, submission["sha256"]),
+        sent=kaggle,
+        fold_kinds=fold_kinds,
+        kinds=KINDS,
         times=read_benchmarks(benchmarks),
     )
     write_page(output, page)
@@ -523,6 +532,7 @@ if __name__ == "__main__":
             histories=by_model(files.histories, list(models)),
             trainings=by_model(files.trainings, list(models)),
             evaluations=[Path(path) for path in files.evaluations],
+            evaluations_by_stain=[Path(path) for path in files.evaluations_by_stain],
             ensemble=Path(files.ensemble),
             oof=Path(files.oof),
             predictions=by_model(files.predictions, snakemake.params.evaluated),

@@ -50,7 +50,7 @@ if __name__ == "__main__":
                 "weights_out": snakemake.output.weights,
                 "history_out": snakemake.output.history,
                 "summary_out": snakemake.output.summary,
-                "fold": number if kind == "fold" else None,
+                "fold": None if kind == "full" else number,
                 "replicate": number,
                 "settings": settings,
                 "code": snakemake.params.code,
@@ -60,7 +60,7 @@ if __name__ == "__main__":
                 "weights_in": next(iter(snakemake.input.weights), snakemake.params.weights),
                 "stain": snakemake.params.stain,
                 "resume_path": resume_path,
-                "model": snakemake.wildcards.model,
+                "model": snakemake.wildcards.model + (" by stain" if kind == "stain" else ""),
                 "curves": str(resume_path.parent),
             },
         )
