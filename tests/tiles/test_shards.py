@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import resource
 import time
 
@@ -36,6 +37,12 @@ def test_round_trip(tmp_path, images):
     assert (shard.split, shard.number, len(shard)) == ("train", 3, 10)
     shard.verify()
     assert not shard.images.flags.writeable
+
+
+def test_a_pickled_shard_maps_the_file_again(tmp_path, images):
+    data = pickle.dumps(Shard(write(tmp_path / "a.h5", images)))
+    assert len(data) < 2000
+    np.testing.assert_array_equal(pickle.loads(data).images, images)
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,10 @@ class Shard:
     def __len__(self) -> int:
         return len(self.ids_ascii)
 
+    def __reduce__(self) -> tuple[type["Shard"], tuple[Path]]:
+        """Pickle the path alone: another process maps the file, where a pickled memory map would copy all tiles."""
+        return Shard, (self.path,)
+
     @property
     def ids(self) -> npt.NDArray[np.str_]:
         """The N ids as str, converted at each access: they take four times the memory of `ids_ascii`."""
