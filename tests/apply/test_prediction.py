@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from histo import tables
+from histo.apply.application import apply
 from histo.apply.flags import read_reference
-from histo.apply.prediction import apply
 from histo.errors import InputError
 from histo.predictions import stack_networks
 from histo.synthetic.tiff import tiff
@@ -27,7 +27,7 @@ def applied(run: Path, tiles: Path | str, out: Path, config, names=("fold-0", "f
     apply(
         [run / "train" / "tiny" / name / "weights.pt" for name in names],
         run / "evaluate" / "tiny.json", read_reference(run / "tiles.parquet"), tiles, out,
-        **config["predict"], threads=1,
+        stride=None, **config["predict"], threads=1,
     )  # fmt: skip
     return pd.read_csv(out, keep_default_na=False, dtype={"id": str})
 

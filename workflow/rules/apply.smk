@@ -1,8 +1,9 @@
 # From a trained model to predictions of other tiles, on request.
 #
 # Needs:  train/{model}/{network}/weights.pt, evaluate/{model}.json, tiles.parquet; section `apply` of the configuration
-# Makes:  apply.out   CSV with the probability and the flags of each tile
+# Makes:  apply.out   CSV with the probability and the flags of each tile; with apply.stride, maps in a folder beside it
 
+from histo.apply.maps import maps_folder
 from histo.zip_paths import split_zip_path
 
 
@@ -12,6 +13,12 @@ def no_apply():
         "The configuration has no section `apply`, which names the model and the tiles. Add --config "
         "apply='{model: NAME, tiles: PATH, out: predictions.csv}'."
     )
+
+
+def tiles_per_area():
+    """Tiles that are predicted per area of a tile: 1, or with apply.stride as many as overlap there."""
+    stride = config["apply"]["stride"]
+    return max(1, GEOMETRY["tile_side"] / stride) ** 2 if stride else 1
 
 
 # snakemake --cores 8 apply --config apply='{model: lite0, tiles: folder, out: predictions.csv}'
@@ -24,6 +31,7 @@ if config["apply"]:
             reference=result("tiles.parquet"),
             tiles=str(split_zip_path(config["apply"]["tiles"])[0]),
         output:
+            **({"maps": directory(str(maps_folder(config["apply"]["out"])))} if config["apply"]["stride"] else {}),
             predictions=config["apply"]["out"],
         log:
             log_path("apply"),
@@ -36,9 +44,10 @@ if config["apply"]:
             gpu=1,
             mem_mb=by_size(6000, 0.8),
             disk_mb=by_size(2000, 2),
-            runtime=by_size(60, 0.025),
+            runtime=by_size(60, 0.025 * tiles_per_area()),
         params:
             tiles=config["apply"]["tiles"],
+            stride=config["apply"]["stride"],
             settings=config["predict"],
             code=network_code("apply", model_settings(config, config["apply"]["model"])),
         script:

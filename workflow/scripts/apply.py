@@ -1,12 +1,12 @@
-"""Apply a trained model to other tiles: probabilities, and flags of tiles that are unlike the training tiles.
+"""Apply a trained model to other tiles or larger images: probabilities, flags of tiles unlike the training tiles, maps.
 
 `python -m histo.apply` does the same without Snakemake.
 """
 
 from pathlib import Path
 
+from histo.apply.application import apply
 from histo.apply.flags import read_reference
-from histo.apply.prediction import apply
 
 if __name__ == "__main__":
     from histo import job
@@ -18,6 +18,7 @@ if __name__ == "__main__":
         read_reference(Path(snakemake.input.reference)),
         snakemake.params.tiles,
         Path(snakemake.output.predictions),
+        stride=snakemake.params.stride,
         **snakemake.params.settings,
         threads=snakemake.threads,
     )

@@ -9,10 +9,18 @@ import os
 import sys
 from pathlib import Path
 
+from histo.apply.application import apply
 from histo.apply.flags import read_reference
-from histo.apply.prediction import apply
 from histo.apply.runs import networks, read_settings
 from histo.errors import InputError
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0; ValueError for any other text."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def arguments() -> argparse.Namespace:
@@ -22,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="name of a network in `models`")
     parser.add_argument("--tiles", required=True, help="folder, zip archive, folder in a zip archive, or shards")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
+    parser.add_argument("--stride", type=positive, help="cut larger images into tiles, one every STRIDE pixels")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads on a CPU (default: all)")
     return parser.parse_args()
 
@@ -40,6 +49,7 @@ def main() -> None:
             read_reference(run / "tiles.parquet"),
             found.tiles,
             found.out,
+            stride=found.stride,
             **config["predict"],
             threads=found.threads,
         )

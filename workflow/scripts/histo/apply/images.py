@@ -3,6 +3,7 @@
 The id of a file is its path inside the folder or archive, without the ending.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,21 +40,30 @@ class Images:
 def open_images(path: str | Path, side: int) -> Images:
     """Open tiles of `side` pixels.
 
+    path: what `image_files` reads, a shard, or a folder of shards. Raises InputError if there are no images, or two of
+    one id.
+    """
+    place, _ = split_zip_path(path)
+    if place.is_file() and place.suffix.lower() == ".h5":
+        return _of_shards([place], side)
+    shards = sorted(place.glob("*.h5")) if place.is_dir() else []
+    return _of_shards(shards, side) if shards else _decoded(str(path), image_files(path), side)
+
+
+def image_files(path: str | Path) -> dict[str, tuple[str, Callable[[], bytes]]]:
+    """Return the names of image files, and functions that read them, by id in sorted order.
+
     path: a folder of TIFF, PNG or JPEG files, searched with its subfolders; a zip archive of such files, or a folder in
-    it, as `archive.zip/test`; a shard, or a folder of shards. Raises InputError if there are no images, or two of one
-    id.
+    it, as `archive.zip/test`. Raises InputError if there are no images, or two of one id.
     """
     place, inside = split_zip_path(path)
     if place.suffix.lower() == ".zip" and place.is_file():
-        return _decoded(str(path), _zip_files(place, inside), side)
+        return _by_id(str(path), _zip_files(place, inside))
     if place.is_dir():
-        shards = sorted(place.glob("*.h5"))
-        return _of_shards(shards, side) if shards else _decoded(str(path), _folder_files(place), side)
-    if not place.exists():
-        raise InputError(f"{path}: expected a folder, a zip archive or shards, found nothing. Correct the path.")
-    if place.suffix.lower() == ".h5":
-        return _of_shards([place], side)
-    raise InputError(f"{path}: expected a folder, a zip archive or shards, found another file. Name its folder.")
+        return _by_id(str(path), _folder_files(place))
+    found = "another file" if place.exists() else "nothing"
+    advice = "Name its folder." if place.exists() else "Correct the path."
+    raise InputError(f"{path}: expected a folder, a zip archive or shards, found {found}. {advice}")
 
 
 def _of_shards(paths: list[Path], side: int) -> Images:
@@ -94,50 +104,59 @@ def _zip_files(archive: Path, inside: str) -> dict[str, Callable[[], bytes]]:
     return {name.removeprefix(start): reader(name) for name in names}
 
 
-def _decoded(path: str, files: dict[str, Callable[[], bytes]], side: int) -> Images:
-    """Return the tiles of files; files: functions that read them, by name."""
+def _by_id(path: str, files: dict[str, Callable[[], bytes]]) -> dict[str, tuple[str, Callable[[], bytes]]]:
+    """Return the files and their names by id; files: functions that read them, by name."""
     if not files:
         raise InputError(
             f"{path}: expected images ({', '.join(ENDINGS)}) or shards (.h5), found none. Correct the path."
         )
-    names: dict[str, str] = {}
+    found: dict[str, tuple[str, Callable[[], bytes]]] = {}
     for name in sorted(files):
         key = name.rpartition(".")[0]
-        if key in names or not key.isprintable():
-            expected = "one image of each id" if key in names else "a printable name"
+        if key in found or not key.isprintable():
+            expected = "one image of each id" if key in found else "a printable name"
             raise InputError(f"{path}: expected {expected}, found {name!r}. Rename or remove one of the images.")
-        names[key] = name
-    ids = sorted(names)
+        found[key] = name, functools.partial(_read, files[name], name, path)
+    return {key: found[key] for key in sorted(found)}
+
+
+def _decoded(path: str, files: dict[str, tuple[str, Callable[[], bytes]]], side: int) -> Images:
+    """Return the tiles of files, those of `image_files`."""
+    ids = list(files)
 
     def batches() -> Iterator[Pixels]:
         decoder, unusable = Decoder(side), []
         for start in range(0, len(ids), BATCH):
             tiles = []
             for key in ids[start : start + BATCH]:
-                found = decoder.decode(_read(files, names[key], path))
+                name, read = files[key]
+                found = decoder.decode(read())
                 if found.pixels is None:
-                    unusable.append(f"{names[key]}: {found.fault}: {found.detail}")
+                    unusable.append(f"{name}: {found.fault}: {found.detail}")
                 else:
                     tiles.append(found.pixels)
             if not unusable:
                 yield np.stack(tiles)
         if unusable:
-            raise InputError(_unusable_files(path, unusable, len(ids), side))
+            raise InputError(unusable_files(path, unusable, len(ids), f"tiles of {side} × {side} pixels"))
 
     return Images(ids, batches)
 
 
-def _unusable_files(path: str, unusable: list[str], files: int, side: int) -> str:
-    """Return the message that names unusable files and their faults; files: number of all."""
+def unusable_files(path: str, unusable: list[str], files: int, expected: str) -> str:
+    """Return the message that names unusable files and their faults.
+
+    files: number of all; expected: what they should be, beside of three channels of 8 bits.
+    """
     more = [f"… and {len(unusable) - LISTED} more"] if len(unusable) > LISTED else []
     return "\n".join([
-        f"{path}: expected tiles of {side} × {side} pixels and three channels of 8 bits, as the model was trained on, "
-        f"found {len(unusable)} of {files} that are not:", *unusable[:LISTED], *more, "Fix or remove them.",
+        f"{path}: expected {expected} and three channels of 8 bits, as the model was trained on, found {len(unusable)} "
+        f"of {files} that are not:", *unusable[:LISTED], *more, "Fix or remove them.",
     ])  # fmt: skip
 
 
-def _read(files: dict[str, Callable[[], bytes]], name: str, path: str) -> bytes:
+def _read(read: Callable[[], bytes], name: str, path: str) -> bytes:
     try:
-        return files[name]()
+        return read()
     except OSError as error:
         raise InputError(f"{path}: {name} cannot be read ({error.strerror}). Check the file.") from None

@@ -19,7 +19,7 @@ import torch
 
 from histo import tables
 from histo.apply.flags import ColourReference, flags, measurements
-from histo.apply.images import Images, Pixels, open_images
+from histo.apply.images import Images, Pixels
 from histo.errors import InputError
 from histo.files import atomic_write, read_json
 from histo.geometry import Geometry
@@ -168,23 +168,3 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     log.info("%s: %d tiles.", path, len(table))
     for flag, count in flagged.items():
         log.warning("%d of %d tiles are flagged %s: their predictions may be worth little.", count, len(table), flag)
-
-
-def apply(
-    weights: list[Path],
-    evaluation: Path,
-    reference: ColourReference,
-    tiles: str | Path,
-    out: Path,
-    *,
-    tta: str,
-    average: str,
-    threads: int,
-) -> None:
-    """Predict tiles (`open_images`) with a model (`Model`) and write a CSV table (`predict_tiles`).
-
-    reference: colours of the training tiles. Raises InputError for unusable input.
-    """
-    with open_model(weights, evaluation, tta=tta, average=average, threads=threads) as model:
-        images = open_images(tiles, model.geometry.tile_side)
-        write_predictions(predict_tiles(model, images, reference, out.parent), out)

@@ -11,4 +11,7 @@ class Apply(Section):
         description="Folder or zip archive of TIFF, PNG or JPEG files, folder in it (archive.zip/test), shard, or "
         "folder of shards"
     )
+    stride: int | None = Field(
+        None, ge=1, description="Step, pixels, at which larger images are cut into tiles; null: images are tiles"
+    )
     out: UserPath = Field(description="CSV file that is written")

@@ -150,13 +150,9 @@ def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
                 # Check the size before decoding: a header may claim gigabytes.
                 if (width, height) != (side, side):
                     return Decoded(None, width, height, mode, "wrong_size", f"{width} × {height} pixels"), None
-                raw = _raw_modes(image)
-                if mode != "RGB" or not raw <= {"RGB", "R", "G", "B"}:
-                    found = mode if mode != "RGB" else "RGB from " + ", ".join(sorted(raw))
-                    return Decoded(None, width, height, mode, "wrong_mode", f"channels {found}"), None
-                pages = getattr(image, "n_frames", 1)
-                if pages != 1:
-                    return Decoded(None, width, height, mode, "unreadable", f"{pages} pages, expected one"), None
+                fault, detail = channel_fault(image)
+                if fault:
+                    return Decoded(None, width, height, mode, fault, detail), None
                 strip = _raw_strip(image, side)
                 pixels = np.asarray(image)
     except Exception as error:
@@ -170,6 +166,19 @@ def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
         detail = f"{pixels.dtype} array of shape {pixels.shape}"
         return Decoded(None, width, height, mode, "wrong_mode", detail), None
     return Decoded(np.ascontiguousarray(pixels), side, side), strip
+
+
+def channel_fault(image: ImageFile.ImageFile) -> tuple[str, str]:
+    """Return a key of `histo.faults.FAULTS` and its detail if an image has not one page of three channels of 8 bits.
+
+    image: opened, not decoded yet. Returns empty strings for one that has.
+    """
+    raw = _raw_modes(image)
+    if image.mode != "RGB" or not raw <= {"RGB", "R", "G", "B"}:
+        found = image.mode if image.mode != "RGB" else "RGB from " + ", ".join(sorted(raw))
+        return "wrong_mode", f"channels {found}"
+    pages = getattr(image, "n_frames", 1)
+    return ("unreadable", f"{pages} pages, expected one") if pages != 1 else ("", "")
 
 
 def _raw_strip(image: ImageFile.ImageFile, side: int) -> int | None:
