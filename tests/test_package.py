@@ -84,7 +84,14 @@ assert label == row["label"] and torch.equal((image * 255).round().byte(), torch
     assert run(python, "-c", programs[1] + asserts, folder=tmp_path).startswith("torch.Size([32, 3, 96, 96]) tensor(0.")
 
 
-@pytest.mark.parametrize(("module", "extras"), [("histo.tiles.shards", []), ("histo.apply.__main__", ["apply"])])
+@pytest.mark.parametrize(
+    ("module", "extras"),
+    [
+        ("histo.tiles.shards", []),
+        ("histo.apply.__main__", ["apply"]),
+        ("histo.apply.slides", ["apply", "slides"]),
+    ],
+)
 def test_dependencies_are_what_the_modules_import(module, extras):
     """All third-party packages that a module and those it imports use, whether at once or in a function."""
     declared = {name for extra in extras for name in PROJECT["optional-dependencies"][extra]}

@@ -1,30 +1,17 @@
 """Images larger than a tile: their maps hold the predictions of the tiles cut by hand."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from histo.apply import fields
-from histo.apply.application import apply
-from histo.apply.flags import read_reference
 from histo.apply.maps import write_map
 from histo.errors import InputError
 from histo.tiles.shards import write_shard
+from support.applying import applied
 from support.finished_run import stained_tiles, write_run
 
 STRIDE = 40
-
-
-def applied(run: Path, tiles: Path, out: Path, config, stride: int | None) -> pd.DataFrame:
-    apply(
-        [run / "train" / "tiny" / f"fold-{k}" / "weights.pt" for k in (0, 1)],
-        run / "evaluate" / "tiny.json", read_reference(run / "tiles.parquet"), tiles, out,
-        stride=stride, **config["predict"], threads=1,
-    )  # fmt: skip
-    return pd.read_csv(out, keep_default_na=False, dtype={"id": str})
 
 
 def view(rows: int, columns: int, seed: int) -> np.ndarray:
@@ -56,10 +43,10 @@ def test_maps_hold_the_predictions_of_tiles_cut_by_hand(run, tmp_path, monkeypat
     ids = [f"{k:03d}" for k in range(len(tiles))]
     shard = tmp_path / "tiles.h5"
     write_shard(shard, split="test", number=0, ids=ids, labels=[-1] * len(ids), batches=[np.stack(tiles)], code="test")
-    by_hand = applied(folder, shard, tmp_path / "by-hand.csv", config, None)
+    by_hand = applied(folder, shard, tmp_path / "by-hand.csv", config)
 
     monkeypatch.setattr(fields, "CHUNK", 12)  # two or three rows of tiles
-    table = applied(folder, tmp_path / "images", tmp_path / "out.csv", config, STRIDE)
+    table = applied(folder, tmp_path / "images", tmp_path / "out.csv", config, stride=STRIDE)
     assert table.columns.tolist() == ["id", "x", "y", "probability", "calibrated", "flags"]
     assert list(zip(table["id"], table["x"], table["y"], strict=True)) == places
     assert len(places) == 3 * 8 + 5 * 3
@@ -94,7 +81,7 @@ def test_few_tiles_are_in_a_temporary_shard_at_a_time(run, tmp_path, monkeypatch
 
     monkeypatch.setattr(fields, "predict_tiles", counted)
     monkeypatch.setattr(fields, "CHUNK", 10)
-    assert len(applied(folder, tmp_path / "images", tmp_path / "out.csv", config, STRIDE)) == 25
+    assert len(applied(folder, tmp_path / "images", tmp_path / "out.csv", config, stride=STRIDE)) == 25
     assert counts == [[10, 5], [10, 5], [5, 5]]
 
 
@@ -121,13 +108,13 @@ def test_unusable_images_are_refused_before_any_is_predicted(run, tmp_path):
         r"b\.png: 91 × 91 pixels\nc\.png: channels L\nd\.jpg: UnidentifiedImageError"
     )
     with pytest.raises(InputError, match=message):
-        applied(folder, images, tmp_path / "out.csv", config, STRIDE)
+        applied(folder, images, tmp_path / "out.csv", config, stride=STRIDE)
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
     for name in ("b.png", "c.png", "d.jpg"):
         (images / name).unlink()
     whole = (images / "a.png").read_bytes()
     (images / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"a\.png cannot be decoded"):
-        applied(folder, images, tmp_path / "out.csv", config, STRIDE)
+        applied(folder, images, tmp_path / "out.csv", config, stride=STRIDE)
     with pytest.raises(InputError, match="expected a folder, a zip archive or shards, found another file"):
-        applied(folder, folder / "pack" / "test-00000.h5", tmp_path / "out.csv", config, STRIDE)
+        applied(folder, folder / "pack" / "test-00000.h5", tmp_path / "out.csv", config, stride=STRIDE)

@@ -6,12 +6,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from histo import tables
-from histo.apply.application import apply
 from histo.apply.flags import read_reference
 from histo.errors import InputError
 from histo.predictions import stack_networks
@@ -20,16 +18,8 @@ from histo.tiles.shards import Shard
 from predict import predict
 from stain import stain
 from support import ROOT
+from support.applying import applied
 from support.finished_run import TEMPERATURE, stained_tiles, write_run
-
-
-def applied(run: Path, tiles: Path | str, out: Path, config, names=("fold-0", "fold-1")) -> pd.DataFrame:
-    apply(
-        [run / "train" / "tiny" / name / "weights.pt" for name in names],
-        run / "evaluate" / "tiny.json", read_reference(run / "tiles.parquet"), tiles, out,
-        stride=None, **config["predict"], threads=1,
-    )  # fmt: skip
-    return pd.read_csv(out, keep_default_na=False, dtype={"id": str})
 
 
 def predicted(run: Path, config, names=("fold-0", "fold-1"), shards="pack") -> tuple[np.ndarray, np.ndarray]:

@@ -154,6 +154,11 @@ def test_numbers_of_shards_have_five_digits(name):
             "apply.tiles: expected a folder, a zip archive or shards, found nothing there: none.zip/test",
         ),
         ("apply", {"model": "p4m", "out": "a.csv"}, "apply.tiles: missing"),
+        (
+            "apply",
+            {"model": "p4m", "tiles": "config", "out": "a.csv", "microns_per_pixel": 0.972},
+            "apply.stride: expected a number of pixels, as with apply.microns_per_pixel, found none; set 32",
+        ),
         ("dataset.name", None, "dataset.name: missing; expected text of the form"),
         ("dataset.source", "archive", "dataset.archive: missing; expected text"),
         ("dataset.source", "synthetic", "synthesize: missing; source: synthetic needs it"),

@@ -16,11 +16,12 @@ def pins(text):
 
 def test_conda_and_pip_pin_the_same_versions():
     text = (ROOT / "envs" / "requirements.txt").read_text()
-    for file, end in (("histo.yaml", "# --- export"), ("export.yaml", "# --- workflow")):
-        jobs = text[text.index("# --- jobs") : text.index(end)]
-        packages = yaml.safe_load((ROOT / "envs" / file).read_text())["dependencies"][-1]["pip"]
-        assert packages == [line for line in jobs.splitlines() if not line.startswith("#")]
-        assert len(pins(jobs)) == len(packages) > 10
+    blocks = dict(re.findall(r"^# --- (\w+)\n([^#]+)", text, flags=re.MULTILINE))
+    for file, names in (("histo", ["jobs"]), ("export", ["jobs", "export"]), ("slides", ["jobs", "slides"])):
+        packages = yaml.safe_load((ROOT / "envs" / f"{file}.yaml").read_text())["dependencies"][-1]["pip"]
+        expected = "".join(blocks[name] for name in names)
+        assert packages == expected.splitlines()
+        assert len(pins(expected)) == len(packages) > 10
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "development.txt"])

@@ -38,7 +38,7 @@ if config["apply"]:
         benchmark:
             benchmark_path("apply")
         conda:
-            ENVIRONMENT
+            SLIDES_ENVIRONMENT if config["apply"]["microns_per_pixel"] else ENVIRONMENT
         threads: gpu_threads
         resources:
             gpu=1,
@@ -48,6 +48,7 @@ if config["apply"]:
         params:
             tiles=config["apply"]["tiles"],
             stride=config["apply"]["stride"],
+            microns_per_pixel=config["apply"]["microns_per_pixel"],
             settings=config["predict"],
             code=network_code("apply", model_settings(config, config["apply"]["model"])),
         script:

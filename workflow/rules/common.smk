@@ -54,6 +54,7 @@ NETWORKS = [name for name in MODELS if name in config["models"]]
 STAINED = config["stain"]["method"] != "none"
 TILES = "stain" if STAINED else "pack"  # stage whose shards training and prediction read
 ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
+SLIDES_ENVIRONMENT = str(WORKFLOW.parent / "envs" / "slides.yaml")
 EXPORT_ENVIRONMENT = str(WORKFLOW.parent / "envs" / "export.yaml")
 
 

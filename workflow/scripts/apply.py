@@ -19,6 +19,7 @@ if __name__ == "__main__":
         snakemake.params.tiles,
         Path(snakemake.output.predictions),
         stride=snakemake.params.stride,
+        microns_per_pixel=snakemake.params.microns_per_pixel,
         **snakemake.params.settings,
         threads=snakemake.threads,
     )

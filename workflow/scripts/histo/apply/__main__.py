@@ -31,6 +31,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tiles", required=True, help="folder, zip archive, folder in a zip archive, or shards")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
     parser.add_argument("--stride", type=positive, help="cut larger images into tiles, one every STRIDE pixels")
+    parser.add_argument(
+        "--microns-per-pixel", type=float, help="of the training tiles: the tiles are cut from whole-slide files"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads on a CPU (default: all)")
     return parser.parse_args()
 
@@ -39,6 +42,8 @@ def main() -> None:
     """Run the command; an InputError ends it with its message alone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     found = arguments()
+    if found.microns_per_pixel and not found.stride:
+        sys.exit("Failed: --microns-per-pixel: expected --stride too, found none. Add --stride 32.")
     run, model = found.run, found.model
     try:
         config = read_settings(run, model)
@@ -50,6 +55,7 @@ def main() -> None:
             found.tiles,
             found.out,
             stride=found.stride,
+            microns_per_pixel=found.microns_per_pixel,
             **config["predict"],
             threads=found.threads,
         )

@@ -14,4 +14,7 @@ class Apply(Section):
     stride: int | None = Field(
         None, ge=1, description="Step, pixels, at which larger images are cut into tiles; null: images are tiles"
     )
+    microns_per_pixel: float | None = Field(
+        None, gt=0, description="Of the training tiles; `tiles` is then a whole-slide file or a folder of them"
+    )
     out: UserPath = Field(description="CSV file that is written")

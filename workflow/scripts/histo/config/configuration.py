@@ -175,6 +175,8 @@ def _files(settings: Configuration) -> list[str]:
     if settings.apply and not exists(split_zip_path(settings.apply.tiles)[0]):
         expected = "expected a folder, a zip archive or shards"
         lines.append(f"apply.tiles: {expected}, found nothing there: {settings.apply.tiles}")
+    if settings.apply and settings.apply.microns_per_pixel and not settings.apply.stride:
+        lines.append("apply.stride: expected a number of pixels, as with apply.microns_per_pixel, found none; set 32")
     return lines
 
 
