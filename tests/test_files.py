@@ -73,6 +73,19 @@ def test_json_that_is_cut_or_no_mapping(tmp_path, text):
         read_json(path)
 
 
+@pytest.mark.parametrize(("keys", "found"), [(["b"], "'a', 'c'"), (["a", "b"], "'d'"), (["c", "b"], "no key")])
+def test_a_key_that_json_lacks(tmp_path, keys, found):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"d": 1}, "c": {}}')
+    with pytest.raises(InputError) as caught:
+        value = read_json(path)
+        for key in keys:
+            value = value[key]
+    assert str(caught.value) == f"{path}: expected the key 'b', found {found}. Delete the file and run again."
+    assert read_json(path) == {"a": {"d": 1}, "c": {}}
+    assert "b" not in read_json(path) and read_json(path).get("b") is None
+
+
 def test_what_a_killed_job_left_is_swept(tmp_path):
     left = tmp_path / ".report.24310.part.html"
     others = [tmp_path / name for name in (".report.x.part.html", ".report-2.1.part.html", ".report.1.part.csv")]
