@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from jinja2 import Template
 
 from histo.errors import InputError
 from histo.files import atomic_write, read_json, write_json
@@ -83,6 +84,7 @@ def test_a_key_that_json_lacks(tmp_path, keys, found):
             value = value[key]
     assert str(caught.value) == f"{path}: expected the key 'b', found {found}. Delete the file and run again."
     assert read_json(path) == {"a": {"d": 1}, "c": {}}
+    assert Template("{% if value.b %}yes{% else %}no{% endif %}").render(value=read_json(path)) == "no"
     assert "b" not in read_json(path) and read_json(path).get("b") is None
 
 

@@ -106,8 +106,8 @@ def _send_once(kaggle: Competition, submission: Path, digest: str, description: 
         if not again:
             raise InputError(
                 f"{submission}: an earlier run ended while it sent this file, {state['time']}, and Kaggle's list does "
-                f"not show it. Look at https://www.kaggle.com/competitions/{kaggle.name}/submissions. If it is not there, "
-                "set submit.again: true to send it; if it appears later, run again."
+                f"not show it. Look at https://www.kaggle.com/competitions/{kaggle.name}/submissions. If it is not "
+                "there, set submit.again: true to send it; if it appears later, run again."
             )
     pending = [item for item in earlier if item.status == "pending"]
     if pending and not again:
