@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from jinja2 import Template
 
 from histo.errors import InputError
 from histo.files import atomic_write, read_json, write_json
@@ -71,6 +72,20 @@ def test_json_that_is_cut_or_no_mapping(tmp_path, text):
         InputError, match=r"a\.json: expected (a mapping in )?JSON, found .* Delete the file and run again"
     ):
         read_json(path)
+
+
+@pytest.mark.parametrize(("keys", "found"), [(["b"], "'a', 'c'"), (["a", "b"], "'d'"), (["c", "b"], "no key")])
+def test_a_key_that_json_lacks(tmp_path, keys, found):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": {"d": 1}, "c": {}}')
+    with pytest.raises(InputError) as caught:
+        value = read_json(path)
+        for key in keys:
+            value = value[key]
+    assert str(caught.value) == f"{path}: expected the key 'b', found {found}. Delete the file and run again."
+    assert read_json(path) == {"a": {"d": 1}, "c": {}}
+    assert Template("{% if value.b %}yes{% else %}no{% endif %}").render(value=read_json(path)) == "no"
+    assert "b" not in read_json(path) and read_json(path).get("b") is None
 
 
 def test_what_a_killed_job_left_is_swept(tmp_path):

@@ -150,6 +150,27 @@ def test_a_wait_that_nobody_waits(value, seconds):
     assert retry_after(response) == seconds
 
 
+def redirect(url: str, location: str) -> requests.Response:
+    """The response of a redirect from `url` to `location`."""
+    response = requests.Response()
+    response.url, response.status_code = url, 302
+    response.headers["Location"] = location
+    return response
+
+
+@pytest.fixture
+def resolved(loopback, monkeypatch) -> None:
+    """Names are resolved without a name server: those of private.example to 10.0.0.7, others to 8.8.8.8."""
+    addresses = {"localhost": "127.0.0.1", "private.example": "10.0.0.7"}
+
+    def getaddrinfo(host, *_, **__):
+        return [(2, 1, 6, "", (addresses.get(host, "8.8.8.8"), 0))]
+
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(http.socket, "getaddrinfo", getaddrinfo)
+
+
 @pytest.mark.parametrize(
     ("url", "location", "refused"),
     [
@@ -160,13 +181,43 @@ def test_a_wait_that_nobody_waits(value, seconds):
         ("http://a.example/x", "http://b.example/y", False),
     ],
 )
-def test_a_redirect_never_leaves_https(url, location, refused):
-    response = requests.Response()
-    response.url, response.status_code = url, 302
-    response.headers["Location"] = location
+def test_a_redirect_never_leaves_https(url, location, refused, resolved):
+    response = redirect(url, location)
     with http._Session() as session:
         if refused:
             with pytest.raises(InputError, match="expected a redirect to an https address"):
                 session.get_redirect_target(response)
         else:
             assert session.get_redirect_target(response) == location
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "refused"),
+    [
+        ("https://a.example/x", "https://169.254.169.254/latest/meta-data", True),
+        ("https://a.example/x", "https://private.example/y", True),
+        ("http://a.example/x", "http://localhost:8080/y", True),
+        ("http://a.example/x", "http://[::1]/y", True),
+        ("http://a.example/x", "http://[fe80::1]/y", True),
+        ("http://8.8.8.8/x", "//192.168.0.1/y", True),
+        ("http://a.example/x", "http://b.example/y", False),
+        ("http://127.0.0.1:81/x", "http://localhost:82/y", False),
+        ("http://private.example/x", "http://10.1.1.1/y", False),
+        ("http://private.example/x", "http://a.example/y", False),
+    ],
+)
+def test_a_public_server_does_not_redirect_into_a_private_network(url, location, refused, resolved):
+    response = redirect(url, location)
+    with http._Session() as session:
+        if refused:
+            with pytest.raises(InputError, match="expected a redirect to a public address, found "):
+                session.get_redirect_target(response)
+        else:
+            assert session.get_redirect_target(response) == location
+
+
+def test_names_are_left_to_a_proxy(resolved, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    location = "https://private.example/y"
+    with http._Session() as session:
+        assert session.get_redirect_target(redirect("https://a.example/x", location)) == location

@@ -402,8 +402,17 @@ def test_a_classical_model_has_settings_and_metrics_but_no_training(run):
 
 
 def test_stages_are_in_the_order_of_the_workflow(run, tmp_path):
-    assert [row["stage"] for row in read_benchmarks(run.benchmarks)] == ["audit", "train"]
-    assert read_benchmarks(tmp_path / "missing") == []
+    assert [row["stage"] for row in read_benchmarks([run.benchmarks])] == ["audit", "train"]
+    assert read_benchmarks([tmp_path / "missing"]) == []
+
+
+def test_stages_of_the_data_set_and_of_one_run(tmp_path):
+    for name, seconds in (("pack/train-00000", 5), ("runs/a/folds", 2), ("runs/b/folds", 3)):
+        path = tmp_path / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BENCHMARK + f"{seconds}\t0:00:01\t-\t-\t-\t-\t-\t-\t0.00\tNA\n")
+    rows = read_benchmarks([tmp_path, tmp_path / "runs/b"])
+    assert [(row["stage"], row["jobs"], row["seconds"]) for row in rows] == [("pack", 1, 5), ("folds", 1, 3)]
 
 
 def test_submissions_to_kaggle_are_listed_with_their_scores(run):

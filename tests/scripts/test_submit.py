@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from histo import job
 import submit, scores
 from histo.remote import http
 http.TIMEOUT = 1.0
-submit.FIRST_PAUSE, submit.LONGEST_PAUSE = 0.05, 0.1
+submit.FIRST_PAUSE, submit.LONGEST_PAUSE, submit.LISTED_AFTER = 0.05, 0.1, 2.0
 job.start(SimpleNamespace(log=["logs/submit.log"], threads=1))
 if sys.argv[1] == "submit":
     files = [Path(name) for name in ("submission.csv", "submission.json", "ensemble.json", "submission-score.json")]
@@ -166,7 +167,7 @@ def test_fault(case: Case, fault: Fault) -> None:
         assert text in last_line(output)
     assert not case.record.exists()
     assert len(case.server.sent) == fault.sent
-    assert case.sent.exists() == (fault.next == "wait" or case.server.called("StartSubmissionUpload") > fault.sent)
+    assert case.sent.exists() == (fault.next == "wait")
 
     case.server.faults = Faults(outcome=fault.faults.outcome)
     case.score()
@@ -247,6 +248,52 @@ def test_stopped_while_waiting(case: Case, number: signal.Signals) -> None:
     assert status == 0, output
     assert sorted(case.server.sent) == [1000, 1001]
     assert json.loads(case.record.read_text())["reference"] == 1001
+
+
+def left_behind(case: Case, **changes) -> None:
+    """Write what a run leaves that was killed while it sent the submission."""
+    digest = hashlib.sha256((case.folder / "submission.csv").read_bytes()).hexdigest()
+    now = datetime.now(UTC).isoformat()
+    case.sent.write_text(json.dumps({"sha256": digest, "known": [], "time": now} | changes))
+
+
+def test_a_submission_that_the_list_shows_late_is_not_sent_again(case: Case) -> None:
+    assert case.submit()[0] == 0
+    left_behind(case, time="2100-01-01T00:00:00+00:00")  # the clock was set back since
+    case.server.faults.unlisted = 3
+    status, output = case.submit()
+    assert status == 0, output
+    assert output.count("does not show yet what an earlier run sent") == 2  # the first list is that of the start
+    assert list(case.server.sent) == [1000]
+    assert json.loads(case.record.read_text())["reference"] == 1000
+    assert not case.sent.exists()
+
+
+def test_nothing_is_sent_while_it_is_unknown_whether_it_arrived(case: Case) -> None:
+    left_behind(case)
+    status, output = case.submit()
+    assert status == 1
+    assert "submission.csv: an earlier run ended while it sent this file" in last_line(output)
+    assert f"https://www.kaggle.com/competitions/{COMPETITION}/submissions" in last_line(output)
+    assert not case.server.sent
+
+    left_behind(case, time="2000-01-01T00:00:00+00:00")  # the list is asked once more
+    assert case.submit()[0] == 1
+    assert not case.server.sent
+    status, output = case.submit(again=True)
+    assert status == 0, output
+    assert list(case.server.sent) == [1000]
+
+
+def test_an_answer_that_breaks_off_leaves_it_unknown(case: Case) -> None:
+    case.server.faults = refused("CreateSubmission", 502)
+    assert case.submit()[0] == 1
+    assert case.sent.exists()
+    case.server.faults = Faults()
+    status, output = case.submit()
+    assert status == 1
+    assert "an earlier run ended while it sent this file" in last_line(output)
+    assert not case.server.sent
 
 
 def test_an_edited_submission_is_refused(case: Case) -> None:

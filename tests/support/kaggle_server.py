@@ -41,6 +41,7 @@ class Faults:
     upload: list[int] = field(default_factory=list)  # HTTP status of uploads; 0: the connection breaks
     no_reference: bool = False  # whether submissions fail without an HTTP error
     pending: int = 0  # how often a new submission is listed as pending before it is scored
+    unlisted: int = 0  # requests for the list in which the submissions are missing
     outcome: str = "complete"  # status of a scored submission: complete or error
     reason: str = ""  # error of a submission that cannot be scored
 
@@ -199,6 +200,9 @@ class _Handler(BaseHTTPRequestHandler):
         size, page = request.get("pageSize", 20), request.get("page", 1)
         newest_first = sorted(self.server.sent.values(), key=lambda submission: -submission["ref"])
         listed = newest_first[(page - 1) * size : page * size]
+        if self.server.faults.unlisted > 0:
+            self.server.faults.unlisted -= 1
+            listed = []
         self._json({"submissions": [self._listed(submission) for submission in listed]})
 
     def _listed(self, submission: dict) -> dict:

@@ -46,7 +46,7 @@ class FinishedRun:
         report.report(
             arguments.pop("inputs"), output, self.folder / "config.yaml", self.folder / "errors.csv",
             code={"train": {"train.py": "abc123"}},
-            benchmarks=self.benchmarks, **arguments,
+            benchmarks=[self.benchmarks], **arguments,
         )  # fmt: skip
         return Page(output)
 

@@ -24,6 +24,7 @@ INDEXED = VALIDATED | {"index"}
 # Another value of each setting, and the rules that run again. Settings of one model are in TestReruns.
 CHANGES: dict[str, tuple[Any, set[str]]] = {
     "dataset.name": ("another", INDEXED),
+    "run.name": ("another", AUDITED | {"overlaps"}),
     "dataset.tile_side": (128, VALIDATED),
     "dataset.centre_side": (16, VALIDATED),
     "dataset.classes": (3, INDEXED),

@@ -37,7 +37,13 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 NAME = config["dataset"]["name"]
-for folder in ("results", "logs", "benchmarks", "resources", f"results/{NAME}"):
+RUN = f"{NAME}/runs/{config['run']['name']}" if config["run"]["name"] else NAME
+# Results and rules of the data set, which all its runs share.
+SHARED = {"index.parquet", "sample_submission.csv", "unzip", "validate", "pack", "pcam_gunzip"}
+SHARED_RULES = {"download", "synthesize", "index", "unzip", "validate", "pack", "verify"} | {
+    f"pcam_{stage}" for stage in ("download", "gunzip", "index", "pack")
+}
+for folder in ("results", "logs", "benchmarks", "resources", f"results/{NAME}", f"results/{RUN}"):
     if Path(folder).exists() and not Path(folder).is_dir():
         raise WorkflowError(f"{Path(folder).absolute()}: expected a folder, found a file. Rename it and run again.")
     if Path(folder).is_dir() and not os.access(folder, os.W_OK | os.X_OK) and not workflow.dryrun:
@@ -72,8 +78,8 @@ wildcard_constraints:
 
 
 def result(path):
-    """Path of a result of this data set."""
-    return f"results/{NAME}/{path}"
+    """Path of a result of this run, or of its data set if all runs share it."""
+    return f"results/{NAME if path.partition('/')[0] in SHARED else RUN}/{path}"
 
 
 def resource(path):
@@ -81,14 +87,19 @@ def resource(path):
     return f"resources/{NAME}/{path}"
 
 
+def _folder(rule):
+    """Folder of the logs and running times of a rule."""
+    return NAME if rule in SHARED_RULES else RUN
+
+
 def log_path(rule, path=""):
     """Path of a job's log; mirrors the path of its output."""
-    return f"logs/{NAME}/{rule}/{path}.log" if path else f"logs/{NAME}/{rule}.log"
+    return f"logs/{_folder(rule)}/{rule}/{path}.log" if path else f"logs/{_folder(rule)}/{rule}.log"
 
 
 def benchmark_path(rule, path=""):
     """Path of the table with a job's running time and memory."""
-    return f"benchmarks/{NAME}/{rule}/{path}.tsv" if path else f"benchmarks/{NAME}/{rule}.tsv"
+    return f"benchmarks/{_folder(rule)}/{rule}/{path}.tsv" if path else f"benchmarks/{_folder(rule)}/{rule}.tsv"
 
 
 def shards_of(stage, ending, splits=("train", "test")):

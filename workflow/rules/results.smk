@@ -157,7 +157,7 @@ rule report:
         compared=lambda wildcards: reported_by_content(),
         evaluated=MODELS,
         models=uncompared({name: train_settings(config, name) for name in NETWORKS}),
-        benchmarks=f"benchmarks/{NAME}",
+        benchmarks=uncompared([f"benchmarks/{folder}" for folder in dict.fromkeys([NAME, RUN])]),
         sent=sent(),
         code={
             stage: code_version(stage)

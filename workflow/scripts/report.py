@@ -101,15 +101,18 @@ class Finding:
         return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, self.text, self.section)
 
 
-def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
+def read_benchmarks(folders: list[Path]) -> list[dict[str, Any]]:
     """Return one row per stage from Snakemake's benchmark files: number of jobs, total and longest time, peak memory.
 
-    Times are in seconds, memory is in MB and None if no job ran long enough to be measured. Stages are in the order of
-    the workflow. The result is empty if the folder does not exist.
+    folders: of the data set and of the run; those that do not exist are skipped, as are other runs (`runs/`). Times are
+    in seconds, memory is in MB and None if no job ran long enough to be measured. Stages are in the order of the
+    workflow.
     """
     rows = []
-    for path in sorted(folder.rglob("*.tsv")) if folder.is_dir() else []:
+    for folder, path in [(one, path) for one in folders for path in sorted(one.rglob("*.tsv"))]:
         stage = path.relative_to(folder).with_suffix("").parts[0]
+        if stage == "runs":
+            continue
         table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
         rows += [(stage, seconds, memory) for seconds, memory in table[["s", "max_rss"]].to_numpy(float)]
     result = []
@@ -420,14 +423,13 @@ def report(
     config: dict[str, Any],
     models: dict[str, dict[str, Any]],
     code: dict[str, dict[str, str]],
-    benchmarks: Path,
+    benchmarks: list[Path],
     sent: list[Path],
 ) -> None:
     """Write the report, the settings of the run as YAML, and all misclassified training tiles as CSV.
 
     config: the complete configuration; models: resolved settings of the networks of the submission; code: {stage:
-    `provenance.code_version`}; benchmarks: folder of Snakemake's benchmark files, may be missing; sent: see
-    `kaggle_submissions`.
+    `provenance.code_version`}; benchmarks: see `read_benchmarks`; sent: see `kaggle_submissions`.
     """
     audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
     training = training_section(
@@ -544,6 +546,6 @@ if __name__ == "__main__":
         config=snakemake.params.config,
         models=models,
         code=snakemake.params.code,
-        benchmarks=Path(snakemake.params.benchmarks),
+        benchmarks=[Path(path) for path in snakemake.params.benchmarks],
         sent=[Path(path) for path in snakemake.params.sent],
     )

@@ -155,8 +155,9 @@ def write_settings(path: Path, trial: Trial, settings: dict[str, Any], search: s
     """Write the settings of a trial: the complete settings `settings` of a model with the values that it sampled."""
     # Without the number of trials: more trials without a better one must not change the file and retrain its model.
     head = f"# Settings of trial {trial['trial']} of the search {search}, validation AUC {trial['score']:.4f}.\n"
+    best = json.loads(json.dumps(with_values(settings, trial["draws"])))  # of plain types, which YAML can write
     with atomic_write(path) as temporary:
-        temporary.write_text(head + yaml.safe_dump(with_values(settings, trial["draws"]), sort_keys=False))
+        temporary.write_text(head + yaml.safe_dump(best, sort_keys=False))
 
 
 def search_best(

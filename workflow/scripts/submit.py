@@ -4,12 +4,14 @@ A submission counts against the daily limit of the account. No other target depe
 file that the current settings produce, and it sends the same content only once. The description contains the first
 digits of the file's SHA-256 and the out-of-fold AUC, so Kaggle's own list shows on any machine what was sent before.
 
-A run that ends after sending and before the score leaves `<record>.sent` beside the record. The next run reads there
-what was sent, and only waits for the score.
+Before it sends, a run writes what it sends and when to `<record>.sent` beside the record. If it ends before the score,
+the next run finds the submission in Kaggle's list, which may show it late, and only waits for the score. If the list
+does not show it in time, whether it arrived is unknown and nothing is sent until the user has looked.
 """
 
 import logging
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +26,7 @@ DIGITS = 16  # digits of the SHA-256 in the description
 MESSAGE = 300  # characters of the user's message that are sent
 FIRST_PAUSE = 5.0  # seconds before the list is requested again, 1.5 times as long after each request
 LONGEST_PAUSE = 60.0
+LISTED_AFTER = 600.0  # seconds after which Kaggle's list shows what was sent
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +99,16 @@ def _send_once(kaggle: Competition, submission: Path, digest: str, description: 
     earlier = [item for item in kaggle.submissions() if digest[:DIGITS] in item.description]
     state = read_json(sent) if sent.exists() else {}
     if state.get("sha256") == digest:
-        # An interrupted run may have sent the file: its submission is not among those that it knew beforehand.
-        new = [item for item in earlier if item.reference not in state["known"]]
-        if new:
-            log.info("submission %d was sent by an earlier run: waiting for its score", new[0].reference)
-            return new[0].reference
+        reference = _sent_by_earlier_run(kaggle, digest, set(state["known"]), datetime.fromisoformat(state["time"]))
+        if reference is not None:
+            log.info("submission %d was sent by an earlier run: waiting for its score", reference)
+            return reference
+        if not again:
+            raise InputError(
+                f"{submission}: an earlier run ended while it sent this file, {state['time']}, and Kaggle's list does "
+                f"not show it. Look at https://www.kaggle.com/competitions/{kaggle.name}/submissions. If it is not "
+                "there, set submit.again: true to send it; if it appears later, run again."
+            )
     pending = [item for item in earlier if item.status == "pending"]
     if pending and not again:
         log.info("submission %d with the same content has no score yet: waiting for it", pending[0].reference)
@@ -112,10 +120,31 @@ def _send_once(kaggle: Competition, submission: Path, digest: str, description: 
             f"score {_score_text(last.public)}, private score {_score_text(last.private)}"
             f"{f' ({last.error})' if last.error else ''}. To send it again, set submit.again: true."
         )
-    write_json(sent, {"sha256": digest, "known": [item.reference for item in earlier]})
-    reference = kaggle.send(submission, description)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(sent, {"sha256": digest, "time": now, "known": [item.reference for item in earlier]})
+    try:
+        reference = kaggle.send(submission, description)
+    except RetryableError:
+        raise  # whether the submission arrived is unknown
+    except InputError:
+        sent.unlink()
+        raise
     log.info("sent as submission %d: %s", reference, description)
     return reference
+
+
+def _sent_by_earlier_run(kaggle: Competition, digest: str, known: set[int], begun: datetime) -> int | None:
+    """Return the reference of the submission that a run began to send at `begun`; None if the list does not show it.
+
+    known: references of the submissions with the same content that the list showed before.
+    """
+    passed = max(0.0, (datetime.now(UTC) - begun).total_seconds())  # below 0 if the clock was set back
+    for listed in _lists(kaggle, LISTED_AFTER - passed):
+        for item in listed:
+            if digest[:DIGITS] in item.description and item.reference not in known:
+                return item.reference
+        log.info("Kaggle's list does not show yet what an earlier run sent")
+    return None
 
 
 def wait(kaggle: Competition, reference: int, patience: float) -> Submission:
@@ -123,14 +152,26 @@ def wait(kaggle: Competition, reference: int, patience: float) -> Submission:
 
     patience: longest wait, seconds; then InputError. Another run continues to wait.
     """
+    start = time.monotonic()
+    for listed in _lists(kaggle, patience):
+        found = next((item for item in listed if item.reference == reference), None)
+        if found and found.status != "pending":
+            return found
+        log.info("submission %d has no score yet after %s", reference, duration(time.monotonic() - start))
+    raise InputError(
+        f"The submission was sent (reference {reference}), but Kaggle gave no score within "
+        f"{duration(patience)} (submit.patience). Run again to continue waiting; nothing is sent again."
+    )
+
+
+def _lists(kaggle: Competition, patience: float) -> Iterator[list[Submission]]:
+    """Yield Kaggle's list of submissions again and again for `patience` seconds, at least once; faults that pass are
+    waited for."""
     start, pause = time.monotonic(), FIRST_PAUSE
     while True:
         delay = pause
         try:
-            found = next((item for item in kaggle.submissions() if item.reference == reference), None)
-            if found and found.status != "pending":
-                return found
-            log.info("submission %d has no score yet after %s", reference, duration(time.monotonic() - start))
+            yield kaggle.submissions()
         except TooManyRequests as error:
             delay = max(pause, error.wait or 0.0)
             log.warning(
@@ -139,10 +180,7 @@ def wait(kaggle: Competition, reference: int, patience: float) -> Submission:
         except RetryableError as error:
             log.warning("%s Requesting the list again in %s.", error.reason, duration(pause))
         if time.monotonic() - start + delay > patience:
-            raise InputError(
-                f"The submission was sent (reference {reference}), but Kaggle gave no score within "
-                f"{duration(patience)} (submit.patience). Run again to continue waiting; nothing is sent again."
-            )
+            return
         time.sleep(delay)
         pause = min(pause * 1.5, LONGEST_PAUSE)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from histo.errors import InputError
 
@@ -42,10 +42,33 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+class MissingKeyError(InputError, KeyError):
+    """A mapping of a JSON file lacks a key. Also a KeyError, which templates of pages take for an optional key."""
+
+    __str__ = Exception.__str__  # that of KeyError shows the message in quotes
+
+
+class _Mapping(dict[str, Any]):
+    """A mapping of a JSON file; a key that it lacks is a MissingKeyError."""
+
+    def __init__(self, path: str | Path, value: dict[str, Any]) -> None:
+        super().__init__(value)
+        self._path = path
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise MissingKeyError(
+            f"{self._path}: expected the key {key!r}, found {', '.join(map(repr, self)) or 'no key'}. Delete the "
+            "file and run again."
+        )
+
+
 def read_json(path: str | Path) -> Any:
-    """Return the mapping that a JSON file holds; InputError when the file is missing or holds something else."""
+    """Return the mapping that a JSON file holds; InputError when the file is missing or holds something else.
+
+    A key that the mapping, or one within it, lacks raises MissingKeyError, an InputError.
+    """
     try:
-        value = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text(), object_hook=lambda value: _Mapping(path, value))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that writes it.") from None
     except (ValueError, RecursionError) as error:

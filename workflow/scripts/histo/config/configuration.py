@@ -21,6 +21,7 @@ from histo.config.mistakes import explain
 from histo.config.overlaps import Overlaps
 from histo.config.pcam_download import PcamDownload
 from histo.config.predict import Predict
+from histo.config.run import Run
 from histo.config.search import Search
 from histo.config.section import Name, Section
 from histo.config.stain import Stain
@@ -55,6 +56,7 @@ PREDEFINED: dict[str, Model] = {"lite0": LITE0, "p4m": {}}  # p4m has the settin
 
 class Configuration(Section):
     dataset: Dataset = Field(description="Where the tiles come from")
+    run: Run = Field(Run(), description="Experiments beside each other")
     kaggle: Kaggle = Field(Kaggle(), description="The competition on Kaggle")
     download: Download = Field(Download(), description="The rule download")
     pcam_download: PcamDownload = Field(PcamDownload(), description="The rule pcam_download, for source: pcam")

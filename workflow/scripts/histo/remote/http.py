@@ -1,6 +1,8 @@
 """HTTP requests for files; every failure becomes an InputError that says what to do."""
 
+import ipaddress
 import math
+import socket
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
@@ -69,28 +71,63 @@ def retry_after(response: requests.Response) -> float | None:
     return min(max(0.0, seconds), LONGEST_WAIT) if math.isfinite(seconds) else None
 
 
-def refuse_downgrade(response: requests.Response, location: str | None) -> str | None:
-    """Return the address to which a response redirects; InputError where it leaves https for another scheme."""
-    if location and urlsplit(response.url).scheme == "https":
-        target = urlsplit(urljoin(response.url, location))
-        if target.scheme != "https":
-            raise InputError(
-                f"{urlsplit(response.url).hostname}: expected a redirect to an https address, found {target.scheme}://"
-                f"{target.hostname}. Anyone on the way could read and change such a transfer. A proxy or the sign-in "
-                "page of a network may have answered instead: use another network, or a mirror with https."
-            )
+def check_redirect(response: requests.Response, location: str | None) -> str | None:
+    """Return the address to which a response redirects.
+
+    Raises InputError where it leaves https for another scheme, or a public host for one of a private network, whose
+    services the server must not reach through this machine.
+    """
+    if not location:
+        return location
+    address = urljoin(response.url, location)
+    source, target = urlsplit(response.url), urlsplit(address)
+    if source.scheme == "https" and target.scheme != "https":
+        raise InputError(
+            f"{source.hostname}: expected a redirect to an https address, found {target.scheme}://{target.hostname}. "
+            "Anyone on the way could read and change such a transfer. A proxy or the sign-in page of a network may "
+            "have answered instead: use another network, or a mirror with https."
+        )
+    if _is_private(address) and not _is_private(response.url):
+        raise InputError(
+            f"{source.hostname}: expected a redirect to a public address, found {target.hostname}, which is of a "
+            "private network or of this machine. Use another mirror."
+        )
     return location
 
 
+def _is_private(url: str) -> bool:
+    """Whether the host of an address is this machine or in a private network. A name that a proxy resolves is not."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = [host] if _is_address(host) else [] if requests.utils.get_environ_proxies(url) else _addresses(host)
+    except (OSError, UnicodeError):  # connecting fails too, and says why
+        return False
+    return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in found)
+
+
+def _is_address(host: str) -> bool:
+    """Whether a host is stated as an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _addresses(host: str) -> list[str]:
+    """Return the IP addresses of a name."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)]
+
+
 class _Session(requests.Session):
-    """A session that does not leave https."""
+    """A session that follows only redirects that `check_redirect` accepts."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return refuse_downgrade(resp, super().get_redirect_target(resp))
+        return check_redirect(resp, super().get_redirect_target(resp))
 
 
 def request(method: str, url: str, headers: dict[str, str]) -> requests.Response:
-    """Send a request without a body and return the response with its body unread; redirects never leave https."""
+    """Send a request without a body and return the response with its body unread; redirects are checked."""
     with _Session() as session:  # closing it leaves connections in use open
         return session.request(method, url, headers=headers, stream=True, timeout=TIMEOUT)
 

@@ -84,10 +84,10 @@ def _guard_requests() -> None:
     target = requests.Session.get_redirect_target
 
     @functools.wraps(target)
-    def secure_target(self: requests.Session, resp: requests.Response) -> str | None:
-        return http.refuse_downgrade(resp, target(self, resp))
+    def checked_target(self: requests.Session, resp: requests.Response) -> str | None:
+        return http.check_redirect(resp, target(self, resp))
 
-    requests.Session.get_redirect_target = secure_target  # type: ignore[method-assign,assignment]
+    requests.Session.get_redirect_target = checked_target  # type: ignore[method-assign,assignment]
 
 
 @contextlib.contextmanager
@@ -128,15 +128,18 @@ class Competition:
         return response
 
     def send(self, file: Path, description: str) -> int:
-        """Upload a submission; returns its reference at Kaggle."""
+        """Upload a submission; returns its reference at Kaggle.
+
+        RetryableError: whether Kaggle received it is unknown. Any other InputError: nothing was submitted.
+        """
         with self._explain_errors("sending the submission") as printed:
             response = self._api.competition_submit(str(file), description, self.name, quiet=True)
         if not response.ref:
             output = " ".join(scrub(printed.getvalue()).split())[-300:]
             detail = f" ({output})" if output else ""
-            raise RetryableError(
+            raise InputError(
                 f"Kaggle did not accept {file}: its response has no reference and the message "
-                f'"{scrub(response.message or "")}"{detail}. Nothing was submitted.'
+                f'"{scrub(response.message or "")}"{detail}. Nothing was submitted: run again in a few minutes.'
             )
         return int(response.ref)
 
