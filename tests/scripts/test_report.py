@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from histo import tables
+from histo.config.configuration import PREDEFINED, check, default_settings, train_settings
 from histo.config.dataset import Dataset
 from histo.config.train import TrainSettings
 from histo.errors import InputError
@@ -345,7 +346,8 @@ def test_settings_that_are_off_in_all_models_are_omitted():
         {
             "a": {"network": {"name": "residual", "width": 8, "dropout": 0.0}, "ema": 0.0, "compile": True, "x": None},
             "b": {"network": {"name": "wide"}, "ema": 0.0, "compile": False, "x": None},
-        }
+        },
+        {},
     )
     assert rows == [("network", ["residual, width 8", "wide"]), ("compile", ["on", "off"])]
 
@@ -362,7 +364,7 @@ def test_settings_that_differ_from_the_default_are_marked():
                 | {"network": {"name": "residual", "width": 8}, "augment": default["augment"] | {"hue": 0.0}},
                 "c": {"method": "<forest>"},
             },
-            default,
+            {"a": default, "b": default},
         )
     )
     assert rows["epochs"] == [mark(6), "20", "–"]
@@ -372,6 +374,20 @@ def test_settings_that_differ_from_the_default_are_marked():
     assert f"hue {mark('0.0')}" in rows["augment"][1] and "<mark" not in rows["augment"][0]
     assert rows["method"] == ["–", "–", "<forest>"]  # escaped by the template
     assert "patience" not in rows
+
+
+def test_predefined_models_differ_from_the_default_only_where_the_configuration_says_so():
+    def marked(models):
+        config = {"dataset": {"name": "default", "source": "kaggle"}, "models": models}
+        check(config)
+        settings = {name: train_settings(config, name) for name in models}
+        rows = settings_table(settings, {name: default_settings(name) for name in models})
+        return {key: values for key, values in rows if any("<mark" in value for value in values)}
+
+    assert marked(PREDEFINED) == {}
+    mark = '<mark title="differs from the default">{}</mark>'.format
+    changed = PREDEFINED | {"lite0": PREDEFINED["lite0"] | {"epochs": 6}, "own": {"batch_size": 32}}
+    assert marked(changed) == {"epochs": [mark(6), "20", "20"], "batch_size": ["32", "64", mark(32)]}
 
 
 def test_errors_csv_has_full_ids_and_all_models(run, page):

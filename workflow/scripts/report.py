@@ -18,7 +18,7 @@ import yaml
 from markupsafe import Markup
 
 from histo import tables
-from histo.config.train import TrainSettings
+from histo.config.configuration import default_settings
 from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
 from histo.model_files import by_model
@@ -119,12 +119,12 @@ def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
 
 
 def settings_table(
-    models: dict[str, dict[str, Any]], default: dict[str, Any] | None = None
+    models: dict[str, dict[str, Any]], defaults: dict[str, dict[str, Any]]
 ) -> list[tuple[str, list[str]]]:
     """Return (setting, its value in each model) without settings that are off in all models.
 
     A mapping becomes one line of text. A setting that a model does not have is MISSING there. Values that differ from
-    those of `default` are marked; settings that it does not have are not.
+    those of the model in `defaults` are marked; settings without a default are not.
     """
 
     def as_text(value: Any, usual: Any) -> str:
@@ -144,14 +144,15 @@ def settings_table(
             differs = value != usual
         return Markup('<mark title="differs from the default">{}</mark>').format(text) if differs else text
 
-    usual = default or {}
     keys = dict.fromkeys(key for settings in models.values() for key in settings)
-    rows = [(key, [settings.get(key, MISSING) for settings in models.values()]) for key in keys]
-    return [
-        (key, [value if value == MISSING else as_text(value, usual.get(key, value)) for value in values])
-        for key, values in rows
-        if any((v and v != MISSING) or (key in usual and v not in (MISSING, usual[key])) for v in values)
-    ]
+    table = []
+    for key in keys:
+        values = {name: settings[key] for name, settings in models.items() if key in settings}
+        usual = {name: defaults.get(name, {}).get(key, value) for name, value in values.items()}
+        if any(value or value != usual[name] for name, value in values.items()):
+            shown = {name: as_text(value, usual[name]) for name, value in values.items()}
+            table.append((key, [shown.get(name, MISSING) for name in models]))
+    return table
 
 
 def data_section(
@@ -467,7 +468,7 @@ def report(
         config=config,
         config_text=config_text,
         models=models | config["classical"],
-        settings=settings_table(models | config["classical"], TrainSettings().model_dump()),
+        settings=settings_table(models | config["classical"], {name: default_settings(name) for name in models}),
         views=VIEWS,
         methods=METHODS,
         metrics=METRICS,
