@@ -2,6 +2,7 @@
 # make demo          every stage on synthetic tiles, no account needed
 # make test          all tests, slow ones included
 # make test-slurm    the workflow on a real SLURM of two virtual nodes, which is installed (Debian, Ubuntu) if it is missing
+# make axe-core      axe-core from npm's package index into ~/.cache/histo, for the tests of accessibility; needs npm
 # make changes       table: which rules run again after the change of which setting
 # make check         lint and formatting, nothing is changed
 # make format        fix both
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test test-slurm slurm changes settings networks architecture augmentations check format
+.PHONY: environment demo test test-slurm slurm axe-core changes settings networks architecture augmentations check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -51,6 +52,9 @@ slurm:
 	  $(AS_ROOT) apt-get update -qq && \
 	  $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    slurmctld slurmd slurm-client munge > /dev/null; }
+
+axe-core: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m support.axe
 
 changes: $(READY)
 	@$(BIN)/pytest -q -s tests/workflow/test_changes.py

@@ -11,21 +11,15 @@ import pandas as pd
 import pytest
 
 from histo import tables
-from support import ROOT
 from support.archives import Archive
 from support.chain import job_counts, snakemake
 
 
 @pytest.mark.slow
-def test_the_demo_finds_the_planted_faults_and_learns(tmp_path):
-    """The demo of the README, with fewer tiles and epochs."""
-    settings = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
-    config = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
-    done = snakemake(tmp_path, "submission", *settings, config=config)
-    assert done.returncode == 0, done.stderr
-
-    planted = json.loads((tmp_path / "resources/demo/faults.json").read_text())
-    results = tmp_path / "results/demo"
+def test_the_demo_finds_the_planted_faults_and_learns(demo):
+    folder, done = demo
+    planted = json.loads((folder / "resources/demo/faults.json").read_text())
+    results = folder / "results/demo"
     tiles = tables.read(results / "tiles.parquet", tables.TILES)
     faulty = tiles[tiles["fault"] != ""]
     expected = {name for names in planted.values() for name in names}
