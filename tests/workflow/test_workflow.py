@@ -38,6 +38,14 @@ def test_the_demo_finds_the_planted_faults_and_learns(demo):
         assert set(codes[planted[kind]]) == {code}
     assert set(codes[planted["bad_label"]]) <= {"bad_label", "no_label"}
 
+    run = json.loads((results / "run.json").read_text())
+    assert run["command"].startswith("snakemake --cores 2 submission --snakefile ")
+    assert run["jobs"]["train"] == 3 and run["rules"]["predict"] == ["folds", "pack", "train"]
+    made = json.loads((results / "report.json").read_text())["made"]
+    assert made["times_missing"]["report"] == 1 and run["command"] == made["command"]
+    ended = {row["stage"]: row["jobs"] for row in made["times"]}
+    assert ended["train"] == 3 and len(run["planned"]) == sum([*ended.values(), *made["times_missing"].values()])
+
     submission = json.loads((results / "submission.json").read_text())
     ensemble = json.loads((results / "ensemble.json").read_text())
     assert ensemble["auc"] > 0.8

@@ -6,6 +6,7 @@
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
 #         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
+#         report.json, numbers.csv   the numbers of the report
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
 import hashlib
@@ -127,6 +128,8 @@ rule report:
         ),
         config=result("config.yaml"),
         errors=result("errors.csv"),
+        summary=result("report.json"),
+        numbers=result("numbers.csv"),
     log:
         log_path("report"),
     benchmark:
@@ -141,6 +144,7 @@ rule report:
         evaluated=MODELS,
         models=uncompared({name: train_settings(config, name) for name in NETWORKS}),
         benchmarks=f"benchmarks/{NAME}",
+        run=result("run.json"),  # of the command, see record.smk
         sent=sent(),
         code={
             stage: code_version(stage)
