@@ -3,6 +3,7 @@
 # make test          all tests, slow ones included
 # make test-slurm    the workflow on a real SLURM of two virtual nodes, which is installed (Debian, Ubuntu) if it is missing
 # make runs          table: finished runs and their scores
+# make axe-core      axe-core from npm's package index into ~/.cache/histo, for the tests of accessibility; needs npm
 # make changes       table: which rules run again after the change of which setting
 # make check         lint and formatting, nothing is changed
 # make format        fix both
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test test-slurm slurm runs changes settings networks architecture augmentations check format
+.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -55,6 +56,9 @@ slurm:
 
 runs: $(READY)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.runs
+
+axe-core: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m support.axe
 
 changes: $(READY)
 	@$(BIN)/pytest -q -s tests/workflow/test_changes.py

@@ -27,6 +27,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/terminal.smk"
+include: "workflow/rules/record.smk"
 include: f"workflow/rules/{SOURCE_RULES}.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/stain.smk"
@@ -55,6 +56,7 @@ rule search:
 
 
 onstart:
+    record_run()
     show_progress()
     show_unused_models()
 

@@ -22,6 +22,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+from histo.hardware import hardware  # noqa: E402
+
 
 def arguments(text: str | None) -> argparse.ArgumentParser:
     """Return a parser with the option of every benchmark: `--smoke`, a run of seconds without meaningful numbers."""
@@ -37,13 +39,6 @@ def cores() -> int:
 
 def machine(*packages: str) -> list[str]:
     """Return lines that describe the machine: processor, cores, memory, kernel, date, versions."""
-    name = "unknown processor"
-    with open("/proc/cpuinfo") as file:
-        for line in file:
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = [f"Python {platform.python_version()}"]
     for package in packages:
         try:
@@ -52,7 +47,7 @@ def machine(*packages: str) -> list[str]:
             versions.append(f"no {package}")
     load = os.getloadavg()[0]
     return [
-        f"{name}, {cores()} cores, {memory:.0f} GiB memory, Linux {platform.release()}; load {load:.1f} at the start.",
+        f"{hardware()}; load {load:.1f} at the start.",
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {', '.join(versions)}.",
     ]
 

@@ -71,6 +71,18 @@ def test_a_line_passes_through_its_points():
     assert chart.find(".//svg[@role='img']").get("aria-label") == "t. d"
 
 
+def test_a_part_is_drawn_on_its_own_axes_and_hidden_at_first():
+    part = (Axis("x", 0, 0.5), Axis("y", 0.5, 1))
+    chart = parse(line_chart("t", [Line("a", [0, 1], [0.5, 1], 0)], UNIT, Axis("y", 0, 1), "d", part=part))
+    whole, enlarged = chart.findall("figure/svg")
+    assert whole.get("hidden") is None and enlarged.get("hidden") == ""
+    assert enlarged.get("aria-label") == "t, enlarged. d"
+    (area,) = enlarged.findall("svg")
+    assert area.get("viewBox") == f"{LEFT} {TOP} {WIDTH - LEFT - RIGHT} {HEIGHT - BOTTOM - TOP}"
+    right = LEFT + 2 * (WIDTH - LEFT - RIGHT)  # x = 1 is as far outside as the area is wide
+    assert area.find(".//polyline").get("points") == f"{LEFT}.0,{HEIGHT - BOTTOM}.0 {right}.0,{TOP}.0"
+
+
 def test_a_single_epoch_is_a_dot():
     chart = parse(line_chart("t", [Line("a", [1], [0.5], 0)], Axis.counted("epoch", 1), UNIT, "d"))
     assert len(chart.findall(".//circle")) == 1

@@ -1,6 +1,8 @@
 """The report: one file that shows the values of the stages, whichever of them are missing."""
 
+import hashlib
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -11,12 +13,15 @@ import pytest
 import yaml
 
 from histo import tables
+from histo.config.configuration import PREDEFINED, check, default_settings, train_settings
 from histo.config.dataset import Dataset
 from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.pages.layout import SOURCES
-from report import REASONS, read_benchmarks, settings_table
+from histo.pages.run_times import Run
+from histo.tiles.shards import open_shards
+from report import REASONS, settings_table
 from support.html_page import Page
 from support.results import TEST, TRAIN, FinishedRun, finished_run
 
@@ -143,7 +148,9 @@ def test_the_first_sentence_says_what_the_auc_stands_for(run, page):
 
 def test_numbers_are_linked(run, page):
     names = ["evaluate-0.json", "evaluate-1.json", "ensemble.json", "submission.json", "audit.json", "folds.json"]
-    assert f"Numbers: {' , '.join([*names, 'errors.csv', 'config.yaml'])} ." in page.text
+    files = [*names, "report.json", "numbers.csv", "errors.csv", "config.yaml"]
+    assert f"Numbers: {' , '.join(files)} ." in page.text
+    assert all((run.folder / name).is_file() for name in files)
 
 
 def test_pixels_of_jpeg_tiles_are_not_called_identical(run, page):
@@ -192,9 +199,9 @@ def test_settings_versions_and_code_are_stated(run, page):
 
 
 def test_run_times_are_summed_over_jobs(page):
-    assert "train 2 2 min 10 s 1 min 10 s 1,200 MB" in page.text
-    assert "audit 1 0.0 s 0.0 s –" in page.text
-    assert "all stages 3 2 min 11 s" in page.text
+    assert "train 2 2 min 10 s 1 min 10 s 2.0 s 1,200 MB" in page.text
+    assert "audit 1 0.0 s 0.0 s – –" in page.text
+    assert "all stages 3 2 min 11 s 2.0 s" in page.text
 
 
 def test_parts_of_the_test_labels_have_a_row_each(run):
@@ -345,7 +352,8 @@ def test_settings_that_are_off_in_all_models_are_omitted():
         {
             "a": {"network": {"name": "residual", "width": 8, "dropout": 0.0}, "ema": 0.0, "compile": True, "x": None},
             "b": {"network": {"name": "wide"}, "ema": 0.0, "compile": False, "x": None},
-        }
+        },
+        {},
     )
     assert rows == [("network", ["residual, width 8", "wide"]), ("compile", ["on", "off"])]
 
@@ -362,7 +370,7 @@ def test_settings_that_differ_from_the_default_are_marked():
                 | {"network": {"name": "residual", "width": 8}, "augment": default["augment"] | {"hue": 0.0}},
                 "c": {"method": "<forest>"},
             },
-            default,
+            {"a": default, "b": default},
         )
     )
     assert rows["epochs"] == [mark(6), "20", "–"]
@@ -372,6 +380,20 @@ def test_settings_that_differ_from_the_default_are_marked():
     assert f"hue {mark('0.0')}" in rows["augment"][1] and "<mark" not in rows["augment"][0]
     assert rows["method"] == ["–", "–", "<forest>"]  # escaped by the template
     assert "patience" not in rows
+
+
+def test_predefined_models_differ_from_the_default_only_where_the_configuration_says_so():
+    def marked(models):
+        config = {"dataset": {"name": "default", "source": "kaggle"}, "models": models}
+        check(config)
+        settings = {name: train_settings(config, name) for name in models}
+        rows = settings_table(settings, {name: default_settings(name) for name in models})
+        return {key: values for key, values in rows if any("<mark" in value for value in values)}
+
+    assert marked(PREDEFINED) == {}
+    mark = '<mark title="differs from the default">{}</mark>'.format
+    changed = PREDEFINED | {"lite0": PREDEFINED["lite0"] | {"epochs": 6}, "own": {"batch_size": 32}}
+    assert marked(changed) == {"epochs": [mark(6), "20", "20"], "batch_size": ["32", "64", mark(32)]}
 
 
 def test_errors_csv_has_full_ids_and_all_models(run, page):
@@ -401,18 +423,35 @@ def test_a_classical_model_has_settings_and_metrics_but_no_training(run):
     assert "Networks 0 0 models × 2 folds" in page.text
 
 
-def test_stages_are_in_the_order_of_the_workflow(run, tmp_path):
-    assert [row["stage"] for row in read_benchmarks([run.benchmarks])] == ["audit", "train"]
-    assert read_benchmarks([tmp_path / "missing"]) == []
+def test_the_command_its_rules_and_what_is_missing_from_the_times_are_stated(run):
+    """Changed: the command is known; its report has not ended."""
+    command = Run(
+        command="snakemake --config name='<b>'", started=time.time() - 100, rules={"train": [], "report": ["train"]},
+        jobs={"train": 2, "report": 1}, planned=[str(run.benchmarks / name) for name in ("report.tsv", "leaks/a.tsv", "leaks/b.tsv")],
+    )  # fmt: skip
+    page = run.write_report(run=command)
+    assert "command snakemake --config name='<b>' " in page.text
+    assert re.search(r"elapsed time of the command, until this page 1 min \d\d s", page.text)
+    assert "processor time of all stages in the table below 2.0 s" in page.text
+    assert "Not included, because they had not ended when this page was written: leaks (2 jobs), report ." in page.text
+    assert "train × 2" in page.text and "report after train" in page.source
+    made = read_json(run.folder / "report.json")["made"]
+    digests = "".join(open_shards([path], split)[0].sha256 for split, path in (
+        ("test", run.inputs.test_shards[0]), ("train", run.inputs.train_shards[0])))  # fmt: skip
+    assert made["tiles_sha256"] == hashlib.sha256(digests.encode()).hexdigest()
+    assert f"SHA-256 of the tiles of ids, labels and pixels {made['tiles_sha256']}" in page.text
+    assert made["command"] == command.command and made["times_missing"] == {"leaks": 2, "report": 1}
+    assert "Rules of the run" not in run.write_report().text
 
 
-def test_stages_of_the_data_set_and_of_one_run(tmp_path):
-    for name, seconds in (("pack/train-00000", 5), ("runs/a/folds", 2), ("runs/b/folds", 3)):
-        path = tmp_path / f"{name}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(BENCHMARK + f"{seconds}\t0:00:01\t-\t-\t-\t-\t-\t-\t0.00\tNA\n")
-    rows = read_benchmarks([tmp_path, tmp_path / "runs/b"])
-    assert [(row["stage"], row["jobs"], row["seconds"]) for row in rows] == [("pack", 1, 5), ("folds", 1, 3)]
+def test_all_numbers_are_in_one_table(run, page):
+    table = pd.read_csv(run.folder / "numbers.csv", dtype=str).set_index(["file", "key"])["value"]
+    for path in [*run.inputs.evaluations, run.inputs.ensemble]:
+        row = read_json(path)
+        assert float(table[path.name, "auc"]) == row["auc"]
+        assert float(table[path.name, "folds.1.auc"]) == row["folds"][1]["auc"]
+    assert float(table["report.json", "made.times.1.seconds"]) == 130.5
+    assert table["report.json", "verdict"] in page.text
 
 
 def test_submissions_to_kaggle_are_listed_with_their_scores(run):

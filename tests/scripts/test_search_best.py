@@ -9,41 +9,11 @@ import pytest
 import yaml
 
 from histo.errors import InputError
-from histo.files import write_json
 from histo.overrides import with_values
-from search_best import best_of, history_chart, range_text, search_best, setting_chart
-from support import ROOT
+from search_best import best_of, history_chart, range_text, setting_chart
 from support.html_page import HOSTILE, Page
-from support.search import RATE, WIDTH, trial_result
-from support.training import CODE, settings
-
-TEMPLATE = ROOT / "workflow" / "report" / "search.html.j2"
-SPACE = {"learning_rate": RATE, "network.width": WIDTH, "sizes": {"choices": [[8, 16], [16, 32]]}}
-TRIALS = [
-    trial_result(1, 0.8, **{"learning_rate": 0.001, "network.width": 8, "sizes": [8, 16]}),
-    trial_result(2, None, **{"learning_rate": 0.05, "network.width": 12, "sizes": [16, 32]}),
-    trial_result(3, 0.9, **{"learning_rate": 0.01, "network.width": 16, "sizes": [8, 16]}),
-    trial_result(4, 0.9, **{"learning_rate": 0.02, "network.width": 12, "sizes": [16, 32]}),
-]
-
-
-def collect(folder, trials, name="small", **base):
-    """Write the trials and collect them; return the paths of best settings, table and page.
-
-    name: of the data set; base: changes to the settings of the model.
-    """
-    paths = [folder / f"trial-{trial['trial']:03d}.json" for trial in trials]
-    for path, trial in zip(paths, trials, strict=True):
-        write_json(path, trial)
-    outputs = [folder / name for name in ("best.yaml", "trials.csv", "trials.html")]
-    search_best(
-        list(map(str, paths)), *outputs, template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), search="fine",
-        dataset={"name": name, "source": "synthetic"}, code={"search_best": CODE},
-        settings={
-            "base": settings(**base).model_dump(), "space": SPACE, "sampler": "random", "seed": 4, "folds": [0, 1],
-        },
-    )  # fmt: skip
-    return outputs
+from support.search import RATE, TRIALS, WIDTH, collect, trial_result
+from support.training import settings
 
 
 def test_the_first_of_the_best_trials_gives_the_settings(tmp_path):

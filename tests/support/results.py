@@ -13,6 +13,7 @@ from ensemble import ensemble
 from evaluate import evaluate
 from histo import tables
 from histo.files import write_json
+from histo.pages.run_times import STAGES, Run
 from histo.tiles.shards import write_shard
 from report import ReportInputs
 from submission_csv import submission_csv
@@ -41,14 +42,20 @@ class FinishedRun:
 
     def write_report(self, **changes: Any) -> Page:
         """Write the report with these arguments changed, and parse it."""
-        arguments = {"inputs": self.inputs, "config": self.config, "models": self.models, "sent": []} | changes
-        output = self.folder / "report.html"
+        arguments = {
+            "inputs": self.inputs,
+            "config": self.config,
+            "models": self.models,
+            "run": Run(),
+            "sent": [],
+        } | changes
+        names = ("report.html", "config.yaml", "errors.csv", "report.json", "numbers.csv")
+        outputs = report.ReportOutputs(*(self.folder / name for name in names))
         report.report(
-            arguments.pop("inputs"), output, self.folder / "config.yaml", self.folder / "errors.csv",
-            code={"train": {"train.py": "abc123"}},
-            benchmarks=[self.benchmarks], **arguments,
+            arguments.pop("inputs"), outputs, code={"train": {"train.py": "abc123"}},
+            benchmarks={stage: self.benchmarks / stage for stage in STAGES}, **arguments,
         )  # fmt: skip
-        return Page(output)
+        return Page(outputs.report)
 
 
 def finished_run(

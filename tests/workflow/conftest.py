@@ -1,4 +1,4 @@
-"""A finished run that several test files change and run again."""
+"""Finished runs that several test files use: one that they change and run again, and the demo."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 
 from support import ROOT
 from support.archives import Archive
-from support.chain import run_snakemake
+from support.chain import run_snakemake, snakemake
 
 TREE = ("Snakefile", "config", "envs", "profiles", "workflow")
 
@@ -39,3 +39,14 @@ def finished(tmp_path_factory):
     done = run()
     assert done.returncode == 0, done.stderr
     return folder, run
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The demo of the README, with fewer tiles and epochs: its folder and the finished process."""
+    folder = tmp_path_factory.mktemp("demo")
+    settings = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
+    config = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
+    done = snakemake(folder, "submission", *settings, config=config)
+    assert done.returncode == 0, done.stderr
+    return folder, done

@@ -1,5 +1,6 @@
 """The report in a real browser, offline: appearance, script, files and printing."""
 
+import re
 import subprocess
 import time
 from xml.etree import ElementTree
@@ -154,7 +155,7 @@ def test_tiles_enlarge_by_mouse_and_keyboard(page):
 def test_charts_show_values_and_hide_series(page, run):
     ensemble = read_json(run.inputs.ensemble)
     tip = "[document.querySelector('.tip').hidden, document.querySelector('.tip').textContent]"
-    svg = f"{ROC} > svg"
+    svg = f"{ROC} > svg:not(.part)"
     assert page.run(tip)[0] is True
     page.move(svg, 0.98, 0.03)  # the upper right corner, where all curves end
     hidden, text = page.run(tip)
@@ -181,20 +182,59 @@ def saved(folder, name):
     return folder / name
 
 
-def test_charts_are_saved_as_svg_and_csv(page, run, tmp_path):
+def tool(name):
+    """The button of the ROC chart with this text."""
+    return f"{ROC} .tools button:nth-child({1 + ['Zoom', 'SVG', 'PNG', 'CSV'].index(name)})"
+
+
+def test_charts_are_saved_as_svg_png_and_csv(page, run, tmp_path):
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    page.click(f"{ROC} .tools button:nth-child(2)")
-    table = pd.read_csv(saved(tmp_path, "roc-curve-mean-over-the-folds-auc.csv"))
+    file = "roc-curve-mean-over-the-folds-auc"
+    page.click(tool("CSV"))
+    table = pd.read_csv(saved(tmp_path, f"{file}.csv"))
     assert list(table) == ["series", "false positive rate", "true positive rate"]
     roc = read_json(run.inputs.ensemble)["roc"]
     rows = table[table["series"].str.startswith("ensemble")]
     np.testing.assert_allclose(rows["false positive rate"], roc["fpr"], rtol=1e-5)
     np.testing.assert_allclose(rows["true positive rate"], roc["tpr"], rtol=1e-5)
-    page.click(f"{ROC} .tools button:nth-child(1)")
-    root = ElementTree.parse(saved(tmp_path, "roc-curve-mean-over-the-folds-auc.svg")).getroot()
+    page.click(tool("SVG"))
+    root = ElementTree.parse(saved(tmp_path, f"{file}.svg")).getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     line = root.find(".//{*}polyline")
     assert "stroke: rgb(0, 114, 178)" in line.get("style")  # colours do not depend on the page
+    page.run(f"document.querySelector('{tool('PNG')}').focus()")
+    page.press("Enter")
+    picture = Image.open(saved(tmp_path, f"{file}.png")).convert("RGB")
+    assert picture.size == tuple(3 * int(root.get(side)) for side in ("width", "height"))
+    pixels = np.asarray(picture).reshape(-1, 3)
+    assert (pixels[0] == 255).all()
+    assert (np.abs(pixels.astype(int) - (0, 114, 178)).max(axis=1) < 8).sum() > 500  # the first curve
+
+
+def test_the_corner_of_the_roc_curve_enlarges_by_mouse_and_keyboard(page, run):
+    shown = f"[...document.querySelectorAll('{ROC} > svg')].map((svg) => svg.getClientRects().length > 0)"
+    ticks = "[...document.querySelectorAll('{} > text')].map((text) => text.textContent)"
+    assert page.run(shown) == [True, False]
+    page.click(tool("Zoom"))
+    assert page.run(shown) == [False, True]
+    assert page.run(f"document.querySelector('{tool('Zoom')}').getAttribute('aria-pressed')") == "true"
+    labels = page.run(ticks.format(f"{ROC} > svg.part"))
+    assert {"0.80", "0.85", "1.00", "0.00", "0.10", "0.20"} <= set(labels)
+    page.move(f"{ROC} > svg.part", 0.5, 0.5)
+    tip, inside = page.run("document.querySelector('.tip').textContent"), r"rate ([\d.]+), true positive rate ([\d.]+)$"
+    if found := re.search(inside, tip):  # a curve passes near the centre of the corner
+        assert float(found[1]) <= 0.2 and float(found[2]) >= 0.8
+    # Nothing is drawn outside the axes.
+    area = f"document.querySelector('{ROC} > svg.part > svg')"
+    style = f"getComputedStyle({area})"
+    assert page.run(f"[{style}.overflow, {style}.width, {area}.width.baseVal.value]") == ["hidden", "auto", 400]
+    page.click(f"{ROC} .legend li:nth-child(3) button")
+    hidden = "[...document.querySelectorAll('{} .series')].map((series) => series.hasAttribute('hidden'))"
+    for drawing in ("svg:not(.part)", "svg.part"):
+        assert page.run(hidden.format(f"{ROC} > {drawing}")) == [False, False, True]
+    page.run(f"document.querySelector('{tool('Zoom')}').focus()")
+    page.press(" ")
+    assert page.run(shown) == [True, False]
 
 
 def test_printing_opens_what_is_folded(page):

@@ -11,21 +11,15 @@ import pandas as pd
 import pytest
 
 from histo import tables
-from support import ROOT
 from support.archives import Archive
 from support.chain import job_counts, snakemake
 
 
 @pytest.mark.slow
-def test_the_demo_finds_the_planted_faults_and_learns(tmp_path):
-    """The demo of the README, with fewer tiles and epochs."""
-    settings = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
-    config = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
-    done = snakemake(tmp_path, "submission", *settings, config=config)
-    assert done.returncode == 0, done.stderr
-
-    planted = json.loads((tmp_path / "resources/demo/faults.json").read_text())
-    results = tmp_path / "results/demo"
+def test_the_demo_finds_the_planted_faults_and_learns(demo):
+    folder, done = demo
+    planted = json.loads((folder / "resources/demo/faults.json").read_text())
+    results = folder / "results/demo"
     tiles = tables.read(results / "tiles.parquet", tables.TILES)
     faulty = tiles[tiles["fault"] != ""]
     expected = {name for names in planted.values() for name in names}
@@ -43,6 +37,14 @@ def test_the_demo_finds_the_planted_faults_and_learns(tmp_path):
     ):
         assert set(codes[planted[kind]]) == {code}
     assert set(codes[planted["bad_label"]]) <= {"bad_label", "no_label"}
+
+    run = json.loads((results / "run.json").read_text())
+    assert run["command"].startswith("snakemake --cores 2 submission --snakefile ")
+    assert run["jobs"]["train"] == 3 and run["rules"]["predict"] == ["folds", "pack", "train"]
+    made = json.loads((results / "report.json").read_text())["made"]
+    assert made["times_missing"]["report"] == 1 and run["command"] == made["command"]
+    ended = {row["stage"]: row["jobs"] for row in made["times"]}
+    assert ended["train"] == 3 and len(run["planned"]) == sum([*ended.values(), *made["times_missing"].values()])
 
     submission = json.loads((results / "submission.json").read_text())
     ensemble = json.loads((results / "ensemble.json").read_text())

@@ -87,19 +87,19 @@ def resource(path):
     return f"resources/{NAME}/{path}"
 
 
-def _folder(rule):
+def run_folder(rule):
     """Folder of the logs and running times of a rule."""
     return NAME if rule in SHARED_RULES else RUN
 
 
 def log_path(rule, path=""):
     """Path of a job's log; mirrors the path of its output."""
-    return f"logs/{_folder(rule)}/{rule}/{path}.log" if path else f"logs/{_folder(rule)}/{rule}.log"
+    return f"logs/{run_folder(rule)}/{rule}/{path}.log" if path else f"logs/{run_folder(rule)}/{rule}.log"
 
 
 def benchmark_path(rule, path=""):
     """Path of the table with a job's running time and memory."""
-    return f"benchmarks/{_folder(rule)}/{rule}/{path}.tsv" if path else f"benchmarks/{_folder(rule)}/{rule}.tsv"
+    return f"benchmarks/{run_folder(rule)}/{rule}/{path}.tsv" if path else f"benchmarks/{run_folder(rule)}/{rule}.tsv"
 
 
 def shards_of(stage, ending, splits=("train", "test")):

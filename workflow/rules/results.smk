@@ -7,9 +7,12 @@
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
 #         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
+#         report.json, numbers.csv   the numbers of the report
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
 import hashlib
+
+from histo.pages.run_times import STAGES
 
 
 def sent():
@@ -144,6 +147,8 @@ rule report:
         ),
         config=result("config.yaml"),
         errors=result("errors.csv"),
+        summary=result("report.json"),
+        numbers=result("numbers.csv"),
     log:
         log_path("report"),
     benchmark:
@@ -157,7 +162,8 @@ rule report:
         compared=lambda wildcards: reported_by_content(),
         evaluated=MODELS,
         models=uncompared({name: train_settings(config, name) for name in NETWORKS}),
-        benchmarks=uncompared([f"benchmarks/{folder}" for folder in dict.fromkeys([NAME, RUN])]),
+        benchmarks=uncompared({stage: f"benchmarks/{run_folder(stage)}/{stage}" for stage in STAGES}),
+        run=result("run.json"),  # of the command, see record.smk
         sent=sent(),
         code={
             stage: code_version(stage)

@@ -1,10 +1,11 @@
 """Write the report: one self-contained HTML file that opens offline and is complete without scripts.
 
 It shows the out-of-fold results, the largest errors, the learning curves, the tiles, the submission, and how it was
-made. The settings of the run and the misclassified tiles are written to files next to it. All metrics come from the
-files of other stages; the layout of the page is in its template.
+made. The settings of the run, the misclassified tiles and all numbers of the page are written to files next to it. All
+metrics come from the files of other stages; the layout of the page is in its template.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,21 +13,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 import yaml
 from markupsafe import Markup
 
 from histo import tables
-from histo.config.train import TrainSettings
+from histo.config.configuration import default_settings
 from histo.faults import FAULTS
-from histo.files import atomic_write, read_json
+from histo.files import atomic_write, read_json, write_json
+from histo.hardware import hardware
 from histo.model_files import by_model
 from histo.overrides import resolve_search
 from histo.pages.charts import Bars, histogram
+from histo.pages.checklist import checklist
 from histo.pages.fold_kinds import KINDS, fold_kinds_section, observed_aucs
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
+from histo.pages.numbers import write_numbers
 from histo.pages.report_results import (
     CALIBRATION_METRICS,
     CLASS_METRICS,
@@ -38,6 +41,8 @@ from histo.pages.report_results import (
     results_section,
     training_section,
 )
+from histo.pages.rule_graph import rule_graph
+from histo.pages.run_times import Run, read_run, run_times
 from histo.predictions import join_folds
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
@@ -54,10 +59,6 @@ MISSING = "–"  # in a table
 BIASES, PREDICTIONS, DATA = WEIGHTS = ("May bias the AUC", "Concerns single predictions", "For information")
 SIGNIFICANT = 0.05  # highest probability of a false alarm
 FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a warning
-STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
-          "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
-          "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
-          "evaluate", "evaluate_by_stain", "ensemble", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,21 @@ class ReportInputs:
 
 
 @dataclass(frozen=True)
+class ReportOutputs:
+    """The files that the report writes.
+
+    config: the settings of the run as YAML; errors: all misclassified training tiles as CSV; summary: the values of the
+    page that no other stage writes, as JSON; numbers: the values of all JSON files that the page links, as CSV.
+    """
+
+    report: Path
+    config: Path
+    errors: Path
+    summary: Path
+    numbers: Path
+
+
+@dataclass(frozen=True)
 class Finding:
     """A warning: one of `WEIGHTS`, the section of the page with the details, and a sentence or two."""
 
@@ -101,35 +117,13 @@ class Finding:
         return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, self.text, self.section)
 
 
-def read_benchmarks(folders: list[Path]) -> list[dict[str, Any]]:
-    """Return one row per stage from Snakemake's benchmark files: number of jobs, total and longest time, peak memory.
-
-    folders: of the data set and of the run; those that do not exist are skipped, as are other runs (`runs/`). Times are
-    in seconds, memory is in MB and None if no job ran long enough to be measured. Stages are in the order of the
-    workflow.
-    """
-    rows = []
-    for folder, path in [(one, path) for one in folders for path in sorted(one.rglob("*.tsv"))]:
-        stage = path.relative_to(folder).with_suffix("").parts[0]
-        if stage == "runs":
-            continue
-        table = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
-        rows += [(stage, seconds, memory) for seconds, memory in table[["s", "max_rss"]].to_numpy(float)]
-    result = []
-    for stage, jobs in pd.DataFrame(rows, columns=["stage", "seconds", "memory"]).groupby("stage"):
-        memory = jobs["memory"].max()
-        row = {"stage": stage, "jobs": len(jobs), "seconds": jobs["seconds"].sum(), "longest": jobs["seconds"].max()}
-        result.append(row | {"memory": None if np.isnan(memory) else memory})
-    return sorted(result, key=lambda row: STAGES.index(row["stage"]) if row["stage"] in STAGES else len(STAGES))
-
-
 def settings_table(
-    models: dict[str, dict[str, Any]], default: dict[str, Any] | None = None
+    models: dict[str, dict[str, Any]], defaults: dict[str, dict[str, Any]]
 ) -> list[tuple[str, list[str]]]:
     """Return (setting, its value in each model) without settings that are off in all models.
 
     A mapping becomes one line of text. A setting that a model does not have is MISSING there. Values that differ from
-    those of `default` are marked; settings that it does not have are not.
+    those of the model in `defaults` are marked; settings without a default are not.
     """
 
     def as_text(value: Any, usual: Any) -> str:
@@ -149,14 +143,15 @@ def settings_table(
             differs = value != usual
         return Markup('<mark title="differs from the default">{}</mark>').format(text) if differs else text
 
-    usual = default or {}
     keys = dict.fromkeys(key for settings in models.values() for key in settings)
-    rows = [(key, [settings.get(key, MISSING) for settings in models.values()]) for key in keys]
-    return [
-        (key, [value if value == MISSING else as_text(value, usual.get(key, value)) for value in values])
-        for key, values in rows
-        if any((v and v != MISSING) or (key in usual and v not in (MISSING, usual[key])) for v in values)
-    ]
+    table = []
+    for key in keys:
+        values = {name: settings[key] for name, settings in models.items() if key in settings}
+        usual = {name: defaults.get(name, {}).get(key, value) for name, value in values.items()}
+        if any(value or value != usual[name] for name, value in values.items()):
+            shown = {name: as_text(value, usual[name]) for name, value in values.items()}
+            table.append((key, [shown.get(name, MISSING) for name in models]))
+    return table
 
 
 def data_section(
@@ -414,22 +409,48 @@ def add_training_details(
         row["seconds"] = seconds.get(row["model"])
 
 
+def tiles_sha256(shards: Shards) -> str:
+    """Return the SHA-256 of the digests of all shards, each of which covers ids, labels and pixels."""
+    parts = (shard.sha256 for split in sorted(shards) for _, shard in sorted(shards[split].items()))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def making(run: Run, benchmarks: dict[str, Path], shards: Shards, code: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Return how the results were made: command, versions, hardware, fingerprint of the tiles, times, memory.
+
+    run: the command; benchmarks: see `run_times`; code: see `report`.
+    """
+    times, missing = run_times(benchmarks, run)
+    processor = [row["processor"] for row in times if row["processor"] is not None]
+    return {
+        "command": run.command,
+        "wall_seconds": run.seconds,
+        "processor_seconds": sum(processor) if processor else None,
+        "peak_memory_mb": max((row["memory"] for row in times if row["memory"] is not None), default=None),
+        "hardware": hardware(),
+        "tiles_sha256": tiles_sha256(shards),
+        "provenance": provenance(code),
+        "times": times,
+        "times_missing": missing,
+    }
+
+
 def report(
     inputs: ReportInputs,
-    output: Path,
-    config_output: Path,
-    errors_output: Path,
+    outputs: ReportOutputs,
     *,
     config: dict[str, Any],
     models: dict[str, dict[str, Any]],
     code: dict[str, dict[str, str]],
-    benchmarks: list[Path],
+    benchmarks: dict[str, Path],
+    run: Run,
     sent: list[Path],
 ) -> None:
-    """Write the report, the settings of the run as YAML, and all misclassified training tiles as CSV.
+    """Write the report and the files beside it.
 
     config: the complete configuration; models: resolved settings of the networks of the submission; code: {stage:
-    `provenance.code_version`}; benchmarks: see `read_benchmarks`; sent: see `kaggle_submissions`.
+    `provenance.code_version`}; benchmarks: see `run_times`; run: the command that the report is from; sent: see
+    `kaggle_submissions`.
     """
     audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
     training = training_section(
@@ -443,7 +464,6 @@ def report(
         [*evaluations, ensemble | {"parameters": None, "hardware": [], "seconds": None}] if distinct else evaluations
     )
 
-    summaries = [inputs.ensemble, inputs.submission, inputs.audit, inputs.folds_summary]
     shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
     tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])
     folds_table = tables.read(inputs.folds, tables.FOLDS)
@@ -455,7 +475,7 @@ def report(
         name: tables.probability_values(join_folds(paths, folds_table)) for name, paths in inputs.predictions.items()
     }
     results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
-    with atomic_write(errors_output) as temporary:
+    with atomic_write(outputs.errors) as temporary:
         results["error_table"].to_csv(temporary, index=False)
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
@@ -464,6 +484,30 @@ def report(
     by_stain = [read_json(path) for path in inputs.evaluations_by_stain]
     fold_kinds = fold_kinds_section(evaluations, by_stain, submission["rows"], observed_aucs(submission, kaggle))
     found = warnings(config, models, data, ensemble, submission)
+    sentence = verdict(config, data, ensemble, submission, found)
+    made = making(run, benchmarks, shards, code)
+    gains = gains_table(evaluations, ensemble, config)
+    write_json(
+        outputs.summary,
+        {
+            "verdict": sentence,
+            "warnings": [{"weight": one.weight, "text": one.text} for one in found],
+            "gains": gains,
+            "groups": data["groups"] | {"unknown_slides": data["unknown_slides"]},
+            "overlaps": data["overlaps"],
+            "training_seconds": {section["model"]: section["seconds"] for section in training},
+            "made": made,
+        },
+    )
+    sources = [
+        *inputs.evaluations,
+        *inputs.evaluations_by_stain,
+        inputs.ensemble,
+        inputs.submission,
+        inputs.audit,
+        inputs.folds_summary,
+    ]
+    write_numbers(outputs.numbers, [outputs.summary, *sources])
     page = render(
         inputs.template,
         inputs.layout,
@@ -474,26 +518,24 @@ def report(
         config=config,
         config_text=config_text,
         models=models | config["classical"],
-        settings=settings_table(models | config["classical"], TrainSettings().model_dump()),
+        settings=settings_table(models | config["classical"], {name: default_settings(name) for name in models}),
         views=VIEWS,
         methods=METHODS,
         metrics=METRICS,
         calibration_metrics=CALIBRATION_METRICS,
         class_metrics=CLASS_METRICS,
-        provenance=provenance(code),
+        provenance=made["provenance"],
         warnings=found,
-        verdict=verdict(config, data, ensemble, submission, found),
-        numbers=links(
-            [*inputs.evaluations, *inputs.evaluations_by_stain, *summaries, errors_output, config_output], output
-        ),
+        verdict=sentence,
+        numbers=links([*sources, outputs.summary, outputs.numbers, outputs.errors, outputs.config], outputs.report),
         data=data,
         unknown_slides=data["unknown_slides"],
         training=training,
         evaluations=shown,
         ensemble=ensemble,
         results=results,
-        errors_link=errors_output.name,
-        gains=gains_table(evaluations, ensemble, config),
+        errors_link=outputs.errors.name,
+        gains=gains,
         submission=submission,
         submission_chart=histogram(
             "Predictions for the test tiles",
@@ -505,10 +547,12 @@ def report(
         sent=kaggle,
         fold_kinds=fold_kinds,
         kinds=KINDS,
-        times=read_benchmarks(benchmarks),
+        made=made,
+        rule_graph=rule_graph(run.rules, run.jobs),
+        checklist=checklist(config, data, ensemble, "truth" in submission),
     )
-    write_page(output, page)
-    with atomic_write(config_output) as temporary:
+    write_page(outputs.report, page)
+    with atomic_write(outputs.config) as temporary:
         temporary.write_text(config_text, encoding="utf-8")
 
 
@@ -540,12 +584,11 @@ if __name__ == "__main__":
             predictions=by_model(files.predictions, snakemake.params.evaluated),
             submission=Path(files.submission),
         ),
-        Path(snakemake.output.report),
-        Path(snakemake.output.config),
-        Path(snakemake.output.errors),
+        ReportOutputs(**{name: Path(path) for name, path in snakemake.output.items()}),
         config=snakemake.params.config,
         models=models,
         code=snakemake.params.code,
-        benchmarks=[Path(path) for path in snakemake.params.benchmarks],
+        benchmarks={stage: Path(path) for stage, path in snakemake.params.benchmarks.items()},
+        run=read_run(Path(snakemake.params.run)),
         sent=[Path(path) for path in snakemake.params.sent],
     )

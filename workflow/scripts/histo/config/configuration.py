@@ -120,6 +120,11 @@ def train_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
     return own if "search" in own else _complete(model_settings(config, name))
 
 
+def default_settings(name: str) -> dict[str, Any]:
+    """Return all settings of a model without a configuration: of a predefined model its own, else those of `train`."""
+    return _complete(changed(TrainSettings().model_dump(), PREDEFINED.get(name, {})))
+
+
 def search_settings(config: dict[str, Any], name: str) -> dict[str, Any]:
     """Return what the trials of a search depend on: base, space, sampler, seed, folds; not the number of trials.
 

@@ -6,8 +6,8 @@ the dark theme and print, and styles charts and galleries. Blue and orange follo
 and label 1 is orange on every page. All functions return markup in which texts from outside are escaped. The page
 defines the CSS variables --ink (text), --quiet (secondary text) and --rule (thin lines).
 
-The marks of a series are a <g class="series"> with data-name, data-points (JSON, [x, y] each) and, unless
-they are a line, data-at (their positions). The script of the page reads them.
+The marks of a series are a <g class="series"> with data-name, data-points (JSON, [x, y] or more values each) and,
+unless they are a line, data-at (their positions). The script of the page reads them.
 """
 
 import json
@@ -31,7 +31,7 @@ STYLE = """
 }
 .chart { margin: 0; break-inside: avoid; }
 .chart figcaption { font-weight: 600; margin-bottom: .25rem; }
-.chart svg { display: block; width: 100%; height: auto; font-size: 12.5px; }
+.chart > svg { display: block; width: 100%; height: auto; font-size: 12.5px; }
 .chart text { fill: var(--quiet); font-variant-numeric: tabular-nums; }
 .chart text.strong { fill: var(--ink); }
 .chart .grid { stroke: var(--rule); }
@@ -52,7 +52,7 @@ STYLE = """
 .tile figcaption { font-size: .78rem; line-height: 1.35; margin-top: .25rem; color: var(--quiet);
   overflow-wrap: anywhere; }
 .tile code { font-size: .7rem; } .tile figcaption .of-model { font-weight: 400; color: var(--quiet); }
-@media (max-width: 560px) { .chart svg { font-size: 14.5px; } }
+@media (max-width: 560px) { .chart > svg { font-size: 14.5px; } }
 @media print { .tiles { grid-template-columns: repeat(8, 1fr); break-inside: avoid; } }
 .tile figcaption b { color: var(--ink); font-variant-numeric: tabular-nums; }
 """ + "".join(
@@ -269,13 +269,34 @@ class Canvas:
         middle = (TOP + self.height - BOTTOM) / 2
         self.text(11, middle, self.y_axis.label, attributes=f'transform="rotate(-90 11 {middle})"')
 
-    def figure(self, title: str, description: str, legend: str = "") -> Markup:
-        """Return the chart as a <figure>; title and description together are its alternative text."""
+    def clipped(self, lines: Sequence[Line]) -> None:
+        """Draw lines, of which only what is inside the plotting area is seen."""
+        box = f"{LEFT} {TOP} {WIDTH - LEFT - RIGHT} {self.height - BOTTOM - TOP}"
+        x, y, width, height = box.split()
+        self.add(f'<svg x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{box}">')
+        for line in lines:
+            self.path(line)
+        self.add("</svg>")
+
+    def drawing(self, text: str, attributes: str = "") -> str:
+        """Return the chart as <svg>; text: its alternative text."""
+        box = f'viewBox="0 0 {WIDTH} {self.height}"'
+        return f'<svg {box} role="img" aria-label="{escape(text)}"{attributes}>{"".join(self.parts)}</svg>'
+
+    def figure(
+        self, title: str, description: str, legend: str = "", part: "Canvas | None" = None, more: Sequence[str] = ()
+    ) -> Markup:
+        """Return the chart as a <figure>; title and description together are its alternative text.
+
+        part: an enlarged part of the chart, which the script of the page shows instead on request; more: names of the
+        values of a point after x and y.
+        """
+        names = escape(json.dumps(list(more)))
+        enlarged = part.drawing(f"{title}, enlarged. {description}", ' class="part" hidden=""') if part else ""
         return Markup(
-            f'<figure class="chart" data-x="{escape(self.x_axis.label)}" data-y="{escape(self.y_axis.label)}">'
-            f"<figcaption>{escape(title)}</figcaption>{legend}"
-            f'<svg viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(f"{title}. {description}")}">'
-            f"{''.join(self.parts)}</svg></figure>"
+            f'<figure class="chart" data-x="{escape(self.x_axis.label)}" data-y="{escape(self.y_axis.label)}"'
+            f"""{f' data-more="{names}"' if more else ""}><figcaption>{escape(title)}</figcaption>{legend}"""
+            f"{self.drawing(f'{title}. {description}')}{enlarged}</figure>"
         )
 
 
@@ -301,13 +322,15 @@ def line_chart(
     diagonal: bool = False,
     level: float | None = None,
     square: bool = False,
+    part: tuple[Axis, Axis] | None = None,
 ) -> Markup:
     """Return a line chart.
 
     diagonal: whether to draw the diagonal of the plotting area as a reference line; level: y of a horizontal one;
-    square: whether the plotting area is square.
+    square: whether the plotting area is square; part: the axes of a part that can be enlarged.
     """
-    canvas = Canvas(x, y, WIDTH - LEFT - RIGHT + TOP + BOTTOM if square else HEIGHT)
+    height = WIDTH - LEFT - RIGHT + TOP + BOTTOM if square else HEIGHT
+    canvas = Canvas(x, y, height)
     canvas.draw_y_axis()
     if diagonal:
         canvas.segment("guide", canvas.x(x.low), canvas.y(y.low), canvas.x(x.high), canvas.y(y.high))
@@ -316,7 +339,14 @@ def line_chart(
     for line in lines:
         canvas.path(line)
     canvas.draw_x_axis()
-    return canvas.figure(title, description, legend_list([(line.name, line.legend_mark) for line in lines]))
+    enlarged = None
+    if part is not None:
+        enlarged = Canvas(*part, height)
+        enlarged.draw_y_axis()
+        enlarged.clipped(lines)
+        enlarged.draw_x_axis()
+    legend = legend_list([(line.name, line.legend_mark) for line in lines])
+    return canvas.figure(title, description, legend, enlarged)
 
 
 def histogram(

@@ -25,6 +25,7 @@ from histo.statistics.calibration import calibration_bins
 
 BINS = 50  # of the histogram of probabilities
 CURVE_POINTS = 400  # of the precision-recall curve
+CORNER = 0.2  # side of the corner of the ROC curve that can be enlarged
 ERRORS_SHOWN = 24  # tiles in a gallery of errors
 VIEWS = {"none": "1 view", "flips": "4 views: flips", "all": "8 views: flips and 90° rotations"}
 METHODS = {
@@ -290,6 +291,7 @@ def _binary_charts(
             "ROC curve, mean over the folds (AUC)", curves, Axis("false positive rate", 0, 1),
             Axis("true positive rate", 0, 1),
             f"AUC: {', '.join(line.name for line in curves)}.", diagonal=True, square=True,
+            part=(Axis("false positive rate", 0, CORNER), Axis("true positive rate", 1 - CORNER, 1)),
         ),
         "precision_recall": precision_recall_chart(
             labels, {row["model"]: models.get(row["model"], values) for row in evaluations}
