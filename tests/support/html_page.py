@@ -22,13 +22,15 @@ class Page(HTMLParser):
         super().__init__()
         self.path = path
         self.source = path.read_text(encoding="utf-8")
-        self.open_tags, self.tags, self.texts = [], [], []
+        self.open_tags, self.tags, self.texts, self._pictures = [], [], [], []
         self.feed(self.source)
         self.close()
         assert self.open_tags == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        if tag == "svg" and "svg" not in self.open_tags:
+            self._pictures.append(dict(attrs))
         if tag not in VOID:
             self.open_tags.append(tag)
 
@@ -52,8 +54,8 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
     def images(self) -> list[dict]:
-        """Return the attributes of all SVG images that are not decoration."""
-        return [attrs for attrs in self.all("svg") if "aria-hidden" not in attrs]
+        """Return the attributes of all SVG images that are neither decoration nor part of another one."""
+        return [attrs for attrs in self._pictures if "aria-hidden" not in attrs]
 
     def check_self_contained(self) -> None:
         """Assert that the page loads nothing and that its internal links have targets."""
