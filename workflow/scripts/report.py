@@ -499,14 +499,8 @@ def report(
             "made": made,
         },
     )
-    sources = [
-        *inputs.evaluations,
-        *inputs.evaluations_by_stain,
-        inputs.ensemble,
-        inputs.submission,
-        inputs.audit,
-        inputs.folds_summary,
-    ]
+    summaries = [inputs.ensemble, inputs.submission, inputs.audit, inputs.folds_summary]
+    sources = [*inputs.evaluations, *inputs.evaluations_by_stain, *summaries]
     write_numbers(outputs.numbers, [outputs.summary, *sources])
     page = render(
         inputs.template,
