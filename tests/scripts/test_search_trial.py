@@ -55,6 +55,7 @@ def test_a_trial_trains_with_the_settings_that_it_sampled(data, tmp_path):
         best = history.loc[history["auc"].idxmax()]
         assert (row["auc"], row["loss"]) == (best["auc"], best["validation_loss"])
         assert (row["best_epoch"], row["epochs"]) == (best["epoch"], 2)
+        assert row["aucs"] == history["auc"].tolist()
     assert result["score"] == pytest.approx(np.mean([row["auc"] for row in result["folds"]]), abs=1e-12)
     assert (result["trial"], result["epochs"], result["failed"]) == (1, 4, None)
     assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in result["folds"]))

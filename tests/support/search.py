@@ -16,8 +16,9 @@ WIDTH = {"low": 8, "high": 16, "whole": True, "log": False, "step": 4}
 def trial_result(number: int, score: float | None, **draws: Any) -> dict[str, Any]:
     """Return what `search_trial` writes for a trial with this score; None: its training diverged."""
     seconds, failed = (7.5, None) if score is not None else (0.0, "fold 0: The loss is not finite at <epoch> 1.")
+    folds = [] if score is None else [{"fold": k, "aucs": [score - 0.1, score + 0.02 * k]} for k in (-1, 1)]
     return {"trial": number, "draws": draws, "score": score, "loss": score and 1 - score, "epochs": 5,
-            "seconds": seconds, "failed": failed, "folds": []}  # fmt: skip
+            "seconds": seconds, "failed": failed, "folds": folds}  # fmt: skip
 
 
 SPACE = {"learning_rate": RATE, "network.width": WIDTH, "sizes": {"choices": [[8, 16], [16, 32]]}}
@@ -30,14 +31,14 @@ TRIALS = [
 
 
 def collect(folder: Path, trials: list[dict[str, Any]], name: str = "small", **base: Any) -> list[Path]:
-    """Write the trials and collect them; return the paths of best settings, table and page.
+    """Write the trials and collect them; return the paths of best settings, table, page and summary.
 
     name: of the data set; base: changes to the settings of the model.
     """
     paths = [folder / f"trial-{trial['trial']:03d}.json" for trial in trials]
     for path, trial in zip(paths, trials, strict=True):
         write_json(path, trial)
-    outputs = [folder / name for name in ("best.yaml", "trials.csv", "trials.html")]
+    outputs = [folder / name for name in ("best.yaml", "trials.csv", "trials.html", "trials.json")]
     search_best(
         list(map(str, paths)), *outputs, template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), search="fine",
         dataset={"name": name, "source": "synthetic"}, code={"search_best": CODE},

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from histo.training.trial_sampling import sample
+from histo.training.trial_sampling import ENOUGH, importances, sample
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 1e-1, "whole": False, "log": True, "step": None},
@@ -72,3 +72,22 @@ def test_tpe_learns_from_values_of_all_kinds():
     last = sampled(13, "tpe", earlier=earlier)
     assert last == sampled(13, "tpe", earlier=earlier) != sampled(13, "tpe")
     assert last["network.dropout"] in {0.3, 0.4, 0.5, 0.6}
+
+
+def test_the_setting_that_decides_has_the_largest_share():
+    values = [sampled(trial) for trial in range(1, 41)]
+    trials = [{"draws": one, "score": 0.9 - 0.1 * abs(math.log10(one["learning_rate"]) + 2.5)} for one in values]
+    shares = importances(SPACE, trials)
+    assert next(iter(shares)) == "learning_rate" and shares["learning_rate"] > 0.7
+    assert set(shares) == set(SPACE) and sum(shares.values()) == pytest.approx(1)
+    assert importances(SPACE, trials) == shares
+    failed = [{"draws": one, "score": None} for one in values[:3]]
+    assert importances(SPACE, [*trials, *failed]) == shares
+
+
+def test_too_few_or_equal_scores_have_no_importance():
+    trials = [result(0.001 * (k + 1), 0.5 + 0.01 * k) for k in range(ENOUGH - 1)]
+    assert importances(RATE, trials) is None
+    assert importances(RATE, [*trials, result(0.05, None)]) is None
+    assert importances(RATE, [*trials, result(0.05, 0.9)]) == {"learning_rate": 1.0}
+    assert importances(RATE, [result(0.001 * k, 0.5) for k in range(1, 20)]) is None

@@ -35,7 +35,7 @@ def browser(tmp_path_factory):
 def pages(demo, tmp_path_factory):
     """The report and the audit page of the demo, and the page of a search."""
     folder, _ = demo
-    *_, search = collect(tmp_path_factory.mktemp("search"), TRIALS)
+    *_, search, _ = collect(tmp_path_factory.mktemp("search"), TRIALS)
     return [folder / "results/demo/report.html", folder / "results/demo/audit.html", search]
 
 

@@ -175,7 +175,8 @@ rule audit_page:
         train_shards=shards_of("pack", "h5", ["train"]),
         test_shards=shards_of("pack", "h5", ["test"]),
     output:
-        report(result("audit.html"), caption="../report/audit.rst", category="Data", labels={"file": "audit"}),
+        page=report(result("audit.html"), caption="../report/audit.rst", category="Data", labels={"file": "audit"}),
+        numbers=result("audit.csv"),
     log:
         log_path("audit_page"),
     benchmark:

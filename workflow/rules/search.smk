@@ -4,7 +4,7 @@
 #         resources/imagenet_weights/* for networks that start from ImageNet weights
 # Makes:  search/{search}/trial-{trial}.json   sampled settings and score of a trial
 #         search/{search}/best.yaml            settings of the best trial, which the rule train reads
-#         search/{search}/trials.csv, trials.html   all trials, as a table and as a page with charts
+#         search/{search}/trials.csv, trials.json, trials.html   all trials, as tables and as a page with charts
 
 
 def first_trials(search, count):
@@ -84,6 +84,7 @@ rule search_best:
             category="Search",
             labels={"search": "{search}"},
         ),
+        summary=result("search/{search}/trials.json"),
     log:
         log_path("search_best", "{search}"),
     benchmark:

@@ -16,11 +16,12 @@ from markupsafe import Markup
 from histo import tables
 from histo.faults import FAULTS
 from histo.files import read_json
-from histo.geometry import BLOCK, SIDE
 from histo.pages import mosaics
-from histo.pages.charts import POSITIVE, Axis, Bars, Line, histogram, line_chart
+from histo.pages.charts import POSITIVE, Axis, Line, line_chart
 from histo.pages.gallery import Shards, tile_gallery
-from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, provenance, render, write_page
+from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, links, provenance, render, write_page
+from histo.pages.numbers import write_numbers
+from histo.pages.offset_map import offset_map
 from histo.tiles.overlap_graph import components, layout_component, positions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 from histo.tiles.shards import geometry_of, open_shards
@@ -118,23 +119,6 @@ def size_classes(sizes: list[dict[str, int]]) -> list[dict[str, Any]]:
             total = sum(one["tiles"] * one["components"] for one in members)
             rows.append({"size": name, "components": count, "tiles": total})
     return rows
-
-
-def area_chart(pairs: pd.DataFrame, tile_side: int = SIDE) -> Markup:
-    """Return the histogram of the overlap of two tiles, in per cent of the area of a tile."""
-    shares = 100 * pairs["area"].to_numpy() / tile_side**2
-    edges = np.linspace(0, 100, 21)
-    # The side of a tile is 6 grid steps, so shares are multiples of 1/36 (in tiles of another side, of another
-    # fraction). Half a step keeps them away from bin edges.
-    counts = np.histogram(shares - 50 / (tile_side // BLOCK) ** 2, edges)[0]
-    return histogram(
-        "Overlap of pairs",
-        edges.tolist(),
-        Bars("pairs", counts.tolist(), TRAIN),
-        "overlap, per cent of the tile area",
-        f"{len(pairs):,} pairs, median {np.median(shares):.0f} per cent.",
-        unit="pairs",
-    )
 
 
 def positive_text(classes: int) -> str:
@@ -287,9 +271,17 @@ def warnings(audit: dict[str, Any], leaks: dict[str, Any]) -> list[str]:
 
 
 def audit_page(
-    inputs: AuditPageInputs, output: Path, *, dataset: dict[str, Any], code: dict[str, dict[str, str]]
+    inputs: AuditPageInputs,
+    output: Path,
+    numbers: Path,
+    *,
+    dataset: dict[str, Any],
+    code: dict[str, dict[str, str]],
 ) -> None:
-    """Write the page; dataset: name and source; code: {stage: `provenance.code_version`}."""
+    """Write the page, and its numbers as CSV.
+
+    dataset: name and source; code: {stage: `provenance.code_version`}.
+    """
     audit, leaks = read_json(inputs.audit), read_json(inputs.leaks)
     shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
     tiles = tables.read(inputs.tiles, tables.TILES)
@@ -298,6 +290,7 @@ def audit_page(
     packed = tiles[tiles["row"] >= 0].sort_values(["split", "id"], ascending=[False, True])
     mosaic_figures, mosaic_notes = draw_mosaics(shards, packed.drop_duplicates("id"), pairs)
     single = leaks["adversarial"]["single"]
+    write_numbers(numbers, [inputs.audit, inputs.leaks])
     page = render(
         inputs.template,
         inputs.layout,
@@ -307,13 +300,16 @@ def audit_page(
         source=SOURCES[dataset["source"]],
         provenance=provenance(code),
         warnings=warnings(audit, leaks),
+        numbers=links([inputs.audit, inputs.leaks, numbers], output),
         audit=audit,
         leaks=leaks,
         random_splits=leaks["adversarial"]["random_splits"],
         faults=fault_sections(shards, tiles, audit["faults"]),
         duplicates=duplicates_section(shards, tiles, leaks["duplicates"]["sets"]),
         sizes=size_classes(leaks["overlaps"]["component_sizes"]),
-        area_chart=area_chart(pairs, geometry_of(shards["train"]).tile_side) if len(pairs) else None,
+        offset_map=offset_map(
+            zip(pairs["dx"].tolist(), pairs["dy"].tolist(), strict=True), geometry_of(shards["train"]).tile_side
+        ),
         mosaics=mosaic_figures,
         mosaic_notes=mosaic_notes,
         neighbour_chart=neighbour_chart(leaks["neighbours"], geometry_of(shards["train"]).classes),
@@ -340,7 +336,8 @@ if __name__ == "__main__":
             train_shards=[Path(path) for path in files.train_shards],
             test_shards=[Path(path) for path in files.test_shards],
         ),
-        Path(snakemake.output[0]),
+        Path(snakemake.output.page),
+        Path(snakemake.output.numbers),
         code=snakemake.params.code,
         **snakemake.params.settings,
     )

@@ -7,11 +7,9 @@ metrics come from the files of other stages; the layout of the page is in its te
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -28,7 +26,7 @@ from histo.pages.charts import Bars, histogram
 from histo.pages.checklist import checklist
 from histo.pages.fold_kinds import KINDS, fold_kinds_section, observed_aucs
 from histo.pages.gallery import Shards, tile_gallery
-from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
+from histo.pages.layout import SOURCES, evenly_spaced, links, provenance, render, write_page
 from histo.pages.numbers import write_numbers
 from histo.pages.report_results import (
     CALIBRATION_METRICS,
@@ -386,12 +384,6 @@ def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
             current = row["sha256"] is not None and digest.startswith(row["sha256"])
             rows[row["reference"]] = row | {"time": row.get("time") or row.get("sent"), "current": current}
     return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
-
-
-def links(files: list[Path], page: Path) -> list[tuple[str, str]]:
-    """Return (path as shown, address) of files, relative to the folder of the page."""
-    paths = [Path(os.path.relpath(path, page.parent)).as_posix() for path in files]
-    return [(path, quote(path)) for path in paths]
 
 
 def add_training_details(

@@ -1,8 +1,9 @@
 """Collect the trials of a search: write the settings of the best trial, a table and a page of all trials.
 
 `best.yaml` holds complete settings of a model, which the rule train reads and which can be copied under `models`.
-`trials.csv` has one row per trial. `trials.html` shows the score by trial and by setting; it is self-contained, opens
-offline and needs no scripts.
+`trials.csv` has one row per trial, `trials.json` all results of the trials and the importance of the settings.
+`trials.html` shows the score by trial and by setting, and the learning curves; it is self-contained, opens offline and
+is complete without scripts.
 """
 
 import csv
@@ -11,16 +12,18 @@ import logging
 import math
 from collections import Counter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
 from markupsafe import Markup
 
 from histo.errors import InputError
-from histo.files import atomic_write, read_json
+from histo.files import atomic_write, read_json, write_json
 from histo.overrides import with_values
-from histo.pages.charts import Axis, CategoricalAxis, Dots, Line, LogAxis, scatter_chart
-from histo.pages.layout import SOURCES, provenance, render, write_page
+from histo.pages.charts import Axis, Canvas, CategoricalAxis, Dots, Line, LogAxis, legend_list, scatter_chart
+from histo.pages.layout import SOURCES, links, provenance, render, write_page
+from histo.training.trial_sampling import importances
 
 RESULTS = ["trial", "score", "loss", "epochs", "seconds", "failed"]  # columns of trials.csv before the settings
 MAX_CATEGORIES = 8  # values of a range with steps that get a category each; with more, the axis is numeric
@@ -85,6 +88,32 @@ def history_chart(trials: list[Trial], best: Trial) -> Markup:
     axis = Axis("trial", 0.5, last + 0.5, integer=True)
     description = f"Best: trial {best['trial']} with {best['score']:.4f}; {len(dots[1].x)} of {len(trials)} failed."
     return scatter_chart("Validation AUC of each trial", dots, axis, y, description, line)
+
+
+def curves_chart(trials: list[Trial], best: Trial) -> Markup:
+    """Return the chart of the validation AUC by epoch, the mean over the folds, of all trials that did not fail."""
+    curves = {
+        trial["trial"]: [fmean(aucs) for aucs in zip(*(fold["aucs"] for fold in trial["folds"]), strict=False)]
+        for trial in trials
+        if trial["score"] is not None
+    }  # a fold that stopped earlier ends the mean
+    lines = {number: Line(f"trial {number}", list(range(1, len(aucs) + 1)), aucs, 0) for number, aucs in curves.items()}
+    chosen = lines.pop(best["trial"])
+    chosen = Line(chosen.name, chosen.x, chosen.y, 2, marks=True)
+    values = [auc for aucs in curves.values() for auc in aucs]
+    canvas = Canvas(Axis.counted("epoch", max(map(len, curves.values()))), Axis.around("validation AUC", values, 1.0))
+    canvas.draw_y_axis()
+    canvas.add('<g opacity="0.4">')
+    for line in lines.values():
+        canvas.path(line)
+    canvas.add("</g>")
+    canvas.path(chosen)
+    canvas.draw_x_axis()
+    legend = [("trial", line.legend_mark) for line in list(lines.values())[:1]] + [("best", chosen.legend_mark)]
+    return canvas.figure(
+        "Validation AUC by epoch", f"{len(curves)} trials; the best, {best['trial']}, ends at {chosen.y[-1]:.4f}.",
+        legend_list(legend, toggles=False),
+    )  # fmt: skip
 
 
 def setting_chart(name: str, part: dict[str, Any], trials: list[Trial], best: Trial) -> Markup:
@@ -165,6 +194,7 @@ def search_best(
     best_output: Path,
     table_output: Path,
     page_output: Path,
+    summary_output: Path,
     *,
     template: Path,
     layout: Path,
@@ -173,7 +203,7 @@ def search_best(
     dataset: dict[str, str],
     code: dict[str, dict[str, str]],
 ) -> None:
-    """Write the best settings, the table and the page. Raises InputError if all trials failed.
+    """Write the best settings, the table, the page and the summary. Raises InputError if all trials failed.
 
     trial_files: from `search_trial`, in the order of the trials; settings: see there; dataset: name and source; code:
     {stage: `provenance.code_version`}.
@@ -183,6 +213,8 @@ def search_best(
     best = best_of(trials)
     write_settings(best_output, best, settings["base"], search)
     write_table(table_output, trials, list(space))
+    importance = importances(space, trials)
+    write_json(summary_output, {"best": best["trial"], "importances": importance, "trials": trials})
     ranked = sorted(trials, key=lambda trial: (-(trial["score"] or 0), trial["trial"]))
     page = render(
         template,
@@ -198,7 +230,10 @@ def search_best(
         best=best,
         failed=sum(trial["score"] is None for trial in trials),
         seconds=sum(trial["seconds"] for trial in trials),
+        numbers=links([table_output, summary_output, best_output], page_output),
+        importance=importance,
         history=history_chart(trials, best),
+        curves=curves_chart(trials, best),
         charts=[setting_chart(name, part, trials, best) for name, part in space.items()],
         names=list(space),
         ranges={name: range_text(part) for name, part in space.items()},
@@ -229,6 +264,7 @@ if __name__ == "__main__":
         Path(outputs.best),
         Path(outputs.table),
         Path(outputs.page),
+        Path(outputs.summary),
         template=Path(inputs.template),
         layout=Path(inputs.layout),
         search=snakemake.wildcards.search,

@@ -1,8 +1,8 @@
 """One trial of a search: sample settings, train with them, record the validation AUC.
 
 Writes `trial-<n>.json`: the sampled settings, the score (best validation AUC, mean over the folds), the validation loss
-of that epoch, number of epochs, seconds. The weights are discarded, because a search only looks for settings. A trial
-whose training diverges is a result without a score.
+of that epoch, number of epochs, seconds, the validation AUC of each epoch. The weights are discarded, because a search
+only looks for settings. A trial whose training diverges is a result without a score.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def summarise(history: pd.DataFrame) -> dict[str, Any]:
-    """Return AUC, loss and number of the epoch with the best AUC, and epochs and seconds of the training run."""
+    """Return AUC, loss and number of the epoch with the best AUC, epochs and seconds of the training, and all AUCs."""
     best = history.loc[history["auc"].idxmax()]
     return {
         "auc": float(best["auc"]),
@@ -32,6 +32,7 @@ def summarise(history: pd.DataFrame) -> dict[str, Any]:
         "best_epoch": int(best["epoch"]),
         "epochs": len(history),
         "seconds": round(float(history["seconds"].sum()), 3),
+        "aucs": history["auc"].tolist(),
     }
 
 

@@ -1,14 +1,15 @@
 """Parts that all pages share: rendering, number formats, and the code and package versions behind a page.
 
 A page is one self-contained HTML file, readable offline and complete without scripts. Its template extends the layout
-`page.html.j2`, which takes the values `name`, `source`, `provenance` and `warnings`. The script of the layout sorts
-tables, shows the values of charts, filters and enlarges tiles, and saves charts.
+`page.html.j2`, which takes the values `name`, `source`, `provenance`, `warnings` and `numbers`. The script of the
+layout sorts tables, shows the values of charts, filters and enlarges tiles, and saves charts.
 """
 
 import base64
 import hashlib
 import json
 import logging
+import os
 import platform
 import re
 import subprocess
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -51,6 +53,12 @@ FILTERS: dict[str, Callable[..., str]] = {
 def evenly_spaced(rows: pd.DataFrame, count: int = GALLERY_SIZE) -> pd.DataFrame:
     """Return at most `count` rows at even distances in the table."""
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+
+
+def links(files: list[Path], page: Path) -> list[tuple[str, str]]:
+    """Return (path as shown, address) of files, relative to the folder of the page."""
+    paths = [Path(os.path.relpath(path, page.parent)).as_posix() for path in files]
+    return [(path, quote(path)) for path in paths]
 
 
 def provenance(code: dict[str, dict[str, str]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sampling the settings of a trial with Optuna, without a persistent study.
+"""Sampling the settings of a trial with Optuna, and their importance, without a persistent study.
 
 The settings of trial n are a function of the seed, of n, of the search space and, for `tpe`, of the given results of
 earlier trials. So trials can be independent jobs, and additional trials leave earlier ones unchanged.
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"random": RandomSampler, "tpe": TPESampler}
+ENOUGH = 8  # scores from which importances are computed
 DIGITS = 6  # significant digits of a number sampled from a range
 
 Space = dict[str, dict[str, Any]]
@@ -29,11 +31,32 @@ def sample(space: Space, *, sampler: str, seed: int, trial: int, earlier: list[d
     value) or to {choices}; trial: counted from 1; earlier: results for `tpe`, each with `draws` and `score` (higher is
     better; None: a failed trial, which ranks below any score).
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     own_seed = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
-    study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](seed=own_seed))
-    distributions = {name: _distribution(space[name]) for name in sorted(space)}
-    for result in earlier:
+    study = _study(space, earlier, SAMPLERS[sampler](seed=own_seed))
+    distributions = _distributions(space)
+    sampled = study.ask(distributions)
+    return {name: _value(space[name], sampled.params[name]) for name in distributions}
+
+
+def importances(space: Space, trials: list[dict[str, Any]]) -> dict[str, float] | None:
+    """Return the share of each setting in the variance of the scores, the largest first; their sum is 1.
+
+    Functional analysis of variance by a random forest: Hutter, Hoos & Leyton-Brown 2014, ICML, as in Optuna.
+    space, trials: see `sample`; failed trials do not count. None for fewer than `ENOUGH` scores, or if all are equal.
+    """
+    scores = [trial["score"] for trial in trials if trial["score"] is not None]
+    if len(scores) < ENOUGH or min(scores) == max(scores):
+        return None
+    found = get_param_importances(_study(space, trials, RandomSampler(0)), evaluator=FanovaImportanceEvaluator(seed=0))
+    return {name: float(share) for name, share in found.items()}
+
+
+def _study(space: Space, trials: list[dict[str, Any]], sampler: BaseSampler) -> optuna.Study:
+    """Return a study of Optuna with finished trials; see `sample`."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = _distributions(space)
+    for result in trials:
         failed = result["score"] is None
         study.add_trial(
             create_trial(
@@ -44,8 +67,11 @@ def sample(space: Space, *, sampler: str, seed: int, trial: int, earlier: list[d
                 distributions=distributions,
             )
         )
-    sampled = study.ask(distributions)
-    return {name: _value(space[name], sampled.params[name]) for name in distributions}
+    return study
+
+
+def _distributions(space: Space) -> dict[str, BaseDistribution]:
+    return {name: _distribution(space[name]) for name in sorted(space)}
 
 
 def _distribution(dimension: dict[str, Any]) -> BaseDistribution:
