@@ -51,7 +51,8 @@ def test_the_page_is_self_contained(page):
 def test_every_image_has_an_alternative_text_and_every_table_header_a_scope(run, page):
     page.check_accessible()
     (_, fp), (fn, _) = read_json(run.inputs.ensemble)["confusion"]
-    # 7 charts, one of them the corner of the ROC curve, 4 learning curves per model; 8 + 8 samples, 1 faulty tile, at most 24 + 24 errors.
+    # 7 charts, one of them the corner of the ROC curve, 4 learning curves per model; 8 + 8 samples, 1 faulty tile, at
+    # most 24 + 24 errors.
     assert len(page.images()) == 7 + 8 + 17 + min(fp, 24) + min(fn, 24)
 
 
