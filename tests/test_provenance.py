@@ -121,7 +121,7 @@ ACTS = {
 COVERED = {
     "train": """
         histo/__init__ histo/augmentation/__init__ histo/augmentation/changes histo/augmentation/matrices
-        histo/augmentation/plans histo/class_metrics histo/errors histo/files histo/geometry histo/hashes
+        histo/augmentation/plans histo/class_metrics histo/errors histo/files histo/geometry histo/gpus histo/hashes
         histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/custom
         histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
         histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision
@@ -132,7 +132,7 @@ COVERED = {
         histo/training/stream histo/training/whole_batch train
     """,
     "predict": """
-        histo/__init__ histo/errors histo/files histo/geometry histo/hashes histo/job histo/logits
+        histo/__init__ histo/errors histo/files histo/geometry histo/gpus histo/hashes histo/job histo/logits
         histo/networks/__init__ histo/networks/custom histo/networks/dihedral histo/networks/efficientnet_lite0
         histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
         histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards

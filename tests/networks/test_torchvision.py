@@ -203,7 +203,7 @@ def test_training_starts_from_the_file_and_prediction_does_not_need_it(tmp_path)
     def run(weights_in):
         train(
             shards, str(tmp_path / "folds.parquet"), str(tmp_path / "weights.pt"), str(tmp_path / "history.csv"),
-            str(tmp_path / "training.json"), fold=0, settings=chosen, code=CODE, threads=1,
+            str(tmp_path / "training.json"), fold=0, settings=chosen, code=CODE,
             resume_path=tmp_path / "resume.pt", weights_in=weights_in,
         )  # fmt: skip
 

@@ -42,7 +42,7 @@ def run(data, tta="none", average="logits"):
     folder, train, test, _ = data
     inputs = [folder / "weights.pt", train, test, folder / "folds.parquet", folder / "tiles.parquet"]
     outputs = [folder / "oof.parquet", folder / "test.parquet"]
-    predict(*inputs, *outputs, tta=tta, average=average, threads=1)
+    predict(*inputs, *outputs, tta=tta, average=average)
     return [tables.read(path, tables.PREDICTIONS) for path in outputs]
 
 
@@ -64,7 +64,7 @@ def test_a_network_trained_on_all_tiles_predicts_the_test_tiles_only(data):
         tiles={}, code=CODE, weights={"last": network.state_dict()},
     )  # fmt: skip
     inputs = [folder / "weights.pt", [], test, folder / "folds.parquet", folder / "tiles.parquet"]
-    predict(*inputs, None, folder / "full.parquet", tta="none", average="logits", threads=1)
+    predict(*inputs, None, folder / "full.parquet", tta="none", average="logits")
     table = tables.read(folder / "full.parquet", tables.PREDICTIONS)
     assert len(table) == 15 and set(table["fold"]) == {-1}
     assert not (folder / "oof.parquet").exists()

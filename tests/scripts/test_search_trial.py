@@ -30,7 +30,7 @@ def run_trial(data, output, trial=1, earlier=(), base=None, folds=(0,), space=No
     """Run a trial and return what it wrote; base: changes to the settings of the tiny model."""
     folder, shards = data
     search_trial(
-        shards, str(folder / "folds.parquet"), list(earlier), output, trial=trial, code=CODE, threads=1,
+        shards, str(folder / "folds.parquet"), list(earlier), output, trial=trial, code=CODE,
         settings={
             "base": settings(epochs=2).model_dump() | (base or {}), "space": space or SPACE, "sampler": sampler,
             "seed": 4, "folds": list(folds),
@@ -49,7 +49,7 @@ def test_a_trial_trains_with_the_settings_that_it_sampled(data, tmp_path):
         out = tmp_path / f"own-{row['fold']}"
         loop.train(
             shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json",
-            fold=row["fold"], settings=sampled, code=CODE, threads=1, resume_path=out / "resume.pt",
+            fold=row["fold"], settings=sampled, code=CODE, resume_path=out / "resume.pt",
         )  # fmt: skip
         history = pd.read_csv(out / "history.csv")
         best = history.loc[history["auc"].idxmax()]

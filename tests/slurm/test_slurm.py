@@ -23,7 +23,7 @@ from support.chain import CONFIG, TIMEOUT, snakemake
 
 pytestmark = pytest.mark.slow
 
-CORES = "1"  # of a job; the number of threads changes rounding, so both kinds of runs have the same
+CORES = "1"  # of a job
 DATASET = "dataset={name: small, source: archive, archive: archive.zip}"
 LONG = "models={tiny: {epochs: 100}}"
 WEIGHTS = Path("results/small/train/tiny/fold-0/weights.pt")

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import torch
 
+from histo import gpus
 from histo.errors import InputError
 from histo.training import devices
 from histo.training.devices import claim_device, reproducible
@@ -24,13 +25,13 @@ def machine(monkeypatch, tmp_path):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         for name, value in {
-            "device_files": list(files),
             "cuda_failure": failure or ("" if count else "no GPU"),
             "gpu_count": count,
             "free_memory": {f"uuid-{index}": value for index, value in (free or {}).items()},
             "mps_available": mps,
         }.items():
             monkeypatch.setattr(devices, name, lambda value=value: value)
+        monkeypatch.setattr(gpus, "device_files", lambda: list(files))
         monkeypatch.setattr(devices, "gpu_failure", lambda index: (failures or {}).get(index, ""))
 
     monkeypatch.setattr(devices, "gpu_identity", lambda index: f"uuid-{index}")

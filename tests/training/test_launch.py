@@ -38,7 +38,7 @@ def start(data, out, processes, fold=0, **changes):
     job = {
         "shards": shards, "folds": str(folder / "folds.parquet"), "weights_out": str(out / "weights.pt"),
         "history_out": str(out / "history.csv"), "summary_out": str(out / "training.json"), "fold": fold,
-        "settings": settings(**changes).model_dump(), "code": CODE, "threads": processes,
+        "settings": settings(**changes).model_dump(), "code": CODE,
         "resume_path": str(out / "resume.pt"), "processes": processes, "log": str(out / "log"),
     }  # fmt: skip
     (out / "job.json").write_text(json.dumps(job))

@@ -36,7 +36,7 @@ from histo.config.train import TrainSettings
 from histo.training.loop import train
 job = json.load(open(sys.argv[1]))
 train(job["shards"], job["folds"], job["weights"], job["history"], job["summary"], fold=0,
-      settings=TrainSettings(**job["settings"]), code=job["code"], threads=1, resume_path=job["resume"])
+      settings=TrainSettings(**job["settings"]), code=job["code"], resume_path=job["resume"])
 """
 LONGEST_FUNCTION = 60  # lines
 TIMES = ["seconds", "tiles_per_second"]
@@ -48,7 +48,7 @@ def run(data, out, code=CODE, chosen=None, **changes):
     out.mkdir(exist_ok=True)
     train(
         shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json", fold=0,
-        settings=chosen or settings(**changes), code=code, threads=1, resume_path=out / "resume.pt", model="tiny",
+        settings=chosen or settings(**changes), code=code, resume_path=out / "resume.pt", model="tiny",
         curves=out,
     )  # fmt: skip
     return checkpoints.load(out / "weights.pt"), pd.read_csv(out / "history.csv")
@@ -109,7 +109,7 @@ def test_each_network_of_a_model_has_its_own_random_numbers(data, tmp_path):
         out.mkdir()
         train(
             shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json", fold=fold,
-            replicate=replicate, settings=settings(seed=seed), code=CODE, threads=1, resume_path=out / "resume.pt",
+            replicate=replicate, settings=settings(seed=seed), code=CODE, resume_path=out / "resume.pt",
         )  # fmt: skip
         states[name] = checkpoints.load(out / "weights.pt")
     assert {state["settings"]["seed"] for state in states.values()} == {4}
@@ -124,7 +124,7 @@ def test_training_on_all_tiles(data, tmp_path):
 
     def run_all(**changes):
         train(
-            shards, *paths, fold=None, settings=settings(**changes), code=CODE, threads=1,
+            shards, *paths, fold=None, settings=settings(**changes), code=CODE,
             resume_path=tmp_path / "resume.pt",
         )  # fmt: skip
 
@@ -189,7 +189,7 @@ def test_a_fold_without_both_labels_is_refused(data, tmp_path):
         folder, shards = data
         train(
             shards, folder / "folds.parquet", tmp_path / "w", tmp_path / "h", tmp_path / "f", fold=5,
-            settings=settings(), code=CODE, threads=1, resume_path=tmp_path / "r",
+            settings=settings(), code=CODE, resume_path=tmp_path / "r",
         )  # fmt: skip
 
 
@@ -326,7 +326,7 @@ def test_killed_at_any_point_it_ends_with_the_same_bits(data, tmp_path):
         predictions = [out / "oof.parquet", out / "test.parquet"]
         predict(
             out / "weights.pt", shards, test_shards, folder / "folds.parquet", tmp_path / "tiles.parquet", *predictions,
-            tta="flips", average="logits", threads=1,
+            tta="flips", average="logits",
         )  # fmt: skip
         history = pd.read_csv(out / "history.csv").drop(columns=TIMES).to_csv()
         return (out / "weights.pt").read_bytes(), history, *(path.read_bytes() for path in predictions)
@@ -409,7 +409,7 @@ def test_pos_weight_from_the_counts_of_the_fold(data, tmp_path):
     for weight in (None, 42 / 28, 1.0):
         train(
             shards, tmp_path / "folds.parquet", *out, fold=0, settings=settings(pos_weight=weight), code=CODE,
-            threads=1, resume_path=tmp_path / "resume.pt",
+            resume_path=tmp_path / "resume.pt",
         )  # fmt: skip
         losses.append(pd.read_csv(out[1])["loss"].tolist())
         recorded.append(checkpoints.load(out[0])["settings"]["pos_weight"])
@@ -423,7 +423,7 @@ def test_stain_normalisation_is_recorded_with_the_weights(data, tmp_path):
     for stain in (None, "macenko"):
         train(
             shards, folder / "folds.parquet", tmp_path / "weights.pt", tmp_path / "history.csv", tmp_path / "s.json",
-            fold=0, settings=settings(epochs=1), code=CODE, threads=1, resume_path=tmp_path / "resume.pt", stain=stain,
+            fold=0, settings=settings(epochs=1), code=CODE, resume_path=tmp_path / "resume.pt", stain=stain,
         )  # fmt: skip
         recorded.append(checkpoints.load(tmp_path / "weights.pt")["settings"])
     assert recorded[0] == settings(epochs=1).model_dump()

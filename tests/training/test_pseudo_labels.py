@@ -80,7 +80,7 @@ def trained(data, out, **changes):
     extra = {"test_shards": test_paths, "pseudo_labels": [str(folder / "a")]} if "pseudo_labels" in changes else {}
     train(
         train_paths, folder / "folds.parquet", folder / out / "weights.pt", folder / out / "history.csv",
-        folder / out / "training.json", fold=0, settings=settings(**changes), code=CODE, threads=1,
+        folder / out / "training.json", fold=0, settings=settings(**changes), code=CODE,
         resume_path=folder / out / "resume.pt", **extra,
     )  # fmt: skip
     return checkpoints.load(folder / out / "weights.pt"), pd.read_csv(folder / out / "history.csv")
@@ -99,5 +99,5 @@ def test_the_setting_and_the_tables_belong_together(data):
     with pytest.raises(InputError, match="pseudo_labels: expected predictions by teacher, found 0 tables"):
         train(
             train_paths, folder / "folds.parquet", "w", "h", "s", fold=0, settings=settings(pseudo_labels=["teacher"]),
-            code=CODE, threads=1, resume_path="r",
+            code=CODE, resume_path="r",
         )  # fmt: skip

@@ -1,5 +1,6 @@
-"""Threads of the jobs with a network follow cores and GPUs."""
+"""Threads of the jobs with a network: with a GPU they follow cores and GPUs, on a CPU the setting `threads`."""
 
+import os
 import re
 
 import pytest
@@ -10,6 +11,9 @@ from support.chain import snakemake
 
 SAMPLING = "sampler: random, trials: 1, trials_per_batch: 1, seed: 1, folds: [0]"
 SEARCH = f"search={{fine: {{model: tiny, {SAMPLING}, space: {{learning_rate: {{low: 1e-3, high: 1e-2}}}}}}}}"
+
+
+GPU, CPU = (os.environ | {"HISTO_DEVICE": device} for device in ("cuda", "cpu"))
 
 
 def threads_of(text):
@@ -36,22 +40,39 @@ def threads_of(text):
     ],
 )
 def test_threads_are_cores_by_gpus(tmp_path, options, threads):
-    done = snakemake(tmp_path, "submission", "--dry-run", *options)
+    done = snakemake(tmp_path, "submission", "--dry-run", *options, environment=GPU)
     assert done.returncode == 0, done.stderr
     found = threads_of(done.stdout)
     assert found["train"] == found["predict"] == [threads] * 2
 
 
+@pytest.mark.parametrize(
+    ("options", "threads"),
+    [
+        (["--cores", "8"], 1),
+        (["train={threads: 3}", "--cores", "8"], 3),
+        (["models={tiny: {threads: 4}}", "--cores", "2"], 2),  # Snakemake cannot reserve more than all cores
+    ],
+)
+def test_a_cpu_reserves_the_threads_that_compute_and_no_gpu(tmp_path, options, threads):
+    done = snakemake(tmp_path, "submission", *options, "--dry-run", environment=CPU)
+    assert done.returncode == 0, done.stderr
+    found = threads_of(done.stdout)
+    assert found["train"] == found["predict"] == [threads] * 2
+    assert "gpu=1" not in done.stdout
+
+
 def test_threads_of_a_training_on_several_gpus(tmp_path):
     options = ("--cores", "8", "--resources", "gpu=4", "--set-resources", "train:gpu=2")
-    done = snakemake(tmp_path, "submission", "--dry-run", *options)
+    done = snakemake(tmp_path, "submission", "--dry-run", *options, environment=GPU)
     assert done.returncode == 0, done.stderr
     found = threads_of(done.stdout)
     assert found["train"] == [4, 4] and found["predict"] == [2, 2]
 
 
 def test_threads_of_trials(tmp_path):
-    done = snakemake(tmp_path, "search", SEARCH, "--dry-run", "--cores", "8", "--resources", "gpu=2")
+    options = ("--dry-run", "--cores", "8", "--resources", "gpu=2")
+    done = snakemake(tmp_path, "search", SEARCH, *options, environment=GPU)
     assert done.returncode == 0, done.stderr
     assert threads_of(done.stdout)["search_trial"] == [4]
 
@@ -60,7 +81,7 @@ def test_no_job_of_a_cluster_gets_more_threads_than_a_node_has_cores(tmp_path):
     """`cores` of profiles/slurm; rules ask for up to 16 threads."""
     profile = ("--workflow-profile", ROOT / "profiles" / "slurm")
     more = ("submission={models: [tiny, forest]}", "classical={forest: {method: random_forest}}")
-    done = snakemake(tmp_path, "submission", *more, "--dry-run", "--cores", "4", *profile)
+    done = snakemake(tmp_path, "submission", *more, "--dry-run", "--cores", "4", *profile, environment=GPU)
     assert done.returncode == 0, done.stderr
     found = threads_of(done.stdout)
     assert found["train"] == found["predict"] == found["classical"] == [4, 4]

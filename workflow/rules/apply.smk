@@ -39,9 +39,9 @@ if config["apply"]:
             benchmark_path("apply")
         conda:
             SLIDES_ENVIRONMENT if config["apply"]["microns_per_pixel"] else ENVIRONMENT
-        threads: gpu_threads
+        threads: network_threads("apply", lambda wildcards: 16)
         resources:
-            gpu=1,
+            gpu=default_gpus,
             mem_mb=by_size(6000, 0.8),
             disk_mb=by_size(2000, 2),
             runtime=by_size(60, 0.025 * tiles_per_area()),

@@ -2,28 +2,40 @@
 
 import math
 
-
-def gpu_threads(wildcards, used=1):
-    """Threads of a job with a network: at most 16 per GPU, so that jobs for all units of the resource `gpu` fit the cores.
-
-    used: GPUs of the job. Without a limit of the resource `gpu`, or with a limit of 1, one job gets all cores. On a
-    cluster it gets 16 per GPU, unless the profile sets threads.
-    """
-    cores, gpus = (getattr(workflow.global_resources.get(name), "value", None) for name in ("_cores", "gpu"))
-    if not workflow.local_exec or not cores or not gpus:
-        return 16 * used
-    used = min(used, gpus)
-    return max(1, min(16 * used, cores * used // gpus))
+from histo.gpus import gpu_expected
 
 
-def training_threads(wildcards):
-    """Threads of a training job: for each of its GPUs those of `gpu_threads`.
+def default_gpus(wildcards):
+    """Units of the resource `gpu` of a job with a network: none on a machine without a GPU, where cores are the limit."""
+    return int(not workflow.local_exec or gpu_expected())
 
-    Its number of GPUs is the resource `gpu` that `train` has: 1, or what --set-resources or a profile sets.
-    """
-    own = workflow.resource_settings._parsed_overwrite_resources.get("train", {}).get("gpu")
+
+def gpus_of(rule):
+    """The same of the jobs of a rule, after --set-resources and profiles."""
+    own = workflow.resource_settings._parsed_overwrite_resources.get(rule, {}).get("gpu")
     gpus = getattr(own, "value", None)
-    return gpu_threads(wildcards, max(1, gpus) if isinstance(gpus, int) else 1)
+    return gpus if isinstance(gpus, int) else default_gpus(None)
+
+
+def network_threads(rule, computing):
+    """Return the threads that a rule with a network reserves, as a function of the wildcards.
+
+    On a CPU those that compute, for each process; computing: their number, by wildcards. With GPUs at most 16 for each, so
+    that jobs for all units of the resource `gpu` fit the cores: without a limit of it, or with a limit of 1, one job
+    gets all. On a cluster 16 for each, unless the profile sets threads.
+    """
+
+    def reserved(wildcards):
+        used = gpus_of(rule)
+        if not used or workflow.local_exec and not gpu_expected():
+            return computing(wildcards) * max(1, used)
+        cores, gpus = (getattr(workflow.global_resources.get(name), "value", None) for name in ("_cores", "gpu"))
+        if not workflow.local_exec or not cores or not gpus:
+            return 16 * used
+        used = min(used, gpus)
+        return max(1, min(16 * used, cores * used // gpus))
+
+    return reserved
 
 
 def megabytes(path):

@@ -55,9 +55,9 @@ rule search_trial:
         benchmark_path("search_trial", "{search}/trial-{trial}")
     conda:
         ENVIRONMENT
-    threads: gpu_threads
+    threads: network_threads("search_trial", lambda wildcards: SEARCH_SETTINGS[wildcards.search]["base"]["threads"])
     resources:
-        gpu=1,
+        gpu=default_gpus,
         mem_mb=by_size(6000, 1.5),
         disk_mb=by_size(2000),
         runtime=by_size(120, 0.1),

@@ -29,6 +29,11 @@ def folds_of_network(wildcards):
     return result("folds-by-stain.parquet" if wildcards.network.startswith("stain-") else "folds.parquet")
 
 
+def computing_threads(wildcards):
+    """Threads with which a network of a model computes on a CPU."""
+    return model_settings(config, wildcards.model)["threads"]
+
+
 rule train:
     input:
         shards=shards_of(TILES, "h5", ["train"]),
@@ -55,9 +60,9 @@ rule train:
         network=r"(fold|stain|full)-\d+",
     conda:
         ENVIRONMENT
-    threads: training_threads
+    threads: network_threads("train", computing_threads)
     resources:
-        gpu=1,  # processes that train one fold together, each on its GPU: --set-resources train:gpu=2
+        gpu=default_gpus,  # processes that train one fold together, each on its GPU: --set-resources train:gpu=2
         mem_mb=by_size(6000, 1.5),
         disk_mb=by_size(2000),
         runtime=by_size(120, 0.1),
@@ -89,9 +94,9 @@ rule predict:
         network=r"(fold|stain)-\d+",
     conda:
         ENVIRONMENT
-    threads: gpu_threads
+    threads: network_threads("predict", computing_threads)
     resources:
-        gpu=1,
+        gpu=default_gpus,
         mem_mb=by_size(6000, 0.8),
         runtime=by_size(60, 0.025),
     params:

@@ -31,7 +31,6 @@ def predict(
     *,
     tta: str,
     average: str,
-    threads: int,
 ) -> None:
     """Write the out-of-fold table (all tiles of the model's validation fold) and the test table (all kept test tiles).
 
@@ -48,7 +47,10 @@ def predict(
         )
     test = tables.read(tiles, tables.TILES, columns=["id", "split", "shard", "row", "label", "kept"])
     test = test[(test["split"] == "test") & test["kept"] & (test["row"] >= 0)]
-    with claim_device(threads) as device, reproducible(checkpoint["settings"].get("deterministic", False)):
+    with (
+        claim_device(checkpoint["settings"]["threads"]) as device,
+        reproducible(checkpoint["settings"].get("deterministic", False)),
+    ):
         network = checkpoints.load_network(checkpoint).to(device)
         for rows, paths, split, out in (
             (held_out, train_shards, "train", oof_out),
@@ -76,5 +78,4 @@ if __name__ == "__main__":
         snakemake.output.get("oof"),
         snakemake.output.test,
         **snakemake.params.settings,
-        threads=snakemake.threads,
     )

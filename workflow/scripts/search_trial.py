@@ -45,7 +45,6 @@ def search_trial(
     trial: int,
     settings: dict[str, Any],
     code: dict[str, str],
-    threads: int,
     weights_in: str | None = None,
     search: str = "",
 ) -> None:
@@ -74,7 +73,7 @@ def search_trial(
             try:
                 train(
                     shards, folds, str(Path(folder) / "weights.pt"), str(history), str(Path(folder) / "training.json"),
-                    fold=fold, settings=train_settings, code=code, threads=threads, resume_path=resume,
+                    fold=fold, settings=train_settings, code=code, resume_path=resume,
                     weights_in=weights_in, model=f"{search} {output.stem}".lstrip(), curves=curves,
                 )  # fmt: skip
             except DivergedError as error:
@@ -112,7 +111,6 @@ if __name__ == "__main__":
         trial=int(snakemake.wildcards.trial),
         settings=snakemake.params.settings,
         code=snakemake.params.code,
-        threads=snakemake.threads,
         weights_in=next(iter(snakemake.input.weights), snakemake.params.weights),
         search=snakemake.wildcards.search,
     )

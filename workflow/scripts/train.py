@@ -54,7 +54,6 @@ if __name__ == "__main__":
                 "replicate": number,
                 "settings": settings,
                 "code": snakemake.params.code,
-                "threads": snakemake.threads,
                 "test_shards": list(snakemake.input.test_shards),
                 "pseudo_labels": list(snakemake.input.pseudo_labels),
                 "weights_in": next(iter(snakemake.input.weights), snakemake.params.weights),

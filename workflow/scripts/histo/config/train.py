@@ -106,6 +106,12 @@ class TrainSettings(Section):
     precision: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto", description="Arithmetic; auto: bfloat16 where the hardware has it, float16 on older GPUs, else float32"
     )
+    threads: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Threads of training and prediction on a CPU; another number rounds sums differently",
+    )
     compile: bool = Field(False, description="torch.compile")
     cuda_graphs: bool = Field(False, description="Steps as CUDA graphs, by torch.compile; no effect without CUDA")
     deterministic: bool = Field(False, description="Deterministic kernels, chosen without timing, and no TF32; slower")

@@ -5,7 +5,6 @@ without saying so. The environment variable HISTO_DEVICE (cpu, cuda, cuda:N or m
 """
 
 import fcntl
-import glob
 import logging
 import os
 import re
@@ -17,42 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from histo.errors import InputError
+from histo.gpus import gpu_evidence, requested_device
 
 log = logging.getLogger(__name__)
 
-HIDDEN = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that hide all GPUs, the last one set by SLURM
 USE_CPU = "set HISTO_DEVICE=cpu to run on the CPU on purpose"
-
-
-def requested_device() -> str:
-    """Value of HISTO_DEVICE, empty if it is not set. Raises InputError if it names no device."""
-    choice = os.environ.get("HISTO_DEVICE", "")
-    if choice and not re.fullmatch(r"cpu|cuda(:\d+)?|mps", choice):
-        raise InputError(f"HISTO_DEVICE: expected one of cpu, cuda, cuda:N, mps, found {choice!r}.")
-    return choice
-
-
-def device_files() -> list[str]:
-    """Device files of NVIDIA GPUs on this machine."""
-    return sorted(glob.glob("/dev/nvidia[0-9]*"))
-
-
-def gpu_evidence() -> str:
-    """What says that this job has a GPU; empty if nothing does or if CUDA_VISIBLE_DEVICES hides the GPUs.
-
-    In a SLURM job without GPUs, the device files of the node belong to other jobs.
-    """
-    for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"):
-        if os.environ.get(name):
-            return f"{name}={os.environ[name]}"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return "" if visible.strip() in HIDDEN else f"CUDA_VISIBLE_DEVICES={visible}"
-    if "SLURM_JOB_ID" in os.environ:
-        return ""
-    return next(iter(device_files()), "")
 
 
 def cuda_failure() -> str:
@@ -276,6 +247,7 @@ def claim_device(threads: int, sharing: bool = True) -> Iterator[torch.device]:
     resource `gpu` limits the number of concurrent jobs; if there are more jobs than GPUs, they share, unless `sharing`
     is false. Raises InputError if PyTorch cannot use the GPU, and if its memory is exhausted inside the context.
     """
+    threadpool_limits(threads)  # those of NumPy's linear algebra
     torch.set_num_threads(threads)
     device, file = choose_device(sharing)
     try:

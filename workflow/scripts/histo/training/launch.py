@@ -15,7 +15,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -33,7 +32,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def launch(processes: int, arguments: dict[str, Any]) -> None:
     """Run `train` in this number of processes, in this process if it is one.
 
-    arguments: of `histo.training.loop.train`, by name; `threads` are those of the job. Raises what `train` raises.
+    arguments: of `histo.training.loop.train`, by name. Raises what `train` raises.
     """
     if processes == 1:
         train(**arguments)
@@ -42,7 +41,6 @@ def launch(processes: int, arguments: dict[str, Any]) -> None:
         folder = Path(name)
         values = arguments | {
             "settings": arguments["settings"].model_dump(),
-            "threads": max(1, arguments["threads"] // processes),
             "resume_path": str(arguments["resume_path"]),
         }
         (folder / "job.json").write_text(json.dumps({"arguments": values, "log": _shared_log()}))
@@ -105,7 +103,6 @@ def _work(folder: Path) -> None:
         handlers=handlers,
     )  # fmt: skip
     arguments = job["arguments"]
-    threadpool_limits(arguments["threads"])
     try:
         train(**arguments | {"settings": TrainSettings(**arguments["settings"])}, processes=processes)
     except Exception as error:

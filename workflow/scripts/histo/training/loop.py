@@ -167,7 +167,6 @@ def train(
     fold: int | None,
     settings: TrainSettings,
     code: dict[str, str],
-    threads: int,
     resume_path: str | Path,
     replicate: int = 0,
     test_shards: Sequence[str] = (),
@@ -206,7 +205,7 @@ def train(
         )
     processes = processes or Processes()
     with (
-        claim_device(threads, sharing=processes.count == 1) as device, reproducible(settings.deterministic),
+        claim_device(settings.threads, sharing=processes.count == 1) as device, reproducible(settings.deterministic),
         processes.connected(device), catch_sigterm() as termination,
     ):  # fmt: skip
         training = TileLoader(training_shards, training_rows, device)
@@ -216,7 +215,7 @@ def train(
         progress = load_progress(run)
         train_epochs(run, progress, history_out)
         if run.leads:
-            write_results(run, progress, weights_out, history_out, summary_out, code, stain, threads)
+            write_results(run, progress, weights_out, history_out, summary_out, code, stain)
 
 
 def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str]) -> None:
@@ -467,12 +466,11 @@ def write_results(
     summary_out: str,
     code: dict[str, str],
     stain: str | None,
-    threads: int,
 ) -> None:
     """Write weights, history and summary of a complete run, then remove its resume file."""
     write_history(progress.history, history_out)
     write_weights(run, progress, weights_out, code, stain)
-    write_summary(run, summary_out, threads)
+    write_summary(run, summary_out)
     run.resume.remove()
 
 
@@ -500,9 +498,9 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
     log.info("[%s] Kept the weights of epoch %d (%s), AUC %.4f.", run.display.name, epoch, settings.checkpoint, val_auc)
 
 
-def write_summary(run: Run, path: str, threads: int) -> None:
+def write_summary(run: Run, path: str) -> None:
     """Write number of parameters, device and precision as JSON."""
-    device, processes = device_name(run.engine.device, threads), run.processes.count
+    device, processes = device_name(run.engine.device, run.settings.threads), run.processes.count
     value = {
         "parameters": count(run.engine.network.body)[0],
         "device": device if processes == 1 else f"{processes} × {device}",
