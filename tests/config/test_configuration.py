@@ -140,7 +140,12 @@ def test_numbers_of_shards_have_five_digits(name):
         (
             "classical.random_forest.method",
             "forest",
-            "expected 'logistic_regression' or 'random_forest', found 'forest'",
+            "expected 'logistic_regression' or 'random_forest' or 'estimator', found 'forest'",
+        ),
+        (
+            "classical.boosting",
+            {"method": "estimator", "estimator": "os.system"},
+            "classical.boosting.estimator: expected text of the form",
         ),
         ("stain.method", "vahadane", "stain.method: expected 'none' or 'macenko', found 'vahadane'"),
         (

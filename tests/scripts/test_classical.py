@@ -6,7 +6,7 @@ import pytest
 import yaml
 from sklearn.linear_model import LogisticRegression
 
-from classical import classical, logits
+from classical import classical, estimator, logits
 from features import measure
 from histo import tables
 from histo.errors import InputError
@@ -18,7 +18,14 @@ from support.training import make_split, write_folds, write_tiles
 
 REGRESSION = {"method": "logistic_regression", "l2": 1.0}
 FOREST = {"method": "random_forest", "n_estimators": 20, "min_samples_leaf": 2, "seed": 1}
-BOTH = pytest.mark.parametrize("settings", [REGRESSION, FOREST], ids=lambda settings: settings["method"])
+BOOSTING = {
+    "method": "estimator", "estimator": "sklearn.ensemble.HistGradientBoostingClassifier",
+    "options": {"max_iter": 20, "min_samples_leaf": 5}, "seed": 1,
+}  # fmt: skip
+MARGIN = {"method": "estimator", "estimator": "sklearn.svm.LinearSVC", "options": {"C": 0.5}, "seed": 1}
+KINDS = pytest.mark.parametrize(
+    "settings", [REGRESSION, FOREST, BOOSTING, MARGIN], ids=["regression", "forest", "boosting", "margin"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def run(inputs, settings, fold=1, threads=1):
     return [tables.read(path, tables.PREDICTIONS) for path in outputs]
 
 
-@BOTH
+@KINDS
 def test_oof_has_the_tiles_of_the_fold_and_test_all_kept_test_tiles(inputs, settings):
     oof, test = run(inputs, settings)
     folds = tables.read(inputs[0] / "folds.parquet", tables.FOLDS)
@@ -59,13 +66,13 @@ def test_oof_has_the_tiles_of_the_fold_and_test_all_kept_test_tiles(inputs, sett
     assert oof["logit_none"].equals(oof["logit"]) and oof["logit_flips"].isna().all()
 
 
-@BOTH
+@KINDS
 def test_dark_centres_are_recognised(inputs, settings):
     for frame in run(inputs, settings):
         assert auc(frame["id"].str[-3:].astype(int).to_numpy() % 2, frame["probability"].to_numpy()) == 1.0
 
 
-@BOTH
+@KINDS
 def test_results_do_not_depend_on_threads_and_are_reproducible(inputs, settings):
     first, again = run(inputs, settings), run(inputs, settings, threads=2)
     assert all(a.equals(b) for a, b in zip(first, again, strict=True))
@@ -87,6 +94,31 @@ def test_logits_of_unanimous_trees_are_finite():
     training, labels = np.array([[0.0], [1.0]] * 30, np.float32), np.array([0, 1] * 30)
     found = logits(training, labels, [np.array([[0.0], [1.0]], np.float32)], FOREST, 1)[0]
     assert found == pytest.approx([-np.log(39), np.log(39)])  # half a vote against 19.5 of 20
+
+
+def test_logits_of_an_estimator_are_those_of_its_probabilities():
+    training = np.array([[-1.0, 0], [1.0, 0], [-2.0, 1], [2.0, 1]] * 20, np.float32)
+    labels = (training[:, 0] > 0).astype(int)
+    settings = {"method": "estimator", "estimator": "sklearn.neighbors.KNeighborsClassifier", "seed": 1}
+    found = logits(training, labels, [training[:4]], settings | {"options": {"n_neighbors": 5}}, 1)[0]
+    assert found == pytest.approx([-np.log(1e7 - 1), np.log(1e7 - 1)] * 2)  # unanimous neighbours
+    found = logits(training, labels, [training[:2]], settings | {"options": {"n_neighbors": 80}}, 1)[0]
+    assert found == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sklearn.svm.SVM", {}, "found sklearn.svm.SVM with {}: .*no attribute 'SVM'"),
+        ("sklearn.none.SVC", {}, "No module named 'sklearn.none'"),
+        ("sklearn.svm.SVC", {"depth": 3}, "unexpected keyword argument 'depth'"),
+        ("sklearn.linear_model.Ridge", {}, "found sklearn.linear_model.Ridge with {}: it is no classifier"),
+        ("sklearn.datasets.load_iris", {}, "found sklearn.datasets.load_iris with {}: it is no classifier"),
+    ],
+)
+def test_an_estimator_that_is_no_classifier_is_an_error(name, options, message):
+    with pytest.raises(InputError, match=message):
+        estimator({"method": "estimator", "estimator": name, "options": options, "seed": 1})
 
 
 def test_unusable_input_is_an_error(inputs, tmp_path):
@@ -134,7 +166,7 @@ def test_ensemble_of_a_network_and_classical_models_on_stain_normalised_tiles(ra
     assert settings["stain"] == {"method": "macenko"}
 
 
-@BOTH
+@KINDS
 def test_several_classes(random, settings):
     labels = np.arange(120) % 3
     training = random.normal(size=(120, 4)).astype(np.float32) + np.eye(3, 4)[labels] * 3

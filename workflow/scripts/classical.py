@@ -1,19 +1,23 @@
 """Fit a classical model to all folds but one; predict the tiles of this fold (out-of-fold) and all test tiles.
 
-The model is a logistic regression or a random forest on the colour and texture statistics from `features`. The outputs
+The model is a logistic regression, a random forest or another classifier of scikit-learn, on the colour and texture
+statistics from `features`. The outputs
 have the same form as those of `predict`, so the stages from `evaluate` on treat classical models and networks alike.
 Fitting takes a minute at most, so the fitted model is not saved.
 """
 
+import importlib
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -22,6 +26,7 @@ from histo.errors import InputError
 from histo.logits import logit, sigmoid, softmax
 from histo.tiles.colour_texture import NAMES, SCHEMA
 
+SMALLEST = 1e-7  # distance of a probability from 0 and 1, so that its logit is finite
 MAX_ITERATIONS = 2000  # of the solver; usually it converges after a few hundred
 
 
@@ -46,7 +51,7 @@ def logits(
 
     The result does not depend on the number of threads. For logistic regression, the statistics are standardised with
     mean and standard deviation of the training tiles. The probability of a random forest is clipped at half a vote from
-    0 and 1, so that its logit is finite.
+    0 and 1, so that its logit is finite. See `estimator_logits` for other classifiers.
     """
     classes = int(labels.max()) + 1
     empty = np.empty(0) if classes == 2 else np.empty((0, classes))
@@ -55,6 +60,11 @@ def logits(
         with threadpool_limits(1):  # the rounding of sums depends on the number of threads
             model.fit(training, labels)
             return [model.decision_function(part) if len(part) else empty for part in others]
+    if settings["method"] == "estimator":
+        model = make_pipeline(StandardScaler(), estimator(settings))
+        with threadpool_limits(1):
+            model.fit(training, labels)
+            return [estimator_logits(model, part) if len(part) else empty for part in others]
     trees = settings["n_estimators"]
     model = RandomForestClassifier(
         trees, min_samples_leaf=settings["min_samples_leaf"], random_state=settings["seed"], n_jobs=threads
@@ -66,6 +76,37 @@ def logits(
         return [np.log(np.maximum(values, 0.5 / trees)) for values in votes]
     probabilities = [model.predict_proba(part)[:, 1] if len(part) else empty for part in others]
     return [logit(np.clip(values, 0.5 / trees, 1 - 0.5 / trees)) for values in probabilities]
+
+
+def estimator(settings: dict[str, Any]) -> Any:
+    """Return the classifier that `settings.estimator` names, with its options and, if it has one, its random state.
+
+    Raises InputError if there is no such classifier or if it does not take the options.
+    """
+    name, own = settings["estimator"], settings["options"]
+    module, _, attribute = name.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+        if not (inspect.isclass(kind) and issubclass(kind, ClassifierMixin)):
+            raise TypeError("it is no classifier")
+        seeded = "random_state" in inspect.signature(kind).parameters
+        return kind(**({"random_state": settings["seed"]} if seeded else {}) | own)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"classical: expected a classifier of scikit-learn and its options, found {name} with {own}: {error}. "
+            "Correct estimator or options."
+        ) from None
+
+
+def estimator_logits(model: Pipeline, features: np.ndarray) -> np.ndarray:
+    """Return the logits of a fitted classifier, float64 [M]; of K > 2 classes, [M, K]; features: float32 [M, F].
+
+    They are those of its probabilities, clipped at 1e-7 from 0 and 1, or its decision function if it has none.
+    """
+    if not hasattr(model, "predict_proba"):
+        return np.asarray(model.decision_function(features))
+    probabilities = np.clip(model.predict_proba(features), SMALLEST, 1 - SMALLEST)
+    return logit(probabilities[:, 1]) if probabilities.shape[1] == 2 else np.log(probabilities)
 
 
 def classical(

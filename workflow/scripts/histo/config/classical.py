@@ -1,6 +1,6 @@
 """Section `classical`: baselines on statistics of colour and texture."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,4 +19,13 @@ class RandomForest(Section):
     seed: Seed = Field(1, description="Seed of the forest")
 
 
-Classical = Annotated[LogisticRegression | RandomForest, Field(discriminator="method")]
+class Estimator(Section):
+    method: Literal["estimator"] = Field(description="Any classifier of scikit-learn, on standardised statistics")
+    estimator: str = Field(
+        pattern=r"^sklearn(\.[A-Za-z_]\w*)+$", description="Its dotted name, `sklearn.svm.SVC` for instance"
+    )
+    options: dict[str, Any] = Field({}, description="Its keyword arguments")
+    seed: Seed = Field(1, description="Its `random_state`, if it has one")
+
+
+Classical = Annotated[LogisticRegression | RandomForest | Estimator, Field(discriminator="method")]
