@@ -425,9 +425,10 @@ def test_a_classical_model_has_settings_and_metrics_but_no_training(run):
 
 def test_the_command_its_rules_and_what_is_missing_from_the_times_are_stated(run):
     """Changed: the command is known; its report has not ended."""
+    planned = [str(run.benchmarks / name) for name in ("report.tsv", "leaks/a.tsv", "leaks/b.tsv")]
     command = Run(
         command="snakemake --config name='<b>'", started=time.time() - 100, rules={"train": [], "report": ["train"]},
-        jobs={"train": 2, "report": 1}, planned=[str(run.benchmarks / name) for name in ("report.tsv", "leaks/a.tsv", "leaks/b.tsv")],
+        jobs={"train": 2, "report": 1}, planned=planned,
     )  # fmt: skip
     page = run.write_report(run=command)
     assert "command snakemake --config name='<b>' " in page.text
