@@ -11,6 +11,7 @@
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
 # make augmentations docs/augmentations.webp, from the settings of train.augment
+# make pictures      docs/report.webp and docs/tiles.webp, from the pages of the demo (make demo); needs Chromium
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations check format
+.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations pictures check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -74,6 +75,9 @@ architecture: $(READY)
 
 augmentations: $(READY)
 	$(BIN)/python docs/augmentations.py
+
+pictures: $(READY)
+	$(BIN)/python docs/pictures.py
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -77,7 +77,7 @@ def test_the_page_is_self_contained_and_shows_all_counts(archive, faulty):
     page.check_accessible()
     assert "Numbers: audit.json , leaks.json , audit.csv ." in page.text
     table = pd.read_csv(results.root / "audit.csv", dtype=str).set_index(["file", "key"])["value"]
-    assert table["leaks.json", "overlaps.tiles"] == "3" and table["audit.json", "tiles.train"] == "15"
+    assert table["leaks.json", "overlaps.tiles"] == "5" and table["audit.json", "tiles.train"] == "15"
     cards = page.text[: page.text.index("Warnings")]
     assert "Tiles checked 22 15 train 7 test" in cards
     assert "Faulty 2 2 kinds of fault" in cards
