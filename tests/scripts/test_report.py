@@ -46,8 +46,8 @@ def test_the_page_is_self_contained(page):
 def test_every_image_has_an_alternative_text_and_every_table_header_a_scope(run, page):
     page.check_accessible()
     (_, fp), (fn, _) = read_json(run.inputs.ensemble)["confusion"]
-    # 6 charts, 4 learning curves per model; 8 + 8 samples, 1 faulty tile, at most 24 + 24 errors.
-    assert len(page.images()) == 6 + 8 + 17 + min(fp, 24) + min(fn, 24)
+    # 6 charts, 4 learning curves per model; 8 + 8 samples, 1 faulty tile, at most 24 + 24 errors, 1 mosaic.
+    assert len(page.images()) == 6 + 8 + 17 + min(fp, 24) + min(fn, 24) + 1
 
 
 def test_the_cards_show_auc_interval_and_test_auc(run, page):
@@ -112,7 +112,8 @@ def test_results_come_first_and_settings_last(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page.source)
     assert headings == [
         "Warnings", "Results", "Use at a threshold", "Calibration", "Where it fails",
-        "Look at the tiles: largest errors", "Training", "Data and folds", "Submission", "How it was made",
+        "Look at the tiles: largest errors", "Look at the tissue: out-of-fold probability of tumour",
+        "Training", "Data and folds", "Submission", "How it was made",
     ]  # fmt: skip
 
 

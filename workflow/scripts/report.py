@@ -23,9 +23,11 @@ from histo.faults import FAULTS
 from histo.files import atomic_write, read_json
 from histo.model_files import by_model
 from histo.overrides import resolve_search
+from histo.pages import mosaics
 from histo.pages.charts import Bars, histogram
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
+from histo.pages.probability_mosaics import probability_mosaics
 from histo.pages.report_results import (
     CALIBRATION_METRICS,
     CLASS_METRICS,
@@ -453,6 +455,12 @@ def report(
     results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
     with atomic_write(errors_output) as temporary:
         results["error_table"].to_csv(temporary, index=False)
+    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
+    painted = (
+        probability_mosaics(shards, tiles, pairs[pairs["confirmed"]], oof, ranks=ensemble["probability"] is None)
+        if geometry.classes == 2
+        else []
+    )
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
@@ -484,6 +492,8 @@ def report(
         ensemble=ensemble,
         results=results,
         errors_link=errors_output.name,
+        mosaic_style=Markup(mosaics.STYLE),
+        mosaics=painted,
         gains=gains_table(evaluations, ensemble, config),
         submission=submission,
         submission_chart=histogram(

@@ -66,14 +66,18 @@ def gallery(
     )
 
 
+def tile_images(shards: Shards, rows: pd.DataFrame) -> np.ndarray:
+    """Return the tiles `rows` (columns split, shard, row) from the shards, uint8 [N, side, side, 3]."""
+    locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
+    return np.array([shards[split][shard].images[row] for split, shard, row in locations])
+
+
 def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequence[str], description: str) -> Markup:
     """Return the gallery of the tiles `rows` (columns id, split, shard, row), read from the shards.
 
     captions: one per tile, shown above its id; text or markup. description: start of all alternative texts, what
     the tiles have in common.
     """
-    locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
-    images = [shards[split][shard].images[row] for split, shard, row in locations]
     captions_with_id = [
         Markup("<b>{}</b><br><code>{}</code>").format(caption, tile)
         for caption, tile in zip(captions, rows["id"], strict=True)
@@ -83,4 +87,4 @@ def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequen
         for caption, tile in zip(captions, rows["id"], strict=True)
     ]
     centre_side = next((geometry_of(opened).centre_side for opened in shards.values()), CENTRE)
-    return gallery(name, np.array(images), captions_with_id, alternative_texts, centre_side)
+    return gallery(name, tile_images(shards, rows), captions_with_id, alternative_texts, centre_side)
