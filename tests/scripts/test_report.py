@@ -375,6 +375,22 @@ def test_settings_that_differ_from_the_default_are_marked():
     assert "patience" not in rows
 
 
+def test_networks_have_a_section_on_attribution(run, page, tmp_path):
+    assert 'id="saliency"' not in page.source
+    folds = tables.read(run.inputs.folds, tables.FOLDS).head(6)
+    table = folds.assign(guess=folds["label"], confidence=0.75, share=[0.1, 0.2] * 3, area=1 / 9, error=0.02)
+    table["map"] = [np.full(96 * 96, 100, np.int8)] * len(table)
+    tables.write(table, tmp_path / "small.parquet", tables.saliency(96))
+    inputs = replace(run.inputs, saliency={"small": tmp_path / "small.parquet"})
+    explained = run.write_report(inputs=inputs)
+    explained.check_self_contained()
+    explained.check_accessible()
+    assert "inside the central 32 × 32 pixels; by area 11.1 %" in explained.text
+    assert re.search(r"all 6 1 0\.150 (?!\d)", explained.text)  # of one group, without an interval
+    assert "by 2.0 % of the absolute attribution (median)" in explained.text
+    assert "no tumour 0.7500, fold 0; 10 % in the centre" in explained.text
+
+
 def test_errors_csv_has_full_ids_and_all_models(run, page):
     table = pd.read_csv(run.folder / "errors.csv", dtype={"id": str})
     oof = tables.read(run.inputs.oof, tables.PROBABILITIES).merge(

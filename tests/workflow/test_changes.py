@@ -13,7 +13,7 @@ from support.chain import job_counts
 
 REPORTED = {"report"}  # the report shows all settings
 BLENDED = REPORTED | {"ensemble", "submission_csv"}
-PREDICTED = BLENDED | {"predict", "evaluate"}
+PREDICTED = BLENDED | {"predict", "evaluate", "saliency"}
 TRAINED = PREDICTED | {"train"}
 FOLDED = TRAINED | {"folds", "leaks", "audit_page"}
 GROUPED = FOLDED | {"groups"}

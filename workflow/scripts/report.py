@@ -7,7 +7,7 @@ files of other stages; the layout of the page is in its template.
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,6 +39,7 @@ from histo.pages.report_results import (
     results_section,
     training_section,
 )
+from histo.pages.saliency_maps import saliency_section
 from histo.predictions import join_folds
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
@@ -58,7 +59,7 @@ FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a war
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
           "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
-          "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
+          "saliency", "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class ReportInputs:
     """The files that the report reads; histories, trainings and predictions (out-of-fold): of each model, one per fold.
 
     trainings: `training.json` of the networks; classical models have none, and the report then omits number of
-    parameters, device and precision.
+    parameters, device and precision. saliency: of each network; without any, the report has no such section.
     """
 
     template: Path
@@ -87,6 +88,7 @@ class ReportInputs:
     oof: Path
     predictions: dict[str, list[Path]]
     submission: Path
+    saliency: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -461,6 +463,9 @@ def report(
         if geometry.classes == 2
         else []
     )
+    saliency = {
+        model: tables.read(path, tables.saliency(geometry.tile_side)) for model, path in inputs.saliency.items()
+    }
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
@@ -494,6 +499,7 @@ def report(
         errors_link=errors_output.name,
         mosaic_style=Markup(mosaics.STYLE),
         mosaics=painted,
+        saliency=saliency_section(saliency, folds_table, shards, names),
         gains=gains_table(evaluations, ensemble, config),
         submission=submission,
         submission_chart=histogram(
@@ -537,6 +543,7 @@ if __name__ == "__main__":
             oof=Path(files.oof),
             predictions=by_model(files.predictions, snakemake.params.evaluated),
             submission=Path(files.submission),
+            saliency={Path(path).stem: Path(path) for path in files.saliency},
         ),
         Path(snakemake.output.report),
         Path(snakemake.output.config),

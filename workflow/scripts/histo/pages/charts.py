@@ -45,6 +45,7 @@ STYLE = """
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, 192px); gap: 1rem 1.25rem; margin: .5rem 0 1.25rem; }
 .sprite { position: absolute; width: 0; height: 0; overflow: hidden; }
 .tile { margin: 0; break-inside: avoid; }
+.tile.broad { grid-column: span 2; }
 .tile svg { display: block; width: 100%; height: auto; border-radius: 3px; image-rendering: pixelated; }
 .tile .inner { fill: none; stroke: #fff; }
 .tile .outer { fill: none; stroke: #000; stroke-opacity: .6; }
