@@ -391,6 +391,22 @@ def test_networks_have_a_section_on_attribution(run, page, tmp_path):
     assert "no tumour 0.7500, fold 0; 10 % in the centre" in explained.text
 
 
+def test_networks_have_a_map_of_their_features(run, page, tmp_path):
+    assert 'id="features"' not in page.source
+    folds = tables.read(run.inputs.folds, tables.FOLDS)
+    table = folds.assign(x=folds["label"], y=np.arange(len(folds)), explained_x=0.6, explained_y=0.2)
+    tables.write(table, tmp_path / "wide.parquet", tables.FEATURE_MAP)
+    mapped = run.write_report(inputs=replace(run.inputs, feature_maps={"wide": tmp_path / "wide.parquet"}))
+    mapped.check_self_contained()
+    mapped.check_accessible()
+    assert "wide 118 training tiles; of the variance of the map, the label explains" in mapped.text
+    joined = folds.merge(
+        pd.concat([tables.read(path, tables.PREDICTIONS) for path in run.inputs.predictions["wide"]]), on="id"
+    )
+    wrong = int(((joined["probability"] >= 0.5) != (joined["label"] == 1)).sum())
+    assert f"{wrong} of 118 tiles are classified wrongly." in mapped.source
+
+
 def test_errors_csv_has_full_ids_and_all_models(run, page):
     table = pd.read_csv(run.folder / "errors.csv", dtype={"id": str})
     oof = tables.read(run.inputs.oof, tables.PROBABILITIES).merge(

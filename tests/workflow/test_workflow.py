@@ -116,7 +116,7 @@ class TestReruns:
         _, run = finished
         done = run("-n", "--config", "models={other: {weight_decay: 0.01}}")
         after = {"ensemble": 1, "evaluate": 1, "report": 1, "submission": 1, "submission_csv": 1}
-        assert job_counts(done) == after | {"train": 2, "predict": 2, "saliency": 1}
+        assert job_counts(done) == after | {"train": 2, "predict": 2, "saliency": 1, "feature_map": 1}
 
     def test_test_time_augmentation_does_not_retrain(self, finished):
         _, run = finished

@@ -2,7 +2,7 @@
 #
 # Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, tiles.parquet, overlaps.parquet, audit.json,
 #         sample_submission.csv; for the report also groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*,
-#         saliency/{model}.parquet
+#         saliency/{model}.parquet, feature_map/{model}.parquet
 # Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
@@ -123,6 +123,7 @@ rule report:
         predictions=folds_of("predict", "oof.parquet", MODELS),
         submission=result("submission.json"),
         saliency=[result(f"saliency/{model}.parquet") for model in NETWORKS],
+        feature_maps=[result(f"feature_map/{model}.parquet") for model in NETWORKS],
     output:
         report=report(
             result("report.html"), caption="../report/report.rst", category="Results", labels={"file": "report"}
@@ -153,7 +154,7 @@ rule report:
                 "folds",
                 *(["stain"] if STAINED else []),
                 *(["search_trial", "search_best"] if searches_of(NETWORKS) else []),
-                *(["train", "predict", "saliency"] if NETWORKS else []),
+                *(["train", "predict", "saliency", "feature_map"] if NETWORKS else []),
                 *(["features", "classical"] if len(NETWORKS) < len(MODELS) else []),
                 "evaluate",
                 "ensemble",

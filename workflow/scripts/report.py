@@ -25,6 +25,7 @@ from histo.model_files import by_model
 from histo.overrides import resolve_search
 from histo.pages import mosaics
 from histo.pages.charts import Bars, histogram
+from histo.pages.feature_maps import feature_section
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, provenance, render, write_page
 from histo.pages.probability_mosaics import probability_mosaics
@@ -59,7 +60,7 @@ FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a war
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "folds", "leaks", "audit_page",
           "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features", "classical",
-          "saliency", "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
+          "saliency", "feature_map", "evaluate", "ensemble", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class ReportInputs:
     """The files that the report reads; histories, trainings and predictions (out-of-fold): of each model, one per fold.
 
     trainings: `training.json` of the networks; classical models have none, and the report then omits number of
-    parameters, device and precision. saliency: of each network; without any, the report has no such section.
+    parameters, device and precision. saliency, feature_maps: of each network; without any, the report has no such
+    section.
     """
 
     template: Path
@@ -89,6 +91,7 @@ class ReportInputs:
     predictions: dict[str, list[Path]]
     submission: Path
     saliency: dict[str, Path] = field(default_factory=dict)
+    feature_maps: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -466,6 +469,14 @@ def report(
     saliency = {
         model: tables.read(path, tables.saliency(geometry.tile_side)) for model, path in inputs.saliency.items()
     }
+    feature_maps = {model: tables.read(path, tables.FEATURE_MAP) for model, path in inputs.feature_maps.items()}
+    # `predicted` is sorted by id.
+    guesses = {
+        model: pd.Series(
+            values.argmax(axis=1) if values.ndim == 2 else (values >= 0.5).astype(int), sorted(folds_table["id"])
+        )
+        for model, values in predicted.items()
+    }
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
@@ -499,6 +510,7 @@ def report(
         errors_link=errors_output.name,
         mosaic_style=Markup(mosaics.STYLE),
         mosaics=painted,
+        feature_maps=feature_section(feature_maps, guesses, names),
         saliency=saliency_section(saliency, folds_table, shards, names),
         gains=gains_table(evaluations, ensemble, config),
         submission=submission,
@@ -544,6 +556,7 @@ if __name__ == "__main__":
             predictions=by_model(files.predictions, snakemake.params.evaluated),
             submission=Path(files.submission),
             saliency={Path(path).stem: Path(path) for path in files.saliency},
+            feature_maps={Path(path).stem: Path(path) for path in files.feature_maps},
         ),
         Path(snakemake.output.report),
         Path(snakemake.output.config),

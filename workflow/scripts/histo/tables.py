@@ -94,6 +94,19 @@ FOLDS = pa.schema(
         ("fold", pa.int16()),
     ]
 )
+# Training tiles on the map of the features of one model.
+FEATURE_MAP = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.int8()),
+        ("group", pa.string()),
+        ("fold", pa.int16()),
+        ("x", pa.float32()),  # first principal component
+        ("y", pa.float32()),  # second principal component
+        ("explained_x", pa.float64()),  # its share of the variance, the same in all rows
+        ("explained_y", pa.float64()),
+    ]
+)
 PROBABILITIES = pa.schema(
     [("id", pa.string()), ("fold", pa.int16()), ("logit", pa.float32()), ("probability", pa.float64())]
 )
