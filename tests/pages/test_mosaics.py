@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo.pages.mosaics import LARGEST, MARGIN, compose, extent, figure, scale_for
+from histo.geometry import Geometry
+from histo.pages.mosaics import LARGEST, MARGIN, SCALE, cell_means, colours_of, compose, extent, figure, scale_for
 
 OFFSETS = np.array([(0, 32), (16, 0), (64, 80), (96, 16)])
 
@@ -68,3 +69,39 @@ def test_outlines_and_central_squares_are_at_the_offsets_of_the_tiles(slide):
     picture = Image.open(io.BytesIO(base64.b64decode(re.search(r"webp;base64,([^\"]+)", markup)[1])))
     assert picture.size == (176, 192)
     np.testing.assert_array_equal(np.asarray(picture)[..., 3], 255 * covered())
+
+
+def test_a_cell_has_the_mean_of_the_central_squares_that_cover_it():
+    offsets = np.array([(0, 0), (16, 16), (0, 64)])
+    expected = np.full((7, 10), np.nan)
+    expected[2:4, 2:4] = 0.2
+    expected[3:5, 3:5] = 0.6
+    expected[3, 3] = 0.4
+    np.testing.assert_allclose(cell_means(offsets, np.array([0.2, 0.6, np.nan])), expected)
+
+
+def test_cells_fit_central_squares_that_the_grid_does_not_divide():
+    found = cell_means(np.array([(0, 16)]), np.array([0.7]), Geometry(tile_side=64, centre_side=24))
+    assert found.shape == (16, 20)  # cells of 4 pixels: the square starts at pixel 20
+    rows, columns = np.nonzero(found == 0.7)
+    assert (rows.min(), rows.max(), columns.min(), columns.max(), len(rows)) == (5, 10, 9, 14, 36)
+
+
+def test_colours_run_from_label_0_to_label_1():
+    found = colours_of(np.array([[0, 0.25, 0.5, 1, np.nan]]))[0]
+    np.testing.assert_array_equal(found[[0, 2, 3], :3], SCALE)
+    np.testing.assert_array_equal(found[1, :3], np.round((SCALE[0] + SCALE[1]) / 2))
+    np.testing.assert_array_equal(found[:, 3], [255, 255, 255, 255, 0])
+
+
+def test_probabilities_are_painted_in_the_place_of_the_outlines(slide):
+    values = np.array([0.1, 0.9, np.nan, 0.5])
+    markup = figure(compose(cut(slide), OFFSETS), OFFSETS, np.array([1, 0, -1, 1]), 1, "a", "b", values=values)
+    data = re.findall(r"webp;base64,([^\"]+)", markup)[1]
+    painted = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    expected = colours_of(cell_means(OFFSETS, values))
+    np.testing.assert_array_equal(painted[expected[..., 3] > 0], expected[expected[..., 3] > 0])
+    np.testing.assert_array_equal(painted[..., 3], expected[..., 3])
+    assert painted.shape == (12, 11, 4)
+    assert 'class="outline"' not in markup
+    assert '<path class="stroke-0" d="M32 48h32v32h-32z"/>' in markup

@@ -52,8 +52,8 @@ def test_every_image_has_an_alternative_text_and_every_table_header_a_scope(run,
     page.check_accessible()
     (_, fp), (fn, _) = read_json(run.inputs.ensemble)["confusion"]
     # 7 charts, one of them the corner of the ROC curve, 4 learning curves per model; 8 + 8 samples, 1 faulty tile, at
-    # most 24 + 24 errors.
-    assert len(page.images()) == 7 + 8 + 17 + min(fp, 24) + min(fn, 24)
+    # most 24 + 24 errors, 1 mosaic.
+    assert len(page.images()) == 7 + 8 + 17 + min(fp, 24) + min(fn, 24) + 1
 
 
 def test_the_cards_show_auc_interval_and_test_auc(run, page):
@@ -118,7 +118,8 @@ def test_results_come_first_and_settings_last(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page.source)
     assert headings == [
         "Warnings", "Results", "Use at a threshold", "Calibration", "Where it fails",
-        "Look at the tiles: largest errors", "Training", "Data and folds", "Submission", "How it was made",
+        "Look at the tiles: largest errors", "Look at the tissue: out-of-fold probability of tumour",
+        "Training", "Data and folds", "Submission", "How it was made",
     ]  # fmt: skip
 
 
@@ -395,6 +396,38 @@ def test_predefined_models_differ_from_the_default_only_where_the_configuration_
     mark = '<mark title="differs from the default">{}</mark>'.format
     changed = PREDEFINED | {"lite0": PREDEFINED["lite0"] | {"epochs": 6}, "own": {"batch_size": 32}}
     assert marked(changed) == {"epochs": [mark(6), "20", "20"], "batch_size": ["32", "64", mark(32)]}
+
+
+def test_networks_have_a_section_on_attribution(run, page, tmp_path):
+    assert 'id="saliency"' not in page.source
+    folds = tables.read(run.inputs.folds, tables.FOLDS).head(6)
+    table = folds.assign(guess=folds["label"], confidence=0.75, share=[0.1, 0.2] * 3, area=1 / 9, error=0.02)
+    table["map"] = [np.full(96 * 96, 100, np.int8)] * len(table)
+    tables.write(table, tmp_path / "small.parquet", tables.saliency(96))
+    inputs = replace(run.inputs, saliency={"small": tmp_path / "small.parquet"})
+    explained = run.write_report(inputs=inputs)
+    explained.check_self_contained()
+    explained.check_accessible()
+    assert "inside the central 32 × 32 pixels; by area 11.1 %" in explained.text
+    assert re.search(r"all 6 1 0\.150 (?!\d)", explained.text)  # of one group, without an interval
+    assert "by 2.0 % of the absolute attribution (median)" in explained.text
+    assert "no tumour 0.7500, fold 0; 10 % in the centre" in explained.text
+
+
+def test_networks_have_a_map_of_their_features(run, page, tmp_path):
+    assert 'id="features"' not in page.source
+    folds = tables.read(run.inputs.folds, tables.FOLDS)
+    table = folds.assign(x=folds["label"], y=np.arange(len(folds)), explained_x=0.6, explained_y=0.2)
+    tables.write(table, tmp_path / "wide.parquet", tables.FEATURE_MAP)
+    mapped = run.write_report(inputs=replace(run.inputs, feature_maps={"wide": tmp_path / "wide.parquet"}))
+    mapped.check_self_contained()
+    mapped.check_accessible()
+    assert "wide 118 training tiles; of the variance of the map, the label explains" in mapped.text
+    joined = folds.merge(
+        pd.concat([tables.read(path, tables.PREDICTIONS) for path in run.inputs.predictions["wide"]]), on="id"
+    )
+    wrong = int(((joined["probability"] >= 0.5) != (joined["label"] == 1)).sum())
+    assert f"{wrong} of 118 tiles are classified wrongly." in mapped.source
 
 
 def test_errors_csv_has_full_ids_and_all_models(run, page):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from histo.tiles.overlap_graph import components, equal_links, layout_component, positions
+from histo.tiles.overlap_graph import components, equal_links, layout_component, positions, regions
 
 
 def test_pairs_become_positions_and_unknown_ids_are_dropped():
@@ -48,3 +48,23 @@ def test_contradicting_offsets_give_no_layout():
     assert layout_component(3, links, np.array([[16, 0], [16, 0], [32, 0]])).tolist() == [[0, 0], [16, 0], [32, 0]]
     # Two offsets for one and the same pair.
     assert layout_component(2, np.array([[0, 1], [0, 1]]), np.array([[16, 0], [0, 16]])) is None
+
+
+def test_regions_are_connected_tiles_the_largest_first():
+    ids = pd.Series(list("abcdefgh"))
+    rows = [("h", "a", 16, 0), ("c", "e", 0, 32), ("e", "b", -16, 16), ("x", "d", 1, 1)]
+    found = list(regions(ids, pd.DataFrame(rows, columns=["id_a", "id_b", "dy", "dx"])))
+    assert [region.members.tolist() for region in found] == [[1, 2, 4], [0, 7]]
+    assert found[0].offsets().tolist() == [[0, 48], [16, 0], [16, 32]]  # of b, c and e
+    assert found[1].offsets().tolist() == [[16, 0], [0, 0]]
+
+
+def test_offsets_that_contradict_each_other_have_no_layout():
+    rows = [("a", "b", 0, 16), ("b", "c", 0, 16), ("a", "c", 0, 48)]
+    (region,) = regions(pd.Series(list("abc")), pd.DataFrame(rows, columns=["id_a", "id_b", "dy", "dx"]))
+    assert region.offsets() is None
+
+
+def test_without_pairs_there_is_no_region():
+    pairs = pd.DataFrame({"id_a": [], "id_b": [], "dy": [], "dx": []}, dtype=object)
+    assert list(regions(pd.Series(["a", "b"]), pairs)) == []

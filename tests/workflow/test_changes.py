@@ -13,8 +13,8 @@ from support.chain import job_counts
 
 REPORTED = {"report"}  # the report shows all settings
 BLENDED = REPORTED | {"ensemble", "submission_csv"}
-PREDICTED = BLENDED | {"predict", "evaluate"}
-TRAINED = PREDICTED | {"train"}
+PREDICTED = BLENDED | {"predict", "evaluate", "saliency"}
+TRAINED = PREDICTED | {"train", "feature_map"}
 FOLDED = TRAINED | {"folds", "leaks", "audit_page"}
 GROUPED = FOLDED | {"groups"}
 AUDITED = GROUPED | {"audit"}

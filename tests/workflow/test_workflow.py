@@ -118,13 +118,13 @@ class TestReruns:
         _, run = finished
         done = run("-n", "--config", "models={other: {weight_decay: 0.01}}")
         after = {"ensemble": 1, "evaluate": 1, "report": 1, "submission": 1, "submission_csv": 1}
-        assert job_counts(done) == after | {"train": 2, "predict": 2}
+        assert job_counts(done) == after | {"train": 2, "predict": 2, "saliency": 1, "feature_map": 1}
 
     def test_test_time_augmentation_does_not_retrain(self, finished):
         _, run = finished
         done = run("-n", "--config", "predict={tta: flips}")
         after = {"ensemble": 1, "evaluate": 2, "report": 1, "submission": 1, "submission_csv": 1}
-        assert job_counts(done) == after | {"predict": 4}
+        assert job_counts(done) == after | {"predict": 4, "saliency": 2}
 
     def test_folds_do_not_repack_the_tiles(self, finished):
         _, run = finished
@@ -145,7 +145,7 @@ class TestReruns:
         done = run("-n")
         output = done.stdout + done.stderr
         after = {"report": 1, "submission": 1, "submission_csv": 1}
-        assert job_counts(done) == after | {"evaluate": 2, "ensemble": 1}
+        assert job_counts(done) == after | {"evaluate": 2, "ensemble": 1, "saliency": 2}
         assert "histo/predictions.py" in output
         path.write_text(before)
         done = run("-n")

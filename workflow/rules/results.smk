@@ -1,7 +1,8 @@
 # From predictions to metrics, the submission and the report.
 #
 # Needs:  predict/{model}/fold-{fold}/*.parquet, folds.parquet, tiles.parquet, overlaps.parquet, audit.json,
-#         sample_submission.csv; for the report also groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*
+#         sample_submission.csv; for the report also groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*,
+#         saliency/{model}.parquet, feature_map/{model}.parquet
 # Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
 #         evaluate-by-stain/{model}.json   the same of each network on folds by stain, on request
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
@@ -141,6 +142,8 @@ rule report:
         oof=result("ensemble/oof.parquet"),
         predictions=folds_of("predict", "oof.parquet", MODELS),
         submission=result("submission.json"),
+        saliency=[result(f"saliency/{model}.parquet") for model in NETWORKS],
+        feature_maps=[result(f"feature_map/{model}.parquet") for model in NETWORKS],
     output:
         report=report(
             result("report.html"), caption="../report/report.rst", category="Results", labels={"file": "report"}
@@ -174,7 +177,7 @@ rule report:
                 "folds",
                 *(["stain"] if STAINED else []),
                 *(["search_trial", "search_best"] if searches_of(NETWORKS) else []),
-                *(["train", "predict"] if NETWORKS else []),
+                *(["train", "predict", "saliency", "feature_map"] if NETWORKS else []),
                 *(["features", "classical"] if len(NETWORKS) < len(MODELS) else []),
                 "evaluate",
                 "ensemble",

@@ -6,6 +6,7 @@ the stages `audit` and `leaks`; this script selects the tiles and draws the char
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from histo.faults import FAULTS
 from histo.files import read_json
 from histo.pages import mosaics
 from histo.pages.charts import POSITIVE, Axis, Line, line_chart
-from histo.pages.gallery import Shards, tile_gallery
+from histo.pages.gallery import Shards, tile_gallery, tile_images
 from histo.pages.layout import GALLERY_SIZE, SOURCES, evenly_spaced, links, provenance, render, write_page
 from histo.pages.numbers import write_numbers
 from histo.pages.offset_map import offset_map
-from histo.tiles.overlap_graph import components, layout_component, positions
+from histo.tiles.overlap_graph import regions
 from histo.tiles.quality import QUALITY_FLAGS, quality_flags
 from histo.tiles.shards import geometry_of, open_shards
 
@@ -140,21 +141,13 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
 
     tiles: id, split, shard, row and label of the tiles with pixels, ids unique; pairs: confirmed overlaps.
     """
-    links, kept = positions(tiles["id"], pairs)
-    component = components(len(tiles), links)
-    sizes = np.bincount(component)
-    order = np.argsort(-sizes, kind="stable")
     figures, notes = [], []
     geometry = geometry_of(shards["train"])
-    for number in order[: MOSAICS * 2]:
-        if len(figures) == MOSAICS or sizes[number] < 2:
+    for region in islice(regions(tiles["id"], pairs), MOSAICS * 2):
+        if len(figures) == MOSAICS:
             break
-        members = np.flatnonzero(component == number)
-        own = component[links[:, 0]] == number
-        rows = tiles.iloc[members]
-        pair_offsets = kept.loc[own, ["dy", "dx"]].to_numpy(np.int64)
-        offsets = layout_component(len(members), np.searchsorted(members, links[own]), pair_offsets)
-        name = f"region of {len(members):,} tiles with tile {rows['id'].min()}"
+        rows, offsets = tiles.iloc[region.members], region.offsets()
+        name = f"region of {len(rows):,} tiles with tile {rows['id'].min()}"
         if offsets is None:
             notes.append(f"{name}: the offsets of its pairs contradict each other, so some identical pixels do not "
                          "come from the same position of a slide.")  # fmt: skip
@@ -164,8 +157,7 @@ def draw_mosaics(shards: Shards, tiles: pd.DataFrame, pairs: pd.DataFrame) -> tu
         if scale is None:
             notes.append(f"{name}: {width:,} × {height:,} pixels are too large.")
             continue
-        images = [shards[row.split][row.shard].images[row.row] for row in rows.itertuples()]
-        canvas = mosaics.compose(images, offsets, scale)
+        canvas = mosaics.compose(tile_images(shards, rows), offsets, scale)
         caption = f"{tile_counts(rows, geometry.classes)}; {width:,} × {height:,} pixels" + (
             f", shown at 1/{scale}" if scale > 1 else ""
         )
@@ -310,6 +302,7 @@ def audit_page(
         offset_map=offset_map(
             zip(pairs["dx"].tolist(), pairs["dy"].tolist(), strict=True), geometry_of(shards["train"]).tile_side
         ),
+        mosaic_style=Markup(mosaics.STYLE),
         mosaics=mosaic_figures,
         mosaic_notes=mosaic_notes,
         neighbour_chart=neighbour_chart(leaks["neighbours"], geometry_of(shards["train"]).classes),

@@ -7,7 +7,7 @@ metrics come from the files of other stages; the layout of the page is in its te
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from histo.files import atomic_write, read_json, write_json
 from histo.hardware import hardware
 from histo.model_files import by_model
 from histo.overrides import resolve_search
+from histo.pages import mosaics
 from histo.pages.charts import Bars, histogram
 from histo.pages.checklist import checklist
+from histo.pages.feature_maps import feature_section
 from histo.pages.fold_kinds import KINDS, fold_kinds_section, observed_aucs
 from histo.pages.gallery import Shards, tile_gallery
 from histo.pages.layout import SOURCES, evenly_spaced, links, provenance, render, write_page
 from histo.pages.numbers import write_numbers
+from histo.pages.probability_mosaics import probability_mosaics
 from histo.pages.report_results import (
     CALIBRATION_METRICS,
     CLASS_METRICS,
@@ -41,6 +44,7 @@ from histo.pages.report_results import (
 )
 from histo.pages.rule_graph import rule_graph
 from histo.pages.run_times import Run, read_run, run_times
+from histo.pages.saliency_maps import saliency_section
 from histo.predictions import join_folds
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
@@ -64,7 +68,8 @@ class ReportInputs:
     """The files that the report reads; histories, trainings and predictions (out-of-fold): of each model, one per fold.
 
     trainings: `training.json` of the networks; classical models have none, and the report then omits number of
-    parameters, device and precision.
+    parameters, device and precision. saliency, feature_maps: of each network; without any, the report has no such
+    section.
     """
 
     template: Path
@@ -86,6 +91,8 @@ class ReportInputs:
     oof: Path
     predictions: dict[str, list[Path]]
     submission: Path
+    saliency: dict[str, Path] = field(default_factory=dict)
+    feature_maps: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -469,6 +476,23 @@ def report(
     results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
     with atomic_write(outputs.errors) as temporary:
         results["error_table"].to_csv(temporary, index=False)
+    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
+    painted = (
+        probability_mosaics(shards, tiles, pairs[pairs["confirmed"]], oof, ranks=ensemble["probability"] is None)
+        if geometry.classes == 2
+        else []
+    )
+    saliency = {
+        model: tables.read(path, tables.saliency(geometry.tile_side)) for model, path in inputs.saliency.items()
+    }
+    feature_maps = {model: tables.read(path, tables.FEATURE_MAP) for model, path in inputs.feature_maps.items()}
+    # `predicted` is sorted by id.
+    guesses = {
+        model: pd.Series(
+            values.argmax(axis=1) if values.ndim == 2 else (values >= 0.5).astype(int), sorted(folds_table["id"])
+        )
+        for model, values in predicted.items()
+    }
     distribution = submission["histogram"]
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
 
@@ -522,6 +546,10 @@ def report(
         results=results,
         errors_link=outputs.errors.name,
         gains=gains,
+        mosaic_style=Markup(mosaics.STYLE),
+        mosaics=painted,
+        feature_maps=feature_section(feature_maps, guesses, names),
+        saliency=saliency_section(saliency, folds_table, shards, names),
         submission=submission,
         submission_chart=histogram(
             "Predictions for the test tiles",
@@ -569,6 +597,8 @@ if __name__ == "__main__":
             oof=Path(files.oof),
             predictions=by_model(files.predictions, snakemake.params.evaluated),
             submission=Path(files.submission),
+            saliency={Path(path).stem: Path(path) for path in files.saliency},
+            feature_maps={Path(path).stem: Path(path) for path in files.feature_maps},
         ),
         ReportOutputs(**{name: Path(path) for name, path in snakemake.output.items()}),
         config=snakemake.params.config,

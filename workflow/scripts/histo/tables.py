@@ -94,6 +94,19 @@ FOLDS = pa.schema(
         ("fold", pa.int16()),
     ]
 )
+# Training tiles on the map of the features of one model.
+FEATURE_MAP = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.int8()),
+        ("group", pa.string()),
+        ("fold", pa.int16()),
+        ("x", pa.float32()),  # first principal component
+        ("y", pa.float32()),  # second principal component
+        ("explained_x", pa.float64()),  # its share of the variance, the same in all rows
+        ("explained_y", pa.float64()),
+    ]
+)
 PROBABILITIES = pa.schema(
     [("id", pa.string()), ("fold", pa.int16()), ("logit", pa.float32()), ("probability", pa.float64())]
 )
@@ -121,6 +134,24 @@ def predictions(classes: int) -> pa.Schema:
     if classes == 2:
         return PREDICTIONS
     return pa.schema([*probabilities(classes), *((f"logit_{k}", pa.float32()) for k in range(classes))])
+
+
+def saliency(tile_side: int) -> pa.Schema:
+    """Schema of the explained tiles of `tile_side` pixels, of one model, in the order in which they are shown."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("fold", pa.int16()),
+            ("group", pa.string()),
+            ("label", pa.int8()),
+            ("guess", pa.int8()),  # predicted label
+            ("confidence", pa.float64()),  # its probability
+            ("share", pa.float64()),  # of the absolute attribution that is inside the central square
+            ("area", pa.float64()),  # the share of the area of the crop that the central square has
+            ("error", pa.float64()),  # of the integral, relative to the absolute attribution
+            ("map", pa.list_(pa.int8(), tile_side**2)),  # smoothed attribution, row by row; ±127: the largest
+        ]
+    )
 
 
 def probability_values(frame: pd.DataFrame) -> np.ndarray:

@@ -139,7 +139,8 @@ class EfficientNetLite0(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad() if self.frozen else nullcontext():
+        # In training the input needs no gradient; attributions to its pixels do.
+        with torch.no_grad() if self.frozen and not x.requires_grad else nullcontext():
             x = self._first_blocks(x)
         for block in self.blocks[self.frozen_blocks :]:
             x = block(x)

@@ -39,12 +39,15 @@ STYLE = """
 .chart .guide { stroke: var(--quiet); stroke-dasharray: 3 4; fill: none; }
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .chart .dashed { stroke-dasharray: 6 4; }
+.chart .points { fill: none; stroke-width: 4; stroke-linecap: round; stroke-opacity: .65; }
+.chart .points.others { stroke: var(--rule); stroke-opacity: 1; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: 0 0 .25rem; padding: 0; }
 .legend li { display: flex; align-items: center; gap: .4rem; font-size: .85rem; color: var(--quiet); }
 .chart .legend svg { width: 22px; height: 10px; flex: none; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, 192px); gap: 1rem 1.25rem; margin: .5rem 0 1.25rem; }
 .sprite { position: absolute; width: 0; height: 0; overflow: hidden; }
 .tile { margin: 0; break-inside: avoid; }
+.tile.broad { grid-column: span 2; }
 .tile svg { display: block; width: 100%; height: auto; border-radius: 3px; image-rendering: pixelated; }
 .tile .inner { fill: none; stroke: #fff; }
 .tile .outer { fill: none; stroke: #000; stroke-opacity: .6; }

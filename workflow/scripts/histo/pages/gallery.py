@@ -17,11 +17,15 @@ Shards = dict[str, dict[int, Shard]]  # split → shard number → shard
 GUTTER = 2  # pixels around each tile of a sprite sheet, so that scaling does not mix neighbouring tiles
 
 
-def sprite(images: np.ndarray) -> bytes:
-    """Return tiles, uint8 [N, side, side, 3], as one lossless WebP, each with a gutter that repeats its edge."""
+def sprite(images: np.ndarray, quality: int | None = None) -> bytes:
+    """Return images, uint8 [N, height, width, 3], as one WebP, each with a gutter that repeats its edge.
+
+    quality: of lossy compression, 0 to 100; None: lossless.
+    """
     slots = np.pad(images, ((0, 0), (GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(list(slots), axis=1)).save(buffer, "WEBP", lossless=True, quality=60, method=4)
+    options = {"lossless": True, "quality": 60} if quality is None else {"quality": quality}
+    Image.fromarray(np.concatenate(list(slots), axis=1)).save(buffer, "WEBP", method=4, **options)
     return buffer.getvalue()
 
 
@@ -43,27 +47,37 @@ def gallery(
     captions: Sequence[str],
     alternative_texts: Sequence[str],
     centre_side: int = CENTRE,
+    quality: int | None = None,
 ) -> Markup:
     """Return a gallery of tiles, uint8 [N, side, side, 3], with the central square outlined; empty for no tiles.
 
-    name: unique on the page; letters, digits and hyphens. captions: shown below each tile. alternative_texts: for
-    screen readers, one per tile. centre_side: of the central square, pixels.
+    Images of k times this width, [N, side, k · side, 3], show k pictures of each tile side by side. name: unique on the
+    page; letters, digits and hyphens. captions: shown below each tile. alternative_texts: for screen readers, one per
+    tile. centre_side: of the central square, pixels. quality: see `sprite`.
     """
     if not len(images):
         return Markup("")
-    data = base64.b64encode(sprite(images)).decode()
-    side = images.shape[1]
-    frame, slot = centre_frame(side, centre_side), side + 2 * GUTTER
+    data = base64.b64encode(sprite(images, quality)).decode()
+    side, width = images.shape[1:3]
+    frame, slot = centre_frame(side, centre_side), width + 2 * GUTTER
+    frame += "".join(f'<g transform="translate({start})">{frame}</g>' for start in range(side, width, side))
+    kind = "tile" if width == side else "tile broad"
     tiles = "".join(
-        f'<figure class="tile"><svg viewBox="0 0 {side} {side}" role="img" aria-label="{escape(text)}">'
+        f'<figure class="{kind}"><svg viewBox="0 0 {width} {side}" role="img" aria-label="{escape(text)}">'
         f'<use href="#{name}" x="{-k * slot - GUTTER}" y="{-GUTTER}"/>{frame}</svg>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for k, (caption, text) in enumerate(zip(captions, alternative_texts, strict=True))
     )
     return Markup(
         f'<div class="tiles"><svg class="sprite" aria-hidden="true"><image id="{name}" width="{slot * len(images)}" '
-        f'height="{slot}" href="data:image/webp;base64,{data}"/></svg>{tiles}</div>'
+        f'height="{side + 2 * GUTTER}" href="data:image/webp;base64,{data}"/></svg>{tiles}</div>'
     )
+
+
+def tile_images(shards: Shards, rows: pd.DataFrame) -> np.ndarray:
+    """Return the tiles `rows` (columns split, shard, row) from the shards, uint8 [N, side, side, 3]."""
+    locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
+    return np.array([shards[split][shard].images[row] for split, shard, row in locations])
 
 
 def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequence[str], description: str) -> Markup:
@@ -72,8 +86,6 @@ def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequen
     captions: one per tile, shown above its id; text or markup. description: start of all alternative texts, what
     the tiles have in common.
     """
-    locations = zip(rows["split"], rows["shard"], rows["row"], strict=True)
-    images = [shards[split][shard].images[row] for split, shard, row in locations]
     captions_with_id = [
         Markup("<b>{}</b><br><code>{}</code>").format(caption, tile)
         for caption, tile in zip(captions, rows["id"], strict=True)
@@ -83,4 +95,4 @@ def tile_gallery(name: str, shards: Shards, rows: pd.DataFrame, captions: Sequen
         for caption, tile in zip(captions, rows["id"], strict=True)
     ]
     centre_side = next((geometry_of(opened).centre_side for opened in shards.values()), CENTRE)
-    return gallery(name, np.array(images), captions_with_id, alternative_texts, centre_side)
+    return gallery(name, tile_images(shards, rows), captions_with_id, alternative_texts, centre_side)

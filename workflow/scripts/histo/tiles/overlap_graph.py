@@ -1,5 +1,8 @@
 """Tiles that share tissue, as a graph: its connected components, and the layout of a component on its slide."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
@@ -54,3 +57,40 @@ def layout_component(count: int, links: np.ndarray, offsets: np.ndarray) -> np.n
         return None
     origin -= origin.min(0)
     return origin
+
+
+@dataclass(frozen=True)
+class Region:
+    """Tiles that are connected by overlaps.
+
+    members: their positions in the table of tiles; links: int64 [M, 2], the overlapping pairs as positions in members;
+    steps: int64 [M, 2], the origin of the second tile of each pair minus that of the first, as (dy, dx) in pixels.
+    """
+
+    members: np.ndarray
+    links: np.ndarray
+    steps: np.ndarray
+
+    def offsets(self) -> np.ndarray | None:
+        """Return the position of each tile; see `layout_component`."""
+        return layout_component(len(self.members), self.links, self.steps)
+
+
+def regions(ids: pd.Series, pairs: pd.DataFrame) -> Iterator[Region]:
+    """Yield the connected regions of at least two tiles, the largest first.
+
+    ids: of all tiles, unique; pairs: confirmed overlaps (`tables.OVERLAPS`).
+    """
+    links, kept = positions(ids, pairs)
+    component = components(len(ids), links)
+    steps, of_link = kept[["dy", "dx"]].to_numpy(np.int64), component[links[:, 0]]
+    tiles_in_order, links_in_order = np.argsort(component, kind="stable"), np.argsort(of_link, kind="stable")
+    sizes = np.bincount(component)
+    first_tile = np.r_[0, np.cumsum(sizes)]
+    first_link = np.r_[0, np.cumsum(np.bincount(of_link, minlength=len(sizes)))]
+    for number in np.argsort(-sizes, kind="stable"):
+        if sizes[number] < 2:
+            return
+        members = tiles_in_order[first_tile[number] : first_tile[number + 1]]
+        own = links_in_order[first_link[number] : first_link[number + 1]]
+        yield Region(members, np.searchsorted(members, links[own]), steps[own])

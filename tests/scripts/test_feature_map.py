@@ -1,0 +1,126 @@
+"""The map of features: last layers, comparable networks, principal components, and the table."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from feature_map import ANCHORS, TILES, feature_map, features, principal_components, sample, similarities
+from histo import tables
+from histo.networks.network import Network, build
+from histo.training import checkpoints
+from support.training import CODE, images, make_split, settings, write_folds, write_tiles
+
+CPU = torch.device("cpu")
+
+
+def test_the_sample_is_random_and_always_the_same():
+    rows = pd.DataFrame({"id": [f"{k:04d}" for k in range(3000)][::-1]})
+    found = sample(rows, 500)
+    assert len(found) == 500 and found["id"].is_monotonic_increasing and found["id"].is_unique
+    assert found.equals(sample(rows.sample(frac=1, random_state=1), 500))
+    assert abs(found["id"].astype(int).mean() - 1500) < 150
+    assert sample(rows, 9000)["id"].tolist() == sorted(rows["id"])
+
+
+class Body(nn.Module):
+    """Mean of each channel, twice through layers; logits."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.last, self.unused = last, nn.Linear(7, 7)
+
+    def forward(self, x):
+        if isinstance(self.last, nn.Conv2d):
+            return self.last(x).mean((2, 3))
+        return self.last(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("last", [nn.Linear(3, 1), nn.Sequential(nn.ReLU(), nn.Linear(3, 5), nn.Linear(5, 1))])
+def test_features_are_the_input_of_the_last_linear_layer(last):
+    network, tiles = Network(Body(last), crop=32).eval(), images(4)
+    expected = (torch.from_numpy(tiles[:, 32:64, 32:64]).permute(0, 3, 1, 2) / 255 - network.mean) / network.std
+    expected = expected.mean((2, 3))
+    if len(list(last.children())):
+        expected = last[1](last[0](expected))
+    np.testing.assert_allclose(features(network, tiles, CPU), expected.detach(), atol=1e-5)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_without_a_linear_layer_the_input_of_the_last_convolution_is_averaged():
+    body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network, tiles = Network(body, crop=32).eval(), images(2)
+    inside = torch.from_numpy(tiles[:, 32:64, 32:64]).permute(0, 3, 1, 2) / 255
+    expected = body[1](body[0]((inside - network.mean) / network.std)).mean((2, 3))
+    np.testing.assert_allclose(features(network, tiles, CPU), expected.detach(), atol=1e-5)
+
+
+def test_similarities_do_not_depend_on_the_axes_of_a_network(random):
+    own, anchors = random.normal(size=(20, 6)), random.normal(size=(9, 6))
+    rotation = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    found = similarities(own, anchors)
+    np.testing.assert_allclose(found, similarities(3 * own @ rotation + 5, 3 * anchors @ rotation + 5), atol=1e-9)
+    difference, other = own[4] - anchors.mean(0), anchors[2] - anchors.mean(0)
+    assert found[4, 2] == pytest.approx(difference @ other / np.linalg.norm(difference) / np.linalg.norm(other))
+    assert not similarities(own, np.ones((3, 6))).any()
+
+
+def test_principal_components(random):
+    scores = random.normal(size=(200, 2)) * [5, 2]
+    values = scores @ np.linalg.qr(random.normal(size=(6, 2)))[0].T + 7
+    labels = (scores[:, 0] < 0).astype(float)
+    found, shares = principal_components(values, labels)
+    np.testing.assert_allclose(found.var(axis=0), np.linalg.eigvalsh(np.cov(scores.T, ddof=0))[::-1])
+    np.testing.assert_allclose(shares, found.var(axis=0) / found.var(axis=0).sum())
+    assert np.corrcoef(found[:, 0], labels)[0, 1] > 0.5
+    still, none = principal_components(np.ones((3, 1)), np.array([0.0, 1, 1]))
+    assert not still.any() and not none.any()
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Shards of both splits, folds, tiles, and the same network as that of all three folds."""
+    train, frame = make_split(tmp_path, "train", (20, 22))
+    test, test_frame = make_split(tmp_path, "test", (9, 8))
+    test_frame.loc[2, "kept"] = False
+    write_folds(frame, tmp_path / "folds.parquet")
+    write_tiles(pd.concat([test_frame, frame]), tmp_path / "tiles.parquet")
+    chosen = settings(center_crop=96)
+    torch.manual_seed(0)
+    network = build(chosen.network.model_dump(), 96).eval()
+    for fold in range(3):
+        checkpoints.save(
+            tmp_path / f"weights-{fold}.pt", settings=chosen.model_dump(), fold=fold, auc=0.5, epoch=1, tiles={},
+            code=CODE, weights={"last": network.state_dict()},
+        )  # fmt: skip
+    return tmp_path, train, test, network
+
+
+def run(data):
+    folder, train, test, _ = data
+    weights = [folder / f"weights-{fold}.pt" for fold in range(3)]
+    feature_map(weights, train, test, folder / "folds.parquet", folder / "tiles.parquet", folder / "map", threads=1)
+    return tables.read(folder / "map", tables.FEATURE_MAP)
+
+
+def test_the_map_has_all_tiles_at_the_components_of_their_similarities(data):
+    folder, _, _, network = data
+    table = run(data)
+    folds = tables.read(folder / "folds.parquet", tables.FOLDS).sort_values("id", ignore_index=True)
+    columns = ["id", "label", "group", "fold"]
+    assert len(folds) < TILES and table[columns].equals(folds[columns])
+    # As if one network had seen all tiles, since those of the folds are the same.
+    own = np.concatenate([images(count, k, np.arange(count) % 2) for k, count in enumerate((20, 22))])
+    anchors = np.concatenate([images(count, 10 + k, np.arange(count) % 2) for k, count in enumerate((9, 8))])
+    assert len(anchors) - 1 < ANCHORS
+    relative = similarities(features(network, own, CPU), features(network, np.delete(anchors, 2, axis=0), CPU))
+    expected, shares = principal_components(relative, folds["label"].to_numpy(float))
+    np.testing.assert_allclose(table[["x", "y"]], expected, atol=1e-3)
+    np.testing.assert_allclose(table[["explained_x", "explained_y"]].iloc[0], shares, rtol=1e-3)
+
+
+def test_without_test_tiles_the_map_is_empty(data):
+    path = data[0] / "tiles.parquet"
+    tables.write(tables.read(path, tables.TILES).assign(kept=False), path, tables.TILES)
+    assert run(data).empty
