@@ -100,7 +100,7 @@ def data(tmp_path):
 def run(data):
     folder, train, test, _ = data
     weights = [folder / f"weights-{fold}.pt" for fold in range(3)]
-    feature_map(weights, train, test, folder / "folds.parquet", folder / "tiles.parquet", folder / "map", threads=1)
+    feature_map(weights, train, test, folder / "folds.parquet", folder / "tiles.parquet", folder / "map")
     return tables.read(folder / "map", tables.FEATURE_MAP)
 
 

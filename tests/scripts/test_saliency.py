@@ -108,7 +108,7 @@ def test_each_tile_is_explained_by_the_network_of_its_fold(tmp_path, random):
         predictions.append(tmp_path / f"oof-{fold}.parquet")
         tables.write(frame.assign(probability=random.random(len(frame))), predictions[-1], tables.PREDICTIONS)
     output = tmp_path / "saliency.parquet"
-    saliency(weights, shards, tmp_path / "folds.parquet", predictions, output, threads=1)
+    saliency(weights, shards, tmp_path / "folds.parquet", predictions, output)
     table = tables.read(output, tables.saliency(96))
     assert len(table) == TILES and set(table["fold"]) == {0, 1, 2}
     assert (table["area"] == 0.25).all()

@@ -22,9 +22,9 @@ rule saliency:
         model=any_of(config["models"]),
     conda:
         ENVIRONMENT
-    threads: gpu_threads
+    threads: network_threads("saliency", computing_threads)
     resources:
-        gpu=1,
+        gpu=default_gpus,
         mem_mb=by_size(6000, 0.1),
     params:
         code=code_version("saliency"),
@@ -49,9 +49,9 @@ rule feature_map:
         model=any_of(config["models"]),
     conda:
         ENVIRONMENT
-    threads: gpu_threads
+    threads: network_threads("feature_map", computing_threads)
     resources:
-        gpu=1,
+        gpu=default_gpus,
         mem_mb=by_size(4000, 0.1),
     params:
         code=code_version("feature_map"),

@@ -107,8 +107,6 @@ def feature_map(
     folds: Path,
     tiles: Path,
     output: Path,
-    *,
-    threads: int,
 ) -> None:
     """Write the map (`tables.FEATURE_MAP`), without rows if there are no test tiles; weights: one file per fold."""
     chosen = sample(tables.read(folds, tables.FOLDS), TILES)
@@ -121,7 +119,7 @@ def feature_map(
         return
     train, anchor_images = open_shards(train_shards, "train"), read_images(open_shards(test_shards, "test"), anchors)
     relative = np.zeros((len(chosen), len(anchors)))
-    with claim_device(threads) as device:
+    with claim_device(checkpoints.load(weights[0])["settings"]["threads"]) as device:
         for path in weights:
             checkpoint = checkpoints.load(path)
             own = np.flatnonzero(chosen["fold"] == checkpoint["fold"])
@@ -152,5 +150,4 @@ if __name__ == "__main__":
         Path(snakemake.input.folds),
         Path(snakemake.input.tiles),
         Path(snakemake.output[0]),
-        threads=snakemake.threads,
     )

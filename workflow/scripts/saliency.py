@@ -93,9 +93,7 @@ def maps(pixels: np.ndarray) -> np.ndarray:
     return np.divide(127 * smooth, largest, out=np.zeros_like(smooth), where=largest > 0).round().astype(np.int8)
 
 
-def saliency(
-    weights: list[Path], shards: list[Path], folds: Path, predictions: list[Path], output: Path, *, threads: int
-) -> None:
+def saliency(weights: list[Path], shards: list[Path], folds: Path, predictions: list[Path], output: Path) -> None:
     """Write the table of explained tiles (`tables.saliency`); weights and predictions (out-of-fold): one per fold."""
     opened = open_shards(shards, "train")
     geometry = geometry_of(opened)
@@ -103,7 +101,7 @@ def saliency(
     frame = join_folds(predictions, folds_table).merge(folds_table[["id", "shard", "row"]], on="id")
     chosen = confident_tiles(frame, geometry.classes)
     parts = []
-    with claim_device(threads) as device:
+    with claim_device(checkpoints.load(weights[0])["settings"]["threads"]) as device:
         for path in weights:
             checkpoint = checkpoints.load(path)
             rows = chosen[chosen["fold"] == checkpoint["fold"]]
@@ -138,5 +136,4 @@ if __name__ == "__main__":
         Path(snakemake.input.folds),
         [Path(path) for path in snakemake.input.predictions],
         Path(snakemake.output[0]),
-        threads=snakemake.threads,
     )
