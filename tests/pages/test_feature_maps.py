@@ -66,11 +66,11 @@ def test_the_section_of_a_model(random):
     ]
     assert series == [
         {"no tumour": 30, "tumour": 30},
-        {"classified rightly": 30, "no tumour, classified wrongly": 30},
+        {"classified correctly": 30, "no tumour, misclassified": 30},
         {"fold 0": 20, "fold 1": 20, "fold 2": 20},
         {"other groups": 18, "c": 30, "b": 12},
     ]
     assert SMALLEST == 10  # group a has 9 tiles
-    assert "30 of 60 tiles are classified wrongly." in section["charts"][1]
+    assert "30 of 60 tiles are misclassified." in section["charts"][1]
     small = frame.assign(group=frame["id"])
     assert len(feature_section({"m": small}, {"m": guesses}, NAMES)[0]["charts"]) == 3

@@ -43,7 +43,7 @@ def test_the_section_has_shares_and_pairs_of_pictures(shards, random):
     folds = pd.DataFrame({"id": [f"t{k:02d}" for k in range(20)], "shard": 0, "row": range(20)})
     (section,) = saliency_section({"m": table}, folds, shards, NAMES)
     assert (section["model"], section["area"], section["error"]) == ("m", 0.25, 0.01)
-    names = ["all", "tumour, classified rightly", "tumour, classified wrongly"]
+    names = ["all", "tumour, classified correctly", "tumour, misclassified"]
     assert [(row["name"], row["tiles"], row["groups"]) for row in section["rows"]] == [
         (name, *numbers) for name, numbers in zip(names, [(7, 4), (6, 3), (1, 1)], strict=True)
     ]

@@ -427,7 +427,7 @@ def test_networks_have_a_map_of_their_features(run, page, tmp_path):
         pd.concat([tables.read(path, tables.PREDICTIONS) for path in run.inputs.predictions["wide"]]), on="id"
     )
     wrong = int(((joined["probability"] >= 0.5) != (joined["label"] == 1)).sum())
-    assert f"{wrong} of 118 tiles are classified wrongly." in mapped.source
+    assert f"{wrong} of 118 tiles are misclassified." in mapped.source
 
 
 def test_errors_csv_has_full_ids_and_all_models(run, page):

@@ -3,7 +3,7 @@
 Integrated gradients (Sundararajan, Taly and Yan 2017, arXiv:1703.01365) of the logit of tumour (of more than two
 classes, of the predicted class), along the straight line from a tile of the mean colour to the tile. They add up to
 the difference of the two logits. Each tile is explained by the network of its fold, which was not trained on it. The
-tiles are those that the model is most confident about, as many for each label, rightly and wrongly classified.
+tiles are those that the model is most confident about, as many for each label, classified correctly and misclassified.
 """
 
 import logging
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def confident_tiles(frame: pd.DataFrame, classes: int) -> pd.DataFrame:
-    """Return the tiles to explain, the most confident of each label first, rightly and then wrongly classified.
+    """Return the tiles to explain, the most confident of each label first, classified correctly and then misclassified.
 
     frame: label and probabilities (`tables.probability_values`). The rows get `guess`, the predicted label, and
     `confidence`, its probability.

@@ -83,8 +83,8 @@ def feature_section(
             ),
             scatter(
                 "By error", frame, np.where(wrong, labels, OTHERS),
-                {OTHERS: "classified rightly"} | {k: f"{name}, classified wrongly" for k, name in names.items()},
-                f"{int(wrong.sum()):,} of {len(frame):,} tiles are classified wrongly.",
+                {OTHERS: "classified correctly"} | {k: f"{name}, misclassified" for k, name in names.items()},
+                f"{int(wrong.sum()):,} of {len(frame):,} tiles are misclassified.",
             ),
             scatter(
                 "By fold", frame, folds, {int(k): f"fold {k}" for k in np.unique(folds)},

@@ -11,7 +11,7 @@ from histo.pages.mosaics import SCALE
 from histo.statistics.clustered_means import clustered_mean
 from histo.tiles.shards import geometry_of
 
-SHOWN = 4  # tiles of each label, rightly and wrongly classified
+SHOWN = 4  # tiles of each label, classified correctly and misclassified
 QUALITY = 85  # of WebP
 
 
@@ -34,13 +34,13 @@ def saliency_section(
 
     tables: `tables.saliency` of each model; folds: `tables.FOLDS`; names: of the labels. Keys: "model"; "area", the
     share of the area that the central square has; "error", the median of the errors of the integral; "rows", for all
-    tiles and for each label, rightly and wrongly classified: name, tiles, groups and share (an interval over groups of
-    tiles); "galleries": title and tiles.
+    tiles and for each label, classified correctly and misclassified: name, tiles, groups and share (an interval over
+    groups of tiles); "galleries": title and tiles.
     """
     geometry, sections = geometry_of(shards["train"]), []
     for number, (model, table) in enumerate(tables.items()):
         kinds = [
-            (f"{name}, classified {'rightly' if right else 'wrongly'}", rows)
+            (f"{name}, {'classified correctly' if right else 'misclassified'}", rows)
             for right in (True, False)
             for label, name in names.items()
             if len(rows := table[(table["label"] == label) & ((table["guess"] == label) == right)])
