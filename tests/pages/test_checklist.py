@@ -43,4 +43,4 @@ def test_items_without_probabilities_or_test_labels_are_not_done():
         assert found[topic].status == NOT_DONE and not found[topic].section
     assert items()["External validation"].status == PARTLY
     assert items(truth=False)["External validation"].status == NOT_DONE
-    assert "sample of them" in items(fraction=0.1)["Sample size"].text
+    assert "uses a sample." in items(fraction=0.1)["Sample size"].text

@@ -31,7 +31,7 @@ def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, 
     """
     rated = bool(ensemble["probability"])
     slides_known = bool(config["folds"]["slides"]) and not data["unknown_slides"]
-    sample = "" if config["folds"]["fraction"] == 1 else " `folds.fraction` uses a sample of them."
+    sample = "" if config["folds"]["fraction"] == 1 else " The setting folds.fraction uses a sample."
     labels = "Labels of the test tiles are of the same data set" if truth else "Labels of the test tiles are unknown"
     return [
         Item("Intended use and users", "3", "3a–b", DONE, "No place in a clinical pathway is claimed.", "use"),
@@ -50,7 +50,7 @@ def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, 
         Item("Measures of performance", "28", "12e", DONE, "AUC, average precision, rates.", "results"),
         Item("Calibration", "–", "12e",
              *((DONE, "Curve, slope, intercept.", "calibration") if rated else (NOT_DONE, ""))),
-        Item("Class imbalance", "–", "13", DONE, "Proportions by fold; `pos_weight` in the settings.", "data"),
+        Item("Class imbalance", "–", "13", DONE, "Proportions by fold, weight of positive tiles.", "data"),
         Item("Output of the model, thresholds", "–", "15",
              *((DONE, "Thresholds chosen on the other folds.", "thresholds") if rated else (NOT_DONE, ""))),
         Item("Development and evaluation data compared", "–", "16, 20c", DONE, "Train versus test, in audit.html."),
@@ -67,5 +67,5 @@ def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, 
         Item("External validation", "32", "12g", PARTLY if truth else NOT_DONE, f"{labels}; no other institution.",
              "submission" if truth else ""),
         Item("Interpretation, limits", "38, 39", "25, 26", DONE, "Warnings by weight, limits of use.", "use"),
-        Item("Poor or unusual input", "–", "27a", PARTLY, "Quality flags; `apply` flags unusual tiles."),
+        Item("Poor or unusual input", "–", "27a", PARTLY, "Quality flags; the target apply flags unusual tiles."),
     ]  # fmt: skip
