@@ -24,10 +24,13 @@ class Item:
     section: str = ""
 
 
-def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, Any], truth: bool) -> list[Item]:
+def checklist(
+    config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, Any], *, truth: bool, saliency: bool
+) -> list[Item]:
     """Return the items in the order of TRIPOD+AI; config: of the run; data: see `report.data_section`.
 
-    ensemble: the summary of the stage `ensemble`; truth: whether labels of the test tiles are known.
+    ensemble: the summary of the stage `ensemble`; truth: whether labels of the test tiles are known; saliency: whether
+    the page has maps of saliency.
     """
     rated = bool(ensemble["probability"])
     slides_known = bool(config["folds"]["slides"]) and not data["unknown_slides"]
@@ -62,7 +65,8 @@ def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, 
         Item("Performance with uncertainty", "29, 35, 36", "21, 23a", DONE, "95 % confidence intervals.", "results"),
         Item("Heterogeneity, robustness", "30", "12d, 23b",
              *((DONE, "By group and by appearance of the tiles.", "failures") if rated else (NOT_DONE, ""))),
-        Item("Explainability", "31", "–", NOT_DONE, "No attribution of decisions to pixels."),
+        Item("Explainability", "31", "–",
+             *((DONE, "Attribution to pixels.", "saliency") if saliency else (NOT_DONE, ""))),
         Item("Analysis of failures", "37", "–", DONE, "Largest errors as pictures, all as a table.", "errors"),
         Item("External validation", "32", "12g", PARTLY if truth else NOT_DONE, f"{labels}; no other institution.",
              "submission" if truth else ""),
