@@ -7,10 +7,12 @@ import pytest
 from histo.pages.checklist import DONE, NOT_DONE, PARTLY, checklist
 
 
-def items(slides="slides.csv", unknown=0, fraction=1.0, probability=({"mean": 1},), truth=True):
+def items(slides="slides.csv", unknown=0, fraction=1.0, probability=({"mean": 1},), truth=True, saliency=True):
     """The items of a run by topic."""
     config = {"folds": {"slides": slides, "fraction": fraction}}
-    found = checklist(config, {"unknown_slides": unknown}, {"probability": dict(*probability)}, truth)
+    found = checklist(
+        config, {"unknown_slides": unknown}, {"probability": dict(*probability)}, truth=truth, saliency=saliency
+    )
     assert len({item.topic for item in found}) == len(found)
     return {item.topic: item for item in found}
 
@@ -43,4 +45,6 @@ def test_items_without_probabilities_or_test_labels_are_not_done():
         assert found[topic].status == NOT_DONE and not found[topic].section
     assert items()["External validation"].status == PARTLY
     assert items(truth=False)["External validation"].status == NOT_DONE
-    assert "sample of them" in items(fraction=0.1)["Sample size"].text
+    assert items()["Explainability"].section == "saliency"
+    assert items(saliency=False)["Explainability"].status == NOT_DONE
+    assert "uses a sample." in items(fraction=0.1)["Sample size"].text

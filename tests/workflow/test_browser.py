@@ -248,6 +248,26 @@ def test_printing_opens_what_is_folded(page):
     assert page.run(folded) == before
 
 
+def test_print_has_no_controls_and_no_boxes_that_scroll(page):
+    page.call("Emulation.setDeviceMetricsOverride", width=794, height=1123, deviceScaleFactor=1, mobile=False)  # A4
+    controls = (
+        "[...document.querySelectorAll('.tools, .filter, nav')].filter((one) => one.getClientRects().length).length"
+    )
+    boxes = (
+        "[...document.querySelectorAll('.scroll, pre')].filter((box) => box.scrollWidth > box.clientWidth"
+        " && getComputedStyle(box).overflowX !== 'visible').length"
+    )
+    assert page.run(controls) > 10
+    page.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        page.run("dispatchEvent(new Event('beforeprint')); null")
+        assert page.run(controls) == page.run(boxes) == 0
+        assert page.run("document.documentElement.scrollWidth") <= 795
+        assert page.run("getComputedStyle(document.querySelector('pre')).maxHeight") == "none"
+    finally:
+        page.call("Emulation.setEmulatedMedia", media="")
+
+
 def test_the_policy_blocks_other_scripts_and_requests(run, browser):
     browser.open(run.folder / "report.html", 1400)
     browser.run(

@@ -563,7 +563,7 @@ def report(
         kinds=KINDS,
         made=made,
         rule_graph=rule_graph(run.rules, run.jobs),
-        checklist=checklist(config, data, ensemble, "truth" in submission),
+        checklist=checklist(config, data, ensemble, truth="truth" in submission, saliency=bool(saliency)),
     )
     write_page(outputs.report, page)
     with atomic_write(outputs.config) as temporary:

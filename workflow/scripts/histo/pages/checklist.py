@@ -24,14 +24,17 @@ class Item:
     section: str = ""
 
 
-def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, Any], truth: bool) -> list[Item]:
+def checklist(
+    config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, Any], *, truth: bool, saliency: bool
+) -> list[Item]:
     """Return the items in the order of TRIPOD+AI; config: of the run; data: see `report.data_section`.
 
-    ensemble: the summary of the stage `ensemble`; truth: whether labels of the test tiles are known.
+    ensemble: the summary of the stage `ensemble`; truth: whether labels of the test tiles are known; saliency: whether
+    the page has maps of saliency.
     """
     rated = bool(ensemble["probability"])
     slides_known = bool(config["folds"]["slides"]) and not data["unknown_slides"]
-    sample = "" if config["folds"]["fraction"] == 1 else " `folds.fraction` uses a sample of them."
+    sample = "" if config["folds"]["fraction"] == 1 else " The setting folds.fraction uses a sample."
     labels = "Labels of the test tiles are of the same data set" if truth else "Labels of the test tiles are unknown"
     return [
         Item("Intended use and users", "3", "3a–b", DONE, "No place in a clinical pathway is claimed.", "use"),
@@ -50,7 +53,7 @@ def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, 
         Item("Measures of performance", "28", "12e", DONE, "AUC, average precision, rates.", "results"),
         Item("Calibration", "–", "12e",
              *((DONE, "Curve, slope, intercept.", "calibration") if rated else (NOT_DONE, ""))),
-        Item("Class imbalance", "–", "13", DONE, "Proportions by fold; `pos_weight` in the settings.", "data"),
+        Item("Class imbalance", "–", "13", DONE, "Proportions by fold, weight of positive tiles.", "data"),
         Item("Output of the model, thresholds", "–", "15",
              *((DONE, "Thresholds chosen on the other folds.", "thresholds") if rated else (NOT_DONE, ""))),
         Item("Development and evaluation data compared", "–", "16, 20c", DONE, "Train versus test, in audit.html."),
@@ -62,10 +65,11 @@ def checklist(config: dict[str, Any], data: dict[str, Any], ensemble: dict[str, 
         Item("Performance with uncertainty", "29, 35, 36", "21, 23a", DONE, "95 % confidence intervals.", "results"),
         Item("Heterogeneity, robustness", "30", "12d, 23b",
              *((DONE, "By group and by appearance of the tiles.", "failures") if rated else (NOT_DONE, ""))),
-        Item("Explainability", "31", "–", NOT_DONE, "No attribution of decisions to pixels."),
+        Item("Explainability", "31", "–",
+             *((DONE, "Attribution to pixels.", "saliency") if saliency else (NOT_DONE, ""))),
         Item("Analysis of failures", "37", "–", DONE, "Largest errors as pictures, all as a table.", "errors"),
         Item("External validation", "32", "12g", PARTLY if truth else NOT_DONE, f"{labels}; no other institution.",
              "submission" if truth else ""),
         Item("Interpretation, limits", "38, 39", "25, 26", DONE, "Warnings by weight, limits of use.", "use"),
-        Item("Poor or unusual input", "–", "27a", PARTLY, "Quality flags; `apply` flags unusual tiles."),
+        Item("Poor or unusual input", "–", "27a", PARTLY, "Quality flags; the target apply flags unusual tiles."),
     ]  # fmt: skip
