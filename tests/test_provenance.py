@@ -129,7 +129,7 @@ COVERED = {
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
         histo/training/loader histo/training/loop histo/training/memory histo/training/processes
         histo/training/pseudo_labels histo/training/requeue histo/training/resume histo/training/slices
-        histo/training/stream histo/training/whole_batch train
+        histo/training/stream histo/training/whole_batch histo/user_functions train
     """,
     "predict": """
         histo/__init__ histo/errors histo/files histo/geometry histo/gpus histo/hashes histo/job histo/logits
@@ -138,7 +138,7 @@ COVERED = {
         histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards
         histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine
         histo/training/loader histo/training/memory histo/training/prediction histo/training/processes
-        histo/training/stream histo/training/whole_batch predict
+        histo/training/stream histo/training/whole_batch histo/user_functions predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__

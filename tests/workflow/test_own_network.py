@@ -1,4 +1,4 @@
-"""A network from a file of the user's beside one of this project: the text of docs/extending.md as it stands."""
+"""A network and a loss from files of the user's: the text of docs/extending.md as it stands."""
 
 import re
 
@@ -21,6 +21,9 @@ def test_the_documented_network_runs_to_a_submission(tmp_path):
     models = yaml.safe_load(settings[1])["models"]
     models["mine"] |= {"epochs": 1}
     models["mine"]["network"]["options"] = {"width": 8}
+    losses = re.findall(r"```python\n(.*?)```", text, re.S)[1]
+    (tmp_path / "my_losses.py").write_text(losses)
+    models["mine"] |= yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.S)[1])["models"]["robust"]
     Archive(np.random.default_rng(7), train=40, test=10).write(tmp_path / "archive.zip")
     own = {
         "dataset": {"name": "small", "source": "archive", "archive": str(tmp_path / "archive.zip")},
@@ -28,9 +31,9 @@ def test_the_documented_network_runs_to_a_submission(tmp_path):
     }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
 
-    def run():
+    def run(*options):
         config = [*CONFIG, tmp_path / "mine.yaml"]
-        return snakemake(tmp_path, "submission", "submission={models: [tiny, mine]}", config=config)
+        return snakemake(tmp_path, "submission", "submission={models: [tiny, mine]}", *options, config=config)
 
     done = run()
     assert done.returncode == 0, done.stderr
@@ -44,3 +47,5 @@ def test_the_documented_network_runs_to_a_submission(tmp_path):
     done = run()
     assert done.returncode == 0, done.stderr
     assert job_counts(done)["train"] == job_counts(done)["predict"] == 2  # the two folds of this model alone
+    (tmp_path / "my_losses.py").write_text(losses.replace("q=0.7", "q=0.5"))
+    assert job_counts(run("--dry-run"))["train"] == 2

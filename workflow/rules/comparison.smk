@@ -2,9 +2,9 @@
 # can change.
 
 from histo.errors import InputError
-from histo.networks.names import builder_parts
 from histo.overrides import merge
 from histo.provenance import code_version, file_version
+from histo.user_functions import function_parts
 from histo.user_files import identity
 
 
@@ -58,6 +58,6 @@ def reported_by_content():
 
 
 def network_code(script, settings):
-    """Fingerprints of a script and, for a network from a file of the user's, of that file."""
-    builder = settings["network"].get("builder")
-    return code_version(script) | ({builder: file_version(builder_parts(builder)[0])} if builder else {})
+    """Fingerprints of a script and, for a network or a loss from a file of the user's, of that file."""
+    own = [function for function in (settings["network"].get("builder"), settings["loss"]) if function]
+    return code_version(script) | {function: file_version(function_parts(function)[0]) for function in own}

@@ -32,8 +32,8 @@ from histo.config.train import TrainSettings
 from histo.config.validate import Validate
 from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
-from histo.networks.names import builder_parts
 from histo.overrides import changed, with_values
+from histo.user_functions import function_parts
 from histo.zip_paths import split_zip_path
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
@@ -251,7 +251,9 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
         if settings["pseudo_labels"]:
             lines.append(f"models.{name}.pseudo_labels: expected [] with more than two classes.")
     if settings["network"]["name"] == "custom":
-        lines += _builder(settings["network"]["builder"], f"models.{name}.network.builder")
+        lines += _function(settings["network"]["builder"], f"models.{name}.network.builder")
+    if settings["loss"]:
+        lines += _function(settings["loss"], f"models.{name}.loss")
     weights = settings["network"].get("weights", "none")
     if weights in ("none", "imagenet") or isfile(weights):
         return lines
@@ -259,9 +261,9 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
     return [*lines, f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
 
 
-def _builder(builder: str, where: str) -> list[str]:
-    """Return what is wrong with a network's file, without running it; where: the setting."""
-    path, name = builder_parts(builder)
+def _function(reference: str, where: str) -> list[str]:
+    """Return what is wrong with a function in a file of the user's, without running it; where: the setting."""
+    path, name = function_parts(reference)
     if not isfile(path):
         return [f"{where}: expected path/to/file.py:function, found no such file: {path}"]
     try:

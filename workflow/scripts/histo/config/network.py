@@ -9,6 +9,7 @@ from pydantic import Field
 
 from histo.config.section import Section, UserPath
 from histo.networks.names import TORCHVISION
+from histo.user_functions import PATTERN
 
 # Networks of torchvision that cannot be built for tiles of 96 pixels or less, and why.
 TOO_COARSE = {
@@ -85,9 +86,7 @@ class Torchvision(_Network):
 
 class Custom(_Network):
     name: Literal["custom"] = Field(description="A network from a Python file of yours")
-    builder: str = Field(
-        pattern=r"^[^\n]+\.py:[A-Za-z_]\w*$", description="`path/to/file.py:function`; docs/extending.md shows one"
-    )
+    builder: str = Field(pattern=PATTERN, description="`path/to/file.py:function`; docs/extending.md shows one")
     options: dict[str, Any] = Field({}, description="Keyword arguments of the function")
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from histo.config.network import Network, P4mResidual
 from histo.config.section import Section, Seed, Unique
+from histo.user_functions import PATTERN
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -98,6 +99,9 @@ class TrainSettings(Section):
         "auc", description="Validation metric that decides which epoch is best, for checkpoint and patience"
     )
     patience: int = Field(0, ge=0, le=1000, description="Early stopping: epochs without improvement; 0: off")
+    loss: Annotated[str, Field(pattern=PATTERN)] | None = Field(
+        None, description="Loss from a Python file of yours, `path/to/file.py:function`; null: cross-entropy"
+    )
     label_smoothing: float = Field(0, ge=0, lt=0.5, description="Label smoothing (Szegedy et al. 2016)")
     pos_weight: Annotated[float, Field(gt=0, le=100)] | None = Field(
         1, description="Weight of label 1 in the loss; null: number of negative over number of positive training tiles"
@@ -126,6 +130,10 @@ class TrainSettings(Section):
     def _consistent(self) -> Self:
         if self.checkpoint == "ema" and self.ema == 0:
             raise ValueError("checkpoint: ema needs ema above 0, such as 0.999.")
+        if self.loss and (self.label_smoothing, self.pos_weight, self.focal_gamma) != (0, 1, 0):
+            raise ValueError(
+                "loss: label_smoothing, pos_weight and focal_gamma are of the cross-entropy; set them to 0, 1 and 0."
+            )
         if self.network.name == "center32_3conv" and self.center_crop != 32:
             raise ValueError(
                 "center_crop: the network center32_3conv sees the central 32 × 32 pixels; set center_crop: 32."

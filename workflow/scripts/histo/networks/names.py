@@ -104,12 +104,6 @@ TORCHVISION = {
 }
 
 
-def builder_parts(builder: str) -> tuple[str, str]:
-    """File and function of the setting `network.builder`, `path/to/file.py:function`."""
-    path, _, name = builder.rpartition(":")
-    return path, name
-
-
 def weights_file(network: dict[str, Any]) -> str | None:
     """Path of the file of weights that training starts from; None for random initialisation.
 

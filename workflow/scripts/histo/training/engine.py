@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from histo.networks.network import Network, head_parameters
 from histo.training.loader import TileLoader, file_order
 from histo.training.processes import Processes
 from histo.training.whole_batch import WholeBatch
+from histo.user_functions import failure, load_function
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 VIEWS = {"none": (0,), "flips": (0, 1, 2, 3), "all": tuple(range(8))}
@@ -81,8 +83,10 @@ def loss(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
 
     With `pos_weight` on label 1, `label_smoothing` (Szegedy et al. 2016, arXiv:1512.00567) and `focal_gamma` (Lin et
     al. 2017, arXiv:1708.02002), which gives well classified tiles less weight. Raises ValueError for a `pos_weight` of
-    None, which stands for the counts of a fold.
+    None, which stands for the counts of a fold. With `settings.loss`, what that function of the user's returns.
     """
+    if settings.loss is not None:
+        return own_loss(settings.loss, logits, labels)
     if settings.pos_weight is None:
         raise ValueError("pos_weight: expected a number, found None. Set it from the counts of the labels.")
     if logits.ndim == 2:
@@ -98,6 +102,27 @@ def loss(logits: Tensor, labels: Tensor, settings: TrainSettings) -> Tensor:
         p = torch.sigmoid(logits)
         losses = losses * (smooth * (1 - p) + (1 - smooth) * p) ** settings.focal_gamma
     return losses.mean()
+
+
+def own_loss(reference: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """Call the loss of a file of the user's with float32 logits and labels of the same shape.
+
+    Raises InputError if the file or the function fails or if it does not return a scalar.
+    """
+    function = _load_loss(reference)
+    try:
+        value = function(logits.float(), labels)
+    except Exception as error:  # whatever the user's code raises
+        raise failure(reference, "loss", error) from error
+    if not isinstance(value, Tensor) or value.ndim:
+        found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"loss {reference}: expected the mean over the tiles, a scalar tensor, found {found}.")
+    return value
+
+
+@cache
+def _load_loss(reference: str) -> Callable[..., Any]:
+    return load_function(reference, "loss")
 
 
 def compiled(network: nn.Module, settings: TrainSettings, device: torch.device) -> Callable[[Tensor], Tensor]:
