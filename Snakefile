@@ -26,6 +26,7 @@ resource_scopes:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/resources.smk"
+include: "workflow/rules/disk_space.smk"
 include: "workflow/rules/terminal.smk"
 include: "workflow/rules/record.smk"
 include: f"workflow/rules/{SOURCE_RULES}.smk"
@@ -39,6 +40,12 @@ include: "workflow/rules/classical.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/apply.smk"
 include: "workflow/rules/export.smk"
+
+
+# Snakemake refuses a benchmark of a rule whose output may come from its cache.
+for one in workflow.rules:
+    if one.cache and one.cache.output:
+        one._benchmark = None
 
 
 rule submission:
@@ -57,6 +64,7 @@ rule search:
 
 
 onstart:
+    check_space()
     record_run()
     show_progress()
     show_unused_models()

@@ -17,6 +17,13 @@ def test_round_trip(tmp_path):
     assert tables.read(tmp_path / "t", tables.GROUPS, ["reason"])["reason"].tolist() == ["alone", "slide"]
 
 
+def test_rows_are_counted_without_reading_them(tmp_path):
+    tables.write(FRAME, tmp_path / "t", tables.GROUPS)
+    assert tables.count_rows(tmp_path / "t") == 2
+    (tmp_path / "t").write_text("no table")
+    assert tables.count_rows(tmp_path / "t") == tables.count_rows(tmp_path / "none") == 0
+
+
 def test_shard_numbers_have_five_digits(tmp_path):
     frame = pd.DataFrame({"id": ["a"], "shard": [99_999], "row": [0], "label": [1], "group": ["x"], "fold": [0]})
     tables.write(frame, tmp_path / "t", tables.FOLDS)

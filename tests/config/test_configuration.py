@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import time
 
 import jsonschema
 import pytest
@@ -438,3 +439,30 @@ def test_pos_weight_is_for_two_classes():
     with pytest.raises(InputError, match=r"models\.p4m\.pos_weight: expected 1 with more than two classes, found None"):
         check(merge(DEFAULT, changes))
     check(merge(DEFAULT, {"dataset": {"classes": 3}}))
+
+
+def bomb():
+    """Nine lists of nine of the next, 387 million values, as aliases of YAML make them."""
+    value = ["x"]
+    for _ in range(9):
+        value = [value] * 9
+    return value
+
+
+def loop():
+    """A list that contains itself."""
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize("made", [bomb, loop])
+@pytest.mark.parametrize(
+    "place", [lambda v: {"models": {"p4m": {"augment": v}}}, lambda v: {"audit": {"leave_out": v}}, lambda v: {"x": v}]
+)
+def test_settings_without_end_are_refused_at_once(made, place):
+    config = {"dataset": {"name": "small", "source": "kaggle"}} | place(made())
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="The settings: expected at most 100,000 values, found more"):
+        check(config)
+    assert time.monotonic() - begin < 20

@@ -1,5 +1,6 @@
 """Servers on loopback whose answers are wrong, without end or slow: one message, no loop without end, no full disk."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,15 @@ def test_a_size_that_is_none(server, tmp_path, length):
     server.answer = answer("200 OK", f"Content-Length: {length}", body=CONTENT)
     with pytest.raises(InputError, match=r"not a number of bytes|cannot be reached"):
         download(server, tmp_path)
+    server.answer = None
+    assert download(server, tmp_path) == CONTENT
+
+
+def test_headers_that_are_none_are_not_logged(server, tmp_path, caplog):
+    server.answer = answer("200 OK", f"Content-Length: {len(CONTENT)}", "\x01no header", body=CONTENT)
+    with contextlib.suppress(InputError):
+        download(server, tmp_path)
+    assert "no header" not in caplog.text and "Traceback" not in caplog.text
     server.answer = None
     assert download(server, tmp_path) == CONTENT
 

@@ -264,7 +264,30 @@ def test_other_sizes_are_reported_and_never_decoded(pixels, width, height):
 def test_several_pages_are_a_fault(pixels):
     image = Image.fromarray(pixels)
     decoded = decode(saved(image, save_all=True, append_images=[image, image]))
-    assert (decoded.fault, decoded.detail) == ("unreadable", "3 pages, expected one")
+    assert (decoded.fault, decoded.detail) == ("unreadable", "more than one page")
+
+
+def chain_of_pages(pixels: np.ndarray, count: int) -> bytes:
+    """A TIFF with this number of pages after the first, which share its pixels."""
+    file = bytearray(tiff(pixels))
+    entries = int.from_bytes(file[8:10], "little")
+    link = 10 + 12 * entries  # position of the offset of the next page
+    page = bytes(file[8 : link + 4])
+    for _ in range(count):
+        file[link : link + 4] = len(file).to_bytes(4, "little")
+        link = len(file) + len(page) - 4
+        file += page
+    return bytes(file)
+
+
+def test_the_pages_of_a_long_chain_are_not_read(pixels, monkeypatch):
+    read = []
+    load = TiffImagePlugin.ImageFileDirectory_v2.load
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", lambda self, file: read.append(load(self, file)))
+    assert decode(chain_of_pages(pixels, 0)).fault == ""
+    read.clear()
+    assert decode(chain_of_pages(pixels, 30_000)).detail == "more than one page"
+    assert len(read) < 10
 
 
 def test_an_empty_file_is_a_fault():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from histo.errors import InputError
-from histo.tiles.source import how_to_restore, list_entries, open_source
+from histo.tiles.source import count_tiles, how_to_restore, list_entries, open_source
 from histo.tiles.zip_archive import DamagedEntry
 
 
@@ -28,6 +28,14 @@ def read_all(path: Path) -> dict[str, bytes]:
 def test_folder_and_archive_have_the_same_entries(archive, folder, tmp_path):
     expected = archive.files | {name: text.encode() for name, text in archive.tables.items()}
     assert read_all(folder) == read_all(archive.write(tmp_path / "archive.zip")) == expected
+
+
+def test_tiles_are_counted_without_checks(archive, folder, tmp_path):
+    path = archive.write(tmp_path / "archive.zip")
+    assert count_tiles(path) == len(archive.files)
+    assert count_tiles(folder) == len(archive.files) + 2  # the headers of the tables
+    path.write_bytes(b"no zip")
+    assert count_tiles(path) == count_tiles(tmp_path / "none") == 0
 
 
 def test_entries_of_a_folder_have_a_size_only(archive, folder):

@@ -14,6 +14,7 @@ from support import ROOT
 LOADERS = {"gpu_load_vs_"} if importlib.util.find_spec("webdataset") else set()
 RATIOS = {
     "fingerprints": {"fingerprints_"},
+    "hostile": {"hostile_handled"},
     "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS,
     "operations": {"operations_vs_before_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
@@ -41,5 +42,7 @@ def test_smoke_run(name, tmp_path):
     if name == "rehearsal":  # these hold at any size
         assert found["overlap_recall"] == found["overlap_precision"] == 1
         assert found["memory_vs_request"] < 1
+    if name == "hostile":
+        assert found == {"hostile_handled": 1}
     if name == "overlaps":
         assert found == {"lossy_recall": 1, "lossy_precision": 1}

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 
+from histo.formatting import size_text
 from support import ROOT
 from support.chain import CONFIG, snakemake
 
@@ -153,3 +154,19 @@ def test_one_unzip_job_at_a_time_on_one_machine(competition):
     assert competition[1]["unzip"]["unzip"] == 1
     profile = yaml.safe_load((ROOT / "profiles" / "default" / "config.yaml").read_text())
     assert profile["resources"] == {"gpu": 1, "unzip": 1}
+
+
+def test_a_disk_that_is_too_small_ends_the_run_before_its_first_job(tmp_path):
+    """No disk has room for the two million tiles of 512 pixels."""
+    tiles = "{train_tiles: 1000000, test_tiles: 1000000, train_slides: 2, test_slides: 1}"
+    dataset = "{name: sized, source: synthetic, tile_side: 512}"
+    done = snakemake(tmp_path, "submission", f"dataset={dataset}", f"synthesize={tiles}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    tile = 3 * 512**2
+    sizes = [2e6 * tile * 1.05, 2e6 * tile, 2e6 * tile * 2 / 3, FOLDS * 1e8]
+    names = ("archive", "shards", "temporary files", "trainings")
+    parts = "; ".join(f"{name} {size_text(int(size))}" for name, size in zip(names, sizes, strict=True))
+    assert f"Not enough disk space in {tmp_path}" in done.stderr
+    assert f"{sum(sizes) / 1e9:.2f} GB are needed ({parts})" in done.stderr
+    assert not (tmp_path / "resources").exists() and not (tmp_path / "results").exists()

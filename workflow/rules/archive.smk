@@ -138,6 +138,7 @@ rule validate:
         log_path("validate", "{split}-{shard}"),
     benchmark:
         benchmark_path("validate", "{split}-{shard}")
+    cache: shared_cache()
     priority: 1
     conda:
         ENVIRONMENT
@@ -169,6 +170,7 @@ rule pack:
         log_path("pack", "{split}-{shard}"),
     benchmark:
         benchmark_path("pack", "{split}-{shard}")
+    cache: shared_cache()
     priority: 2
     conda:
         ENVIRONMENT

@@ -102,6 +102,14 @@ def benchmark_path(rule, path=""):
     return f"benchmarks/{run_folder(rule)}/{rule}/{path}.tsv" if path else f"benchmarks/{run_folder(rule)}/{rule}.tsv"
 
 
+def shared_cache():
+    """Whether shards are taken from Snakemake's cache between workflows and stored there.
+
+    The rules say so only then: Snakemake would print a warning in every other run.
+    """
+    return bool(workflow.enable_cache and os.environ.get("SNAKEMAKE_OUTPUT_CACHE"))
+
+
 def shards_of(stage, ending, splits=("train", "test")):
     """Output paths of a stage for all shards of the given splits."""
     return [result(f"{stage}/{split}-{shard}.{ending}") for split in splits for shard in SHARDS[split]]

@@ -103,6 +103,7 @@ rule pcam_pack:
         log_path("pcam_pack", "{split}-{shard}"),
     benchmark:
         benchmark_path("pcam_pack", "{split}-{shard}")
+    cache: shared_cache()
     conda:
         ENVIRONMENT
     resources:

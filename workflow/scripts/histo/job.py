@@ -32,7 +32,7 @@ class _Plain(logging.Formatter):
 _FULL = re.compile(r"(errno\s*=?\s*(28|122|27)\b)|No space left on device|Disk quota exceeded|File too large", re.I)
 
 
-def _unwritable(error: BaseException) -> str | None:
+def unwritable(error: BaseException) -> str | None:
     """Return in words that a disk is full or read-only, if that is what an error says."""
     number = getattr(error, "errno", None)
     file = getattr(error, "filename", None) or Path.cwd()
@@ -71,7 +71,7 @@ def start(snakemake: Any) -> None:
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, InputError):
             logging.error("%s", error)
-        elif reason := _unwritable(error):
+        elif reason := unwritable(error):
             logging.error("%s", reason)
         elif issubclass(kind, KeyboardInterrupt):
             logging.error("Interrupted.")

@@ -11,7 +11,25 @@ import yaml
 
 from histo.errors import InputError
 
+MOST_VALUES = 100_000  # of all settings together; config/published.yaml and the defaults have 527
 REMAKE = "Delete the file and run again."
+
+
+def require_bounded(where: str, settings: Any) -> None:
+    """Raise InputError for settings with more than MOST_VALUES values; where: of what, for the message.
+
+    Aliases of YAML can stand for any number of values in a few lines, and for a value that contains itself.
+    """
+    left, count = [settings], 0
+    while left:
+        value = left.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise InputError(
+                f"{where}: expected at most {MOST_VALUES:,} values, found more, or a value that contains itself. Write "
+                "them without aliases of YAML."
+            )
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +93,7 @@ def resolve_search(settings: dict[str, Any], bests: list[str]) -> dict[str, Any]
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{best}: expected settings as YAML, found something else ({reason}). {REMAKE}") from None
+    require_bounded(str(best), found)
     if not isinstance(found, dict) or not isinstance(found.get("network"), dict) or "name" not in found["network"]:
         raise InputError(f"{best}: expected all settings of a model, found something else. {REMAKE}")
     return changed(found, settings)

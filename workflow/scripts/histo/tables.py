@@ -192,6 +192,14 @@ def write_index(frame: pd.DataFrame, path: str | Path) -> None:
             writer.write_table(pa.Table.from_pandas(rows, schema=INDEX, preserve_index=False))
 
 
+def count_rows(path: str | Path) -> int:
+    """Return the number of rows of a table; 0 for a file that is none."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        return 0
+
+
 def read(
     path: str | Path,
     schema: pa.Schema,

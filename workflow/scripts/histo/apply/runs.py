@@ -25,7 +25,7 @@ def read_settings(run: Path, model: str) -> dict[str, Any]:
     path = run / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path}: expected the settings of a finished run, found none ({reason}). Finish the "
                          "run, or name the folder of another one.") from None  # fmt: skip

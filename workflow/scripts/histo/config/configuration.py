@@ -32,7 +32,7 @@ from histo.config.train import TrainSettings
 from histo.config.validate import Validate
 from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
-from histo.overrides import changed, with_values
+from histo.overrides import changed, require_bounded, with_values
 from histo.user_functions import function_parts
 from histo.zip_paths import split_zip_path
 
@@ -85,6 +85,7 @@ def check(config: dict[str, Any]) -> None:
 
     Raises InputError with one line per mistake.
     """
+    require_bounded("The settings", config)
     try:
         settings = Configuration.model_validate(config)
     except ValidationError as error:

@@ -1,6 +1,7 @@
 """HTTP requests for files; every failure becomes an InputError that says what to do."""
 
 import ipaddress
+import logging
 import math
 import socket
 from datetime import datetime
@@ -13,6 +14,9 @@ import urllib3
 from histo.errors import InputError
 from histo.formatting import duration
 from histo.remote.credentials import scrub
+
+# Of headers against the rules it logs a traceback with all that the server sent.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 TIMEOUT = 60  # seconds without a byte after which a connection counts as broken
 LONGEST_WAIT = 7 * 86_400.0  # seconds; a server that asks for more is not believed

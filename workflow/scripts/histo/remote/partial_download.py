@@ -22,6 +22,7 @@ from typing import NoReturn
 
 import requests
 
+from histo import disk_space
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.formatting import duration, size_text
@@ -347,23 +348,8 @@ def require_space(origin: RemoteFile, part: PartialDownload, results: Path) -> N
     if size is None:
         log.info("the server does not state the size of the %s: disk space is not checked", origin.noun)
         return
-    needs = [
-        (part.folder, size - part.received, f"the {origin.noun}"),
-        (results, int(size * origin.expansion), "later results"),
-    ]
-    total: dict[int, int] = {}
-    for folder, needed, _ in needs:
-        while not folder.exists():
-            folder = folder.parent
-        device = folder.stat().st_dev
-        total[device] = total.get(device, 0) + needed
-        free = shutil.disk_usage(folder).free
-        if free < total[device]:
-            raise InputError(
-                f"Not enough disk space in {folder.resolve()}: {size_text(total[device])} are needed "
-                f"({'; '.join(f'{what} {size_text(bytes_)}' for _, bytes_, what in needs)}), {size_text(free)} are "
-                "free. Free some space, or move the folder to a larger disk."
-            )
+    rest = (part.folder, size - part.received, f"the {origin.noun}")
+    disk_space.require_space([rest, (results, int(size * origin.expansion), "later results")])
 
 
 def log_progress(response: requests.Response, part: PartialDownload) -> Iterator[bytes]:

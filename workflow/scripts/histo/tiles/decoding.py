@@ -177,8 +177,16 @@ def channel_fault(image: ImageFile.ImageFile) -> tuple[str, str]:
     if image.mode != "RGB" or not raw <= {"RGB", "R", "G", "B"}:
         found = image.mode if image.mode != "RGB" else "RGB from " + ", ".join(sorted(raw))
         return "wrong_mode", f"channels {found}"
-    pages = getattr(image, "n_frames", 1)
-    return ("unreadable", f"{pages} pages, expected one") if pages != 1 else ("", "")
+    return ("unreadable", "more than one page") if _has_more_pages(image) else ("", "")
+
+
+def _has_more_pages(image: ImageFile.ImageFile) -> bool:
+    """Whether there is a second page. Pillow's count of all pages takes time by the square of their number."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _raw_strip(image: ImageFile.ImageFile, side: int) -> int | None:

@@ -26,6 +26,7 @@ from histo.geometry import COMPETITION, Geometry
 
 FORMAT_VERSION = 2
 SHA1_BYTES = 20
+METADATA = 2**16  # bytes of the HDF5 structures of a shard, at most
 WRITTEN = 512  # tiles written at a time; the system's limit is 1024
 SYNC_BYTES = 8 << 20  # bytes written between two syncs
 
@@ -97,6 +98,20 @@ def _write_tiles(file: int, tiles: npt.NDArray[np.uint8]) -> None:
                 rest = rest[os.write(file, rest) :]
 
 
+def _require_room(file: int, needed: int) -> None:
+    """Raise OSError unless a file can grow by `needed` bytes; its size stays.
+
+    HDF5 ends the process with a segmentation fault when it closes a file for which the disk has no room.
+    """
+    size = os.fstat(file).st_size
+    try:
+        done = 0
+        while done < needed:
+            done += os.pwrite(file, bytes(needed - done), size + done)
+    finally:
+        os.ftruncate(file, size)
+
+
 def write_shard(
     path: str | Path,
     *,
@@ -122,6 +137,8 @@ def write_shard(
         raise ValueError(f"expected {len(names)} SHA-1s of {SHA1_BYTES} bytes, got {sha1s.shape}")
     count = len(names)
     with atomic_write(path) as temporary:
+        with open(temporary, "wb", buffering=0) as raw:
+            _require_room(raw.fileno(), METADATA + count * (names.itemsize + classes.itemsize))
         with h5py.File(temporary, "w", libver="v110") as file:
             layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             layout.set_layout(h5py.h5d.CONTIGUOUS)
@@ -161,6 +178,7 @@ def write_shard(
                 if sha1s is None:
                     computed.append(tile_sha1s(block))
                 written += len(block)
+            _require_room(raw.fileno(), METADATA + count * SHA1_BYTES)
         if written != count:
             raise ValueError(f"{count} ids but {written} tiles")
         if sha1s is None:

@@ -1,0 +1,134 @@
+"""Faults of the machine in the stages from archive to folds: one message, nothing left behind, then the same bits.
+
+docs/faults.md lists all faults with the tests that cover them.
+"""
+
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audit import audit
+from folds import folds
+from groups import groups
+from histo.job import unwritable
+from index import index
+from overlaps import overlaps
+from pack import pack
+from support import ROOT
+from support.archives import Archive
+from unzip import unzip
+from validate import validate
+
+SPLITS = ("train", "test")
+
+
+def stages(archive: Path, root: Path) -> dict[str, Callable[[], None]]:
+    """All stages from archive to folds with one shard per split, by name, in their order."""
+    table, sample = root / "index.parquet", root / "sample.csv"
+    tiles, pairs, grouped, folded = (root / f"{name}.parquet" for name in ("tiles", "overlaps", "groups", "folds"))
+    validations = [root / f"{split}.parquet" for split in SPLITS]
+    shards = [root / f"{split}.h5" for split in SPLITS]
+    found: dict[str, Callable[[], None]] = {
+        "index": partial(index, archive, table, sample, train_shards=1, test_shards=1)
+    }
+    for split, validation, shard in zip(SPLITS, validations, shards, strict=True):
+        file, own = root / f"{split}.tiles", {"split": split, "shard": 0}
+        found[f"unzip {split}"] = partial(unzip, archive, table, file, **own)
+        found[f"validate {split}"] = partial(validate, file, table, validation, **own, id_is_sha1=True)
+        found[f"pack {split}"] = partial(pack, file, table, validation, shard, **own, code="test")
+    summary = root / "overlaps.json"
+    return found | {
+        "audit": partial(audit, table, validations, tiles, root / "audit.json", on_fault="fail", leave_out=()),
+        "overlaps": partial(overlaps, validations, shards[:1], shards[1:], pairs, summary, pixels="auto"),
+        "groups": partial(groups, tiles, validations[:1], pairs, None, grouped),
+        "folds": partial(folds, tiles, grouped, pairs, [], folded, root / "folds.json", by="groups", count=2, seed=1),
+    }
+
+
+def run_all(archive: Path, root: Path) -> None:
+    """Run all stages; also the entry point of the processes below."""
+    for stage in stages(archive, root).values():
+        stage()
+
+
+def digests(root: Path) -> dict[str, str]:
+    """SHA-256 of all files of a folder by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.iterdir()}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file grows beyond `size` bytes: writing more fails as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """An archive, and the digests of the results of a run without a fault."""
+    folder = tmp_path_factory.mktemp("clean")
+    path = Archive(np.random.default_rng(7)).write(folder / "archive.zip")
+    (folder / "results").mkdir()
+    run_all(path, folder / "results")
+    return path, digests(folder / "results")
+
+
+def test_a_full_disk_in_each_stage(clean, tmp_path):
+    """At the first byte and in the middle of a file."""
+    archive, expected = clean
+    for name, stage in stages(archive, tmp_path).items():
+        before = digests(tmp_path)
+        for size in (0, 100):
+            with largest_file(size), pytest.raises(Exception) as caught:
+                stage()
+            message = unwritable(caught.value)
+            assert message and "no space left on the disk" in message, f"{name}: {caught.value!r}"
+            assert digests(tmp_path) == before, name
+        stage()
+    assert digests(tmp_path) == expected
+
+
+PROGRAM = """
+import os, resource, sys
+from pathlib import Path
+os.umask(int(sys.argv[3], 8))
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[4]),) * 2)
+from test_stage_faults import run_all
+run_all(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "umask", "handles", "changes"),
+    [
+        pytest.param('it\'s a "folder" of Größe $x; 组织', "022", 1024, {}, id="path"),
+        pytest.param("results", "077", 1024, {}, id="umask 077"),
+        pytest.param("results", "022", 64, {}, id="64 file handles"),
+        pytest.param("Größe", "022", 1024, {"LC_ALL": "C"}, id="C locale"),
+        pytest.param("results", "022", 1024, {"LC_ALL": "C", "PYTHONUTF8": "0"}, id="ASCII locale"),
+        pytest.param("results", "022", 1024, {"HOME": None}, id="no HOME"),
+    ],
+)
+def test_an_unusual_machine_gives_the_same_bits(clean, tmp_path, folder, umask, handles, changes):
+    archive, expected = clean
+    (tmp_path / folder).mkdir()
+    variables = os.environ | {"PYTHONPATH": f"{ROOT / 'workflow/scripts'}:{ROOT / 'tests'}"} | changes
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, archive, tmp_path / folder, umask, str(handles)],
+        env={name: value for name, value in variables.items() if value is not None}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / folder) == expected
