@@ -4,7 +4,7 @@
 # make test-slurm    the workflow on a real SLURM of two virtual nodes, which is installed (Debian, Ubuntu) if it is missing
 # make runs          table: finished runs and their scores
 # make axe-core      axe-core from npm's package index into ~/.cache/histo, for the tests of accessibility; needs npm
-# make changes       table: which rules run again after the change of which setting
+# make changes       tables: which rules run again after the change of which module, setting or file
 # make check         lint and formatting, nothing is changed
 # make format        fix both
 # make settings      JSON schema and the tables of config/README.md, from the types of the settings
@@ -62,7 +62,7 @@ axe-core: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m support.axe
 
 changes: $(READY)
-	@$(BIN)/pytest -q -s tests/workflow/test_changes.py
+	@$(BIN)/pytest -q -s tests/test_module_edits.py tests/workflow/test_changes.py
 
 settings: $(READY)
 	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.config

@@ -59,11 +59,11 @@ def imports(path):
     return frozenset(found)
 
 
-def reached(path):
-    """Return all modules of histo that importing a file imports."""
+def reached(path, without=()):
+    """Return all modules of histo that importing a file imports; without: modules that are not followed."""
     todo, found = [path], set()
     while todo:
-        new = imports(todo.pop()) - found
+        new = imports(todo.pop()) - found - set(without)
         found |= new
         todo += [MODULES[name] for name in new if name in MODULES]
     return found

@@ -48,8 +48,11 @@ class FinishedRun:
             "models": self.models,
             "run": Run(),
             "sent": [],
+            "networks": [],
+            "settings": self.config,
+            "given": {},
         } | changes
-        names = ("report.html", "config.yaml", "errors.csv", "report.json", "numbers.csv")
+        names = ("report.html", "config.yaml", "errors.csv", "report.json", "numbers.csv", "provenance.json")
         outputs = report.ReportOutputs(*(self.folder / name for name in names))
         report.report(
             arguments.pop("inputs"), outputs, code={"train": {"train.py": "abc123"}},

@@ -80,7 +80,10 @@ def test_weights_and_history_of_a_run(data, tmp_path):
     assert checkpoint["tiles"] == {"training": 84, "validation": 42} and checkpoint["code"] == CODE
     assert checkpoint["normalisation"]["mean"] == pytest.approx([0.472] * 3, abs=0.02)
     summary = json.loads((tmp_path / "a/training.json").read_text())
-    assert summary == {"parameters": summary["parameters"], "device": "CPU, 1 threads", "precision": "float32"}
+    assert summary == {
+        "parameters": summary["parameters"], "device": "CPU, 1 threads", "precision": "float32",
+        "weights_sha256": checkpoints.digest(checkpoint["weights"]["last"]),
+    }  # fmt: skip
     assert summary["parameters"] == sum(
         v.numel() for k, v in checkpoint["weights"]["last"].items() if "body" in k and "num_batches" not in k
     )

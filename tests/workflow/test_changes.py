@@ -1,15 +1,20 @@
-"""What runs again after the change of each setting: all rules that depend on it and no other.
+"""What runs again after the change of each setting or file: all rules that depend on it and no other.
 
-`make changes` prints the table.
+`make changes` prints the tables; the one of modules is in test_module_edits.py.
 """
 
 import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from histo.config.configuration import check
-from support.chain import job_counts
+from support import ROOT
+from support.chain import job_counts, run_snakemake
 
 REPORTED = {"report"}  # the report shows all settings
 BLENDED = REPORTED | {"ensemble", "submission_csv"}
@@ -104,9 +109,88 @@ def test_exactly_what_depends_on_a_setting_runs_again(finished):
         assert done.returncode == 0, done.stderr
         found[name] = set(job_counts(done)) - {"submission"}
     found["all others"] = set(job_counts(run("-n", "--config", *as_options(SHOWN)))) - {"submission"}
+    show(found)
+    assert found == {name: again for name, (_, again) in CHANGES.items()} | {"all others": REPORTED}
+
+
+def show(found: dict[str, set[str]]) -> None:
+    """Print a table: changes in rows, rules in columns."""
     rules = sorted(set().union(*found.values()))
     width = max(map(len, found)) + 2
     print("\n" + "\n".join(f"{'':{width}}{'│ ' * k}{rule}" for k, rule in enumerate(rules)))
     for name, again in found.items():
         print(f"{name:{width}}" + " ".join("●" if rule in again else "·" for rule in rules))
-    assert found == {name: again for name, (_, again) in CHANGES.items()} | {"all others": REPORTED}
+
+
+SHARD = "results/small/pack/train-00000.h5"
+
+
+def delete(folder: Path) -> None:
+    (folder / SHARD).unlink()
+
+
+def cut(folder: Path) -> None:
+    os.truncate(folder / SHARD, 5000)
+
+
+def flip(folder: Path) -> None:
+    """Change one bit of a shard."""
+    content = bytearray((folder / SHARD).read_bytes())
+    content[5000] ^= 1
+    (folder / SHARD).write_bytes(content)
+
+
+def relabel(folder: Path) -> None:
+    """Change the label of one tile in the archive."""
+    with zipfile.ZipFile(folder / "archive.zip") as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    labels = contents["train_labels.csv"]
+    contents["train_labels.csv"] = labels.replace(b",0", b",1", 1)
+    assert contents["train_labels.csv"] != labels
+    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+def clone(folder: Path) -> None:
+    """Renew the times of the repository's files, as a fresh checkout does."""
+    for name in ("Snakefile", "config", "envs", "profiles", "workflow"):
+        for path in [folder / name, *(folder / name).rglob("*")]:
+            path.touch()
+
+
+# Changes of a copy of the folder, and the rules that run again. Results that do not read a deleted shard stay valid.
+FILES = {
+    "a shard is deleted": (delete, SHARD, set()),
+    "a shard is cut short": (cut, SHARD, GROUPED | {"overlaps"}),
+    "a bit of a shard is flipped": (flip, SHARD, GROUPED | {"overlaps"}),
+    "a label in the archive": (relabel, "archive.zip", INDEXED),
+}
+# A copy that keeps times (cp -a, rsync -a), the repository cloned again, on a machine with other cores and profile.
+ELSEWHERE_OPTIONS = ("--cores", "8", "--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local")
+ADDED = ("--config", "submission={models: [tiny, other, p4m]}")
+
+
+@pytest.mark.slow
+def test_exactly_what_depends_on_a_file_or_a_place_runs_again(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder, symlinks=True)
+
+    def again(*options: str | Path) -> set[str]:
+        done = run_snakemake("submission", "--configfile", "tiny.yaml", "-n", *options, folder=folder)
+        assert done.returncode == 0, done.stderr
+        return set(job_counts(done)) - {"submission"}
+
+    found = {}
+    for name, (change, file, _) in FILES.items():
+        shutil.copy2(folder / file, tmp_path / "before")
+        change(folder)
+        found[name] = again()
+        shutil.copy2(tmp_path / "before", folder / file)
+    clone(folder)
+    found["a copy and clone elsewhere"] = again(*ELSEWHERE_OPTIONS)
+    found["a model is added"] = again(*ADDED)
+    show(found)
+    expected = {name: rules for name, (_, _, rules) in FILES.items()}
+    added = BLENDED | {"train", "predict", "evaluate"}
+    assert found == expected | {"a copy and clone elsewhere": set(), "a model is added": added}

@@ -107,9 +107,9 @@ class TestReruns:
         done = run("-n")
         assert "Nothing to be done" in done.stdout + done.stderr
 
-    def test_nothing_after_touching_every_script(self, finished):
+    def test_nothing_after_touching_every_file_of_the_workflow(self, finished):
         folder, run = finished
-        for path in (folder / "workflow" / "scripts").rglob("*.py"):
+        for path in (folder / "workflow").rglob("*.*"):  # templates of pages too
             path.touch()
         done = run("-n")
         assert "Nothing to be done" in done.stdout + done.stderr

@@ -21,6 +21,22 @@ def identities(*paths):
         raise WorkflowError(str(error))
 
 
+def templates(page):
+    """Parameters with the template of a page and the layout of all pages, compared by content: checkouts renew times."""
+    template, layout = (str(WORKFLOW / "report" / f"{name}.html.j2") for name in (page, "page"))
+    return {
+        "template": uncompared(template),
+        "layout": uncompared(layout),
+        "templates": identities(template, layout),
+    }
+
+
+def given_contents():
+    """What tells the contents of the user's data from others, by name of the file."""
+    slides = [] if slides_input() else filter(None, [config["folds"]["slides"]])
+    return {Path(path).name: identities(path)[0] for path in [*given_files(), *slides]}
+
+
 def by_content(settings):
     """Settings of a model with the content of the user's file of weights in the place of its path."""
     path = settings.get("network", {}).get("weights", "none")

@@ -166,8 +166,6 @@ rule leaks:
 
 rule audit_page:
     input:
-        template=workflow.source_path("../report/audit.html.j2"),
-        layout=workflow.source_path("../report/page.html.j2"),
         audit=result("audit.json"),
         tiles=result("tiles.parquet"),
         overlaps=result("overlaps.parquet"),
@@ -186,6 +184,7 @@ rule audit_page:
     resources:
         mem_mb=by_size(500, 0.2),
     params:
+        **templates("audit"),
         settings={"dataset": {key: config["dataset"][key] for key in ("name", "source")}},
         code={stage: code_version(stage) for stage in ("audit", "overlaps", "groups", "folds", "leaks", "audit_page")},
     script:

@@ -9,6 +9,7 @@
 #         submission.csv, submission.json   the file for Kaggle and its summary
 #         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
 #         report.json, numbers.csv   the numbers of the report
+#         provenance.json   settings, code, libraries and machine of the run, and SHA-256 of weights and submission
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
 import hashlib
@@ -120,8 +121,6 @@ rule submission_csv:
 
 rule report:
     input:
-        template=workflow.source_path("../report/report.html.j2"),
-        layout=workflow.source_path("../report/page.html.j2"),
         audit=result("audit.json"),
         tiles=result("tiles.parquet"),
         overlaps=result("overlaps.parquet"),
@@ -133,6 +132,11 @@ rule report:
         test_shards=shards_of("pack", "h5", ["test"]),
         histories=folds_of("train", "history.csv", NETWORKS),
         trainings=folds_of("train", "training.json", NETWORKS),
+        full_trainings=[
+            result(f"train/{model}/full-{replicate}/training.json")
+            for model in NETWORKS
+            for replicate in range(config["submission"]["full_networks"])
+        ],
         bests=bests_of(NETWORKS),
         evaluations=[result(f"evaluate/{model}.json") for model in MODELS],
         evaluations_by_stain=[
@@ -152,6 +156,7 @@ rule report:
         errors=result("errors.csv"),
         summary=result("report.json"),
         numbers=result("numbers.csv"),
+        provenance=result("provenance.json"),
     log:
         log_path("report"),
     benchmark:
@@ -161,7 +166,10 @@ rule report:
     resources:
         mem_mb=by_size(500, 0.2),
     params:
+        **templates("report"),
         config=uncompared(reported_settings()),
+        settings=uncompared({name: section for name, section in config.items() if name != "apply"}),
+        given=uncompared(given_contents()),
         compared=lambda wildcards: reported_by_content(),
         evaluated=MODELS,
         models=uncompared({name: train_settings(config, name) for name in NETWORKS}),
@@ -187,6 +195,21 @@ rule report:
         },
     script:
         "../scripts/report.py"
+
+
+# On request only: snakemake --cores 8 reproduce. Without an output: it runs each time that it is asked for.
+rule reproduce:
+    log:
+        log_path("reproduce"),
+    localrule: True
+    threads: workflow.cores or 1
+    params:
+        record=result("provenance.json"),
+        folder=result("reproduce"),
+        snakefile=str(WORKFLOW / "Snakefile"),
+        code=code_version("reproduce"),
+    script:
+        "../scripts/reproduce.py"
 
 
 # On request only: snakemake --cores 1 submit

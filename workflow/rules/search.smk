@@ -72,8 +72,6 @@ rule search_trial:
 
 rule search_best:
     input:
-        template=workflow.source_path("../report/search.html.j2"),
-        layout=workflow.source_path("../report/page.html.j2"),
         trials=lambda wildcards: first_trials(wildcards.search, SEARCHES[wildcards.search]["trials"]),
     output:
         best=result("search/{search}/best.yaml"),
@@ -92,6 +90,7 @@ rule search_best:
     conda:
         ENVIRONMENT
     params:
+        **templates("search"),
         settings=lambda wildcards, output: SEARCH_SETTINGS[wildcards.search],
         compared=lambda wildcards: search_by_content(wildcards.search),
         dataset={key: config["dataset"][key] for key in ("name", "source")},

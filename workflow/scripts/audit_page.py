@@ -320,8 +320,8 @@ if __name__ == "__main__":
     files = snakemake.input
     audit_page(
         AuditPageInputs(
-            template=Path(files.template),
-            layout=Path(files.layout),
+            template=Path(snakemake.params.template),
+            layout=Path(snakemake.params.layout),
             audit=Path(files.audit),
             tiles=Path(files.tiles),
             overlaps=Path(files.overlaps),

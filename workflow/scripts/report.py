@@ -46,6 +46,7 @@ from histo.pages.rule_graph import rule_graph
 from histo.pages.run_times import Run, read_run, run_times
 from histo.pages.saliency_maps import saliency_section
 from histo.predictions import join_folds
+from histo.reproduction import digests_of_networks, record
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
 
@@ -100,7 +101,8 @@ class ReportOutputs:
     """The files that the report writes.
 
     config: the settings of the run as YAML; errors: all misclassified training tiles as CSV; summary: the values of the
-    page that no other stage writes, as JSON; numbers: the values of all JSON files that the page links, as CSV.
+    page that no other stage writes, as JSON; numbers: the values of all JSON files that the page links, as CSV;
+    provenance: from which the run can be repeated, see `histo.reproduction`.
     """
 
     report: Path
@@ -108,6 +110,7 @@ class ReportOutputs:
     errors: Path
     summary: Path
     numbers: Path
+    provenance: Path
 
 
 @dataclass(frozen=True)
@@ -444,12 +447,16 @@ def report(
     benchmarks: dict[str, Path],
     run: Run,
     sent: list[Path],
+    networks: list[Path],
+    settings: dict[str, Any],
+    given: dict[str, str],
 ) -> None:
     """Write the report and the files beside it.
 
     config: the complete configuration; models: resolved settings of the networks of the submission; code: {stage:
     `provenance.code_version`}; benchmarks: see `run_times`; run: the command that the report is from; sent: see
-    `kaggle_submissions`.
+    `kaggle_submissions`; networks: `training.json` of those that the provenance names; settings, given: see
+    `histo.reproduction.record`.
     """
     audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
     training = training_section(
@@ -502,6 +509,8 @@ def report(
     found = warnings(config, models, data, ensemble, submission)
     sentence = verdict(config, data, ensemble, submission, found)
     made = making(run, benchmarks, shards, code)
+    digests = digests_of_networks(networks)
+    write_json(outputs.provenance, record(made, settings, given, code, digests, submission["sha256"]))
     gains = gains_table(evaluations, ensemble, config)
     write_json(
         outputs.summary,
@@ -578,8 +587,8 @@ if __name__ == "__main__":
     models = {name: resolve_search(own, list(files.bests)) for name, own in snakemake.params.models.items()}
     report(
         ReportInputs(
-            template=Path(files.template),
-            layout=Path(files.layout),
+            template=Path(snakemake.params.template),
+            layout=Path(snakemake.params.layout),
             audit=Path(files.audit),
             tiles=Path(files.tiles),
             overlaps=Path(files.overlaps),
@@ -607,4 +616,7 @@ if __name__ == "__main__":
         benchmarks={stage: Path(path) for stage, path in snakemake.params.benchmarks.items()},
         run=read_run(Path(snakemake.params.run)),
         sent=[Path(path) for path in snakemake.params.sent],
+        networks=[Path(path) for path in [*files.trainings, *files.full_trainings]],
+        settings=snakemake.params.settings,
+        given=snakemake.params.given,
     )

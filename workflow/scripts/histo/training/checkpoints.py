@@ -16,6 +16,7 @@ A dict of plain types and tensors, readable with `torch.load(weights_only=True)`
 - versions: of Python, torch and numpy.
 """
 
+import hashlib
 import io
 import platform
 import sys
@@ -54,6 +55,15 @@ def classes(geometry: Geometry) -> dict[str, str]:
         return {str(k): f"class {k}" for k in range(geometry.classes)} | {"logit": "of each class"}
     centre = f"the central {geometry.centre_side} x {geometry.centre_side} pixels"
     return {"0": f"no tumour in {centre}", "1": f"tumour in {centre}", "logit": "of class 1"}
+
+
+def digest(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the names, types, shapes and values of a state dict."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -469,8 +469,8 @@ def write_results(
 ) -> None:
     """Write weights, history and summary of a complete run, then remove its resume file."""
     write_history(progress.history, history_out)
-    write_weights(run, progress, weights_out, code, stain)
-    write_summary(run, summary_out)
+    digest = write_weights(run, progress, weights_out, code, stain)
+    write_summary(run, summary_out, digest)
     run.resume.remove()
 
 
@@ -482,8 +482,11 @@ def write_history(history: list[dict[str, Any]], path: str | Path) -> None:
         writer.writerows(history)
 
 
-def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str], stain: str | None) -> None:
-    """Write the weights file; its AUC and epoch are those of the weights that `checkpoint` names."""
+def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str], stain: str | None) -> str:
+    """Write the weights file; its AUC and epoch are those of the weights that `checkpoint` names.
+
+    Returns the SHA-256 of these weights.
+    """
     settings, engine = run.settings, run.engine
     weights = {"last": engine.network.state_dict(), "best": progress.best_weights}
     if engine.ema is not None:
@@ -496,14 +499,16 @@ def write_weights(run: Run, progress: Progress, path: str, code: dict[str, str],
         code=code, geometry=run.training.geometry,
     )  # fmt: skip
     log.info("[%s] Kept the weights of epoch %d (%s), AUC %.4f.", run.display.name, epoch, settings.checkpoint, val_auc)
+    return checkpoints.digest(weights[settings.checkpoint])
 
 
-def write_summary(run: Run, path: str) -> None:
-    """Write number of parameters, device and precision as JSON."""
+def write_summary(run: Run, path: str, digest: str) -> None:
+    """Write number of parameters, device, precision and the digest of the weights as JSON."""
     device, processes = device_name(run.engine.device, run.settings.threads), run.processes.count
     value = {
         "parameters": count(run.engine.network.body)[0],
         "device": device if processes == 1 else f"{processes} × {device}",
         "precision": str(run.engine.dtype).removeprefix("torch."),
+        "weights_sha256": digest,
     }
     write_json(path, value)
