@@ -101,8 +101,8 @@ def time_limit(folder: Path, cluster: Cluster, report: Report, epochs: int) -> N
     text = (limited / LOG).read_text()
     report.add(
         "",
-        f"A training of {epochs} epochs through a limit of one minute: {seconds[0]:.0f} seconds undisturbed, without SLURM; "
-        f"{seconds[1]:.0f} through the limit, in one submission with {job['Restarts']} restarts, of which "
+        f"A training of {epochs} epochs through a limit of one minute: {seconds[0]:.0f} seconds undisturbed, without "
+        f"SLURM; {seconds[1]:.0f} through the limit, in one submission with {job['Restarts']} restarts, of which "
         f"{text.count('Resumed after epoch')} resumed from a save. SHA-256 of the weights: `{digests[0]}` undisturbed, "
         f"`{digests[1]}` through the limit.",
     )

@@ -128,7 +128,9 @@ class Cluster:
         # The plugin of Snakemake removes SLURM_CONF from the environment of `srun`: the commands set it themselves.
         for client in CLIENTS:
             program = folder / "bin" / client
-            program.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {" ".join(self._enter)} {path_of(client)} "$@"\n')
+            program.write_text(
+                f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {" ".join(self._enter)} {path_of(client)} "$@"\n'
+            )
             program.chmod(0o755)
         # Snakemake asks the database whether an account exists; there is none here.
         accounts = folder / "bin" / "sacctmgr"
@@ -176,8 +178,8 @@ class Cluster:
 
     def _start(self, name: str, *arguments: str, node: str = "") -> None:
         self._daemons[node or name] = subprocess.Popen(
-            [*self._enter, path_of(name) or "", "-D", "-f", str(self.folder / "slurm.conf"), *arguments], cwd=self.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*self._enter, path_of(name) or "", "-D", "-f", str(self.folder / "slurm.conf"), *arguments],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     def start_node(self, node: str) -> None:

@@ -29,6 +29,7 @@ from support.kaggle_server import COMPETITION, KaggleServer
 
 pytestmark = pytest.mark.slow
 
+PROFILES = ROOT / "profiles"
 CORES = "1"  # of a job; the number of threads changes rounding, so both kinds of runs have the same
 DATASET = "dataset={name: small, source: archive, archive: archive.zip}"
 FETCHED = ("dataset={name: fetched, source: kaggle}", f"kaggle={{competition: {COMPETITION}}}")
@@ -55,14 +56,19 @@ class Site:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(
-        self, *targets: str | Path, settings: tuple[str, ...] = (DATASET,), options: tuple[str, ...] = (), **more: str
+        self,
+        *targets: str | Path,
+        settings: tuple[str, ...] = (DATASET,),
+        options: tuple[str | Path, ...] = (),
+        profiles: tuple[str | Path, ...] = ("--workflow-profile", PROFILES / "slurm"),
+        **more: str,
     ) -> subprocess.Popen[str]:
-        """Start Snakemake with the profile, with its output in a file; more: environment variables."""
+        """Start Snakemake with a profile, with its output in a file; more: environment variables."""
         command = [
             sys.executable, "-m", "snakemake", *map(str, targets), "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles" / "slurm"),
-            "--cores", CORES, "--max-threads", CORES, "--slurm-init-seconds-before-status-checks", "2",
-            "--configfile", *map(str, CONFIG), "--config", *settings, *options,
+            "--directory", str(self.folder), *map(str, profiles), "--cores", CORES, "--max-threads", CORES,
+            "--slurm-init-seconds-before-status-checks", "2",
+            "--configfile", *map(str, CONFIG), "--config", *settings, *map(str, options),
         ]  # fmt: skip
         # The GPUs of this cluster exist in its books only.
         environment = self.cluster.environment | {"OMP_NUM_THREADS": "1", "HISTO_DEVICE": "cpu"} | more
@@ -73,8 +79,11 @@ class Site:
         self.started.append(running)
         return running
 
-    def clear(self) -> None:
-        """Kill what still runs here and empty the queue."""
+    def __enter__(self) -> "Site":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill what still runs here and cancel its jobs."""
         for running in self.started:
             running.kill()
             running.wait()
@@ -126,10 +135,10 @@ class Site:
 
     def jobs(self, training: str = "") -> list[dict[str, str]]:
         """The jobs, of one training or all, that were submitted from here, the oldest first."""
-        logs = f"{self.folder}/.snakemake/slurm_logs/"
+        logs = f"{self.folder}/.snakemake/"
         if training:
-            logs += f"rule_train/{training.replace('/', '_')}/"
-        return [job for job in self.cluster.jobs() if job["StdOut"].startswith(logs)]
+            logs += f"slurm_logs/rule_train/{training.replace('/', '_')}/"
+        return [job for job in self.cluster.jobs() if job.get("StdOut", "").startswith(logs)]
 
     def processes(self, training: str) -> list[Path]:
         """Entries of /proc of the processes that run a training in its latest job."""
@@ -138,7 +147,11 @@ class Site:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 script = (entry / "cmdline").read_bytes().split(b"\0")[1:2]
-                if script and script[0].endswith(b".train.py") and mark in (entry / "environ").read_bytes().split(b"\0"):
+                if (
+                    script
+                    and script[0].endswith(b".train.py")
+                    and mark in (entry / "environ").read_bytes().split(b"\0")
+                ):
                     found.append(entry)
             except OSError:  # it has ended
                 continue
@@ -151,18 +164,18 @@ class Site:
         for entry in processes:
             os.kill(int(entry.name), number)
 
-    def terminated(self, training: str) -> bool:
-        """Whether SIGTERM waits for the process of a stopped training."""
-        (entry,) = self.processes(training)
-        pending = re.search(r"^ShdPnd:\s+(\w+)$", (entry / "status").read_text(), flags=re.MULTILINE)
-        return bool(int(pending[1], 16) >> (signal.SIGTERM - 1) & 1)
-
     def log(self, training: str) -> str:
         return (self.folder / log_of(training)).read_text()
 
     def weights(self, training: str) -> str:
         """SHA-256 of the trained weights."""
         return hashlib.sha256((self.folder / weights_of(training)).read_bytes()).hexdigest()
+
+
+def copy_of(straight: Site, folder: Path) -> Site:
+    """The finished runs in another folder."""
+    shutil.copytree(straight.folder, folder, symlinks=True)
+    return Site(folder, straight.cluster)
 
 
 def states(jobs: list[dict[str, str]]) -> list[tuple[str, str]]:
@@ -173,9 +186,9 @@ def states(jobs: list[dict[str, str]]) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def straight(cluster, tmp_path_factory) -> Iterator[Site]:
     """Two runs of all stages in one folder at once, of an archive that is there and of one on Kaggle."""
-    site = Site(tmp_path_factory.mktemp("straight"), cluster)
-    content = Archive(np.random.default_rng(5), train=40, test=10).write(site.folder / "archive.zip").read_bytes()
-    with KaggleServer(content) as server:
+    folder = tmp_path_factory.mktemp("straight")
+    content = Archive(np.random.default_rng(5), train=40, test=10).write(folder / "archive.zip").read_bytes()
+    with Site(folder, cluster) as site, KaggleServer(content) as server:
         kaggle = server.environment(site.folder / "home", **BY_KEY)
         site.start("submission")
         site.start("submission", settings=FETCHED, **kaggle | {"PATH": cluster.environment["PATH"]})
@@ -185,8 +198,7 @@ def straight(cluster, tmp_path_factory) -> Iterator[Site]:
         subprocess.run([sys.executable, "-c", reach], check=True)
         on_node = subprocess.run(["srun", sys.executable, "-c", reach], env=cluster.environment, capture_output=True)
         assert (b"ConnectionRefusedError" in on_node.stderr) == cluster.isolated
-    yield site
-    site.clear()
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -212,32 +224,28 @@ def undisturbed(local, cluster) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def disturbed(straight, cluster, tmp_path_factory) -> Iterator[Site]:
     """A run of four trainings at once, each of them disturbed in another way."""
-    folder = tmp_path_factory.mktemp("disturbed") / "site"
-    shutil.copytree(straight.folder, folder, symlinks=True)
-    site = Site(folder, cluster)
-    running = site.train(*TRAININGS, options=("--retries", "0"))
-    jobs = {training: site.jobs(training)[0] for training in TRAININGS}
+    with copy_of(straight, tmp_path_factory.mktemp("disturbed") / "site") as site:
+        running = site.train(*TRAININGS, options=("--retries", "0"))
+        jobs = {training: site.jobs(training)[0] for training in TRAININGS}
 
-    node = jobs[ON_KILLED_NODE]["BatchHost"]
-    cluster.kill_node(node)
-    cluster.start_node(node)
-    wait_for(lambda: cluster.responds(node), PATIENCE, "the node")
-    site.send(ON_KILLED_NODE, signal.SIGCONT)
+        node = jobs[ON_KILLED_NODE]["BatchHost"]
+        cluster.kill_node(node)
+        cluster.start_node(node)
+        wait_for(lambda: cluster.responds(node), PATIENCE, "the node")
+        site.send(ON_KILLED_NODE, signal.SIGCONT)
 
-    cluster.run("scancel", jobs[CANCELLED]["JobId"])
-    cluster.run("scontrol", "requeue", jobs[REQUEUED]["JobId"])
+        cluster.run("scancel", jobs[CANCELLED]["JobId"])
+        cluster.run("scontrol", "requeue", jobs[REQUEUED]["JobId"])
 
-    # SLURM looks at time limits every 30 seconds; the profile wants its signal 120 seconds before the limit.
-    limited = jobs[LIMITED]["JobId"]
-    elapsed = time.time() - datetime.fromisoformat(jobs[LIMITED]["StartTime"]).timestamp()
-    cluster.run("scontrol", "update", f"JobId={limited}", f"TimeLimit={int(elapsed // 60) + 2}")
-    wait_for(lambda: site.terminated(LIMITED), PATIENCE, "the signal of the time limit")
-    site.send(LIMITED, signal.SIGCONT)
-    wait_for(lambda: site.jobs(LIMITED)[0]["Restarts"] == "1", PATIENCE, "a job that is back in the queue")
-    cluster.run("scontrol", "update", f"JobId={limited}", "TimeLimit=60")
-    running.wait(timeout=TIMEOUT)
-    yield site
-    site.clear()
+        # SLURM looks at time limits every 30 seconds; the profile wants its signal 120 seconds before the limit. SLURM
+        # lets a stopped process go on when it sends this signal.
+        limited = jobs[LIMITED]["JobId"]
+        elapsed = time.time() - datetime.fromisoformat(jobs[LIMITED]["StartTime"]).timestamp()
+        cluster.run("scontrol", "update", f"JobId={limited}", f"TimeLimit={int(elapsed // 60) + 2}")
+        wait_for(lambda: site.jobs(LIMITED)[0]["Restarts"] == "1", PATIENCE, "a job that is back in the queue")
+        cluster.run("scontrol", "update", f"JobId={limited}", "TimeLimit=60")
+        running.wait(timeout=TIMEOUT)
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -251,22 +259,22 @@ def interrupted(disturbed) -> Site:
 
 
 @pytest.fixture(scope="module")
-def special(straight, cluster, tmp_path_factory) -> Iterator[Site]:
+def special(straight, tmp_path_factory) -> Iterator[Site]:
     """A run with as many cores as a node has, an account, a partition, types of GPUs, and shards on the nodes' disk."""
-    folder = tmp_path_factory.mktemp("special") / "site"
-    shutil.copytree(straight.folder, folder, symlinks=True)
-    site = Site(folder, cluster)
-    places = (
-        "train:gpu_model=fake", "train:slurm_partition=paid", "train:slurm_account=lab",
-        "predict:gpu=0", "predict:gres=gpu:fake:1", "train:scratch='$NODE_DISK/tiles'", "predict:scratch='$NODE_DISK/tiles'",
-    )  # fmt: skip
-    running = site.start(
-        "results/small/predict/tiny/fold-0/test.parquet", settings=(DATASET, "models={tiny: {seed: 3}}"),
-        options=("--cores", str(CPUS), "--max-threads", str(CPUS), "--set-resources", *places), NODE_DISK=str(folder / "disk"),
-    )  # fmt: skip
-    assert running.wait(timeout=TIMEOUT) == 0, site.output
-    yield site
-    site.clear()
+    with copy_of(straight, tmp_path_factory.mktemp("special") / "site") as site:
+        scratch = "scratch='$NODE_DISK/tiles'"
+        places = (
+            "train:gpu_model=fake", "train:slurm_partition=paid", "train:slurm_account=lab", f"train:{scratch}",
+            "predict:gpu=0", "predict:gres=gpu:fake:1", f"predict:{scratch}",
+        )  # fmt: skip
+        running = site.start(
+            "results/small/predict/tiny/fold-0/test.parquet",
+            settings=(DATASET, "models={tiny: {seed: 3}}"),
+            options=("--cores", str(CPUS), "--max-threads", str(CPUS), "--set-resources", *places),
+            NODE_DISK=str(site.folder / "disk"),
+        )
+        assert running.wait(timeout=TIMEOUT) == 0, site.output
+        yield site
 
 
 def test_a_run_from_archive_to_submission(straight):
@@ -362,17 +370,26 @@ def test_shards_are_copied_to_the_node_once(special):
     assert [text.count(": copied to ") for text in logs] == [2, 1]
 
 
-def test_errors_of_jobs_and_of_sbatch_are_shown(straight, cluster, tmp_path):
+def test_errors_of_jobs_and_of_sbatch_are_shown(straight, tmp_path):
     """At the same time: a job that fails, and a partition that refuses jobs without an account."""
-    broken, refused = (Site(tmp_path / name, cluster) for name in ("broken", "refused"))
-    for site in (broken, refused):
-        shutil.copytree(straight.folder, site.folder, symlinks=True)
-    (broken.folder / "archive.zip").write_bytes(b"PK\3\4" + bytes(5000))
-    broken.start("submission", options=("--retries", "0"))
-    options = ("--set-resources", "train:slurm_partition=paid", "--retries", "0")
-    refused.start(weights_of("tiny/fold-0"), settings=(DATASET, "models={tiny: {seed: 2}}"), options=options)
-    assert [site.started[0].wait(timeout=TIMEOUT) for site in (broken, refused)] == [1, 1]
+    with copy_of(straight, tmp_path / "broken") as broken, copy_of(straight, tmp_path / "refused") as refused:
+        (broken.folder / "archive.zip").write_bytes(b"PK\3\4" + bytes(5000))
+        broken.start("submission", options=("--retries", "0"))
+        options = ("--set-resources", "train:slurm_partition=paid", "--retries", "0")
+        refused.start(weights_of("tiny/fold-0"), settings=(DATASET, "models={tiny: {seed: 2}}"), options=options)
+        assert [site.started[0].wait(timeout=TIMEOUT) for site in (broken, refused)] == [1, 1]
     last = broken.output.partition("\nFailed: ")[2]
     assert last.startswith("archive.zip: expected a complete zip archive, found 5004 bytes")
     assert "Partition paid: the account lab is required." in refused.output
-    broken.clear()
+
+
+def test_another_scheduler(straight, tmp_path):
+    """The commands of profiles/generic are those of SLURM."""
+    profiles = ("--profile", PROFILES / "slurm", "--workflow-profile", PROFILES / "generic")
+    with copy_of(straight, tmp_path / "site") as site:
+        running = site.start("results/small/folds-by-groups.parquet", profiles=profiles)
+        assert running.wait(timeout=TIMEOUT) == 0, site.output
+        (job,) = site.jobs()
+    assert (job["JobState"], job["NumCPUs"]) == ("COMPLETED", CORES)
+    found, expected = (site.folder / "results/small" / name for name in ("folds-by-groups.parquet", "folds.parquet"))
+    assert found.read_bytes() == expected.read_bytes()

@@ -48,8 +48,8 @@ def _copy(path: Path, folder: Path) -> Path:
                     Shard(temporary).verify()
                 except InputError:
                     raise InputError(
-                        f"{path}: expected a copy in {folder} with the SHA-256 of the shard, found other bytes. Run the "
-                        "target verify: it says whether the shard itself is damaged."
+                        f"{path}: expected a copy in {folder} with the SHA-256 of the shard, found other bytes. Run "
+                        "the target verify: it says whether the shard itself is damaged."
                     ) from None
             log.info("%s: copied to %s, %.1f MB.", path, copy, copy.stat().st_size / 1e6)
     return copy
