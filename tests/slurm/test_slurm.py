@@ -23,7 +23,7 @@ import pytest
 from slurm.cluster import CPUS, Cluster, wait_for
 from support import ROOT
 from support.archives import Archive
-from support.chain import CONFIG, TIMEOUT, snakemake
+from support.chain import CONFIG, snakemake
 from support.kaggle_client import BY_KEY
 from support.kaggle_server import COMPETITION, KaggleServer
 
@@ -36,7 +36,7 @@ FETCHED = ("dataset={name: fetched, source: kaggle}", f"kaggle={{competition: {C
 TWIN = "network: {width: 8, blocks: 1}, center_crop: 32, batch_size: 8, precision: float32, epochs: 100, seed: 7"
 LONG = f"models={{tiny: {{epochs: 100}}, twin: {{{TWIN}}}}}"
 LIMITED, REQUEUED, ON_KILLED_NODE, CANCELLED = TRAININGS = ("tiny/fold-0", "tiny/fold-1", "twin/fold-0", "twin/fold-1")
-PATIENCE = 600  # seconds, for a machine with a lot else to do
+PATIENCE = 2400  # seconds, for a machine with a lot else to do
 
 
 def weights_of(training: str) -> Path:
@@ -107,7 +107,7 @@ class Site:
 
     def run(self, *targets: str | Path, settings: tuple[str, ...] = (DATASET,), options: tuple[str, ...] = ()) -> int:
         """Exit status of a run."""
-        return self.start(*targets, settings=settings, options=options).wait(timeout=TIMEOUT)
+        return self.start(*targets, settings=settings, options=options).wait(timeout=PATIENCE)
 
     def train(self, *trainings: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start long trainings; return when each has been stopped after an epoch."""
@@ -192,7 +192,7 @@ def straight(cluster, tmp_path_factory) -> Iterator[Site]:
         kaggle = server.environment(site.folder / "home", **BY_KEY)
         site.start("submission")
         site.start("submission", settings=FETCHED, **kaggle | {"PATH": cluster.environment["PATH"]})
-        statuses = [running.wait(timeout=TIMEOUT) for running in site.started]
+        statuses = [running.wait(timeout=PATIENCE) for running in site.started]
         assert statuses == [0, 0], site.output + cluster.logs()
         reach = f"import socket; socket.create_connection(('127.0.0.1', {server.server_port}))"
         subprocess.run([sys.executable, "-c", reach], check=True)
@@ -244,7 +244,7 @@ def disturbed(straight, cluster, tmp_path_factory) -> Iterator[Site]:
         cluster.run("scontrol", "update", f"JobId={limited}", f"TimeLimit={int(elapsed // 60) + 2}")
         wait_for(lambda: site.jobs(LIMITED)[0]["Restarts"] == "1", PATIENCE, "a job that is back in the queue")
         cluster.run("scontrol", "update", f"JobId={limited}", "TimeLimit=60")
-        running.wait(timeout=TIMEOUT)
+        running.wait(timeout=PATIENCE)
         yield site
 
 
@@ -253,7 +253,7 @@ def interrupted(disturbed) -> Site:
     """The same folder after Ctrl-C in a run of the training that was cancelled."""
     running = disturbed.train(CANCELLED)
     running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=TIMEOUT) != 0
+    assert running.wait(timeout=PATIENCE) != 0
     wait_for(lambda: not disturbed.left(), PATIENCE, "the end of cancelled jobs")
     return disturbed
 
@@ -273,7 +273,7 @@ def special(straight, tmp_path_factory) -> Iterator[Site]:
             options=("--cores", str(CPUS), "--max-threads", str(CPUS), "--set-resources", *places),
             NODE_DISK=str(site.folder / "disk"),
         )
-        assert running.wait(timeout=TIMEOUT) == 0, site.output
+        assert running.wait(timeout=PATIENCE) == 0, site.output
         yield site
 
 
@@ -377,7 +377,7 @@ def test_errors_of_jobs_and_of_sbatch_are_shown(straight, tmp_path):
         broken.start("submission", options=("--retries", "0"))
         options = ("--set-resources", "train:slurm_partition=paid", "--retries", "0")
         refused.start(weights_of("tiny/fold-0"), settings=(DATASET, "models={tiny: {seed: 2}}"), options=options)
-        assert [site.started[0].wait(timeout=TIMEOUT) for site in (broken, refused)] == [1, 1]
+        assert [site.started[0].wait(timeout=PATIENCE) for site in (broken, refused)] == [1, 1]
     last = broken.output.partition("\nFailed: ")[2]
     assert last.startswith("archive.zip: expected a complete zip archive, found 5004 bytes")
     assert "Partition paid: the account lab is required." in refused.output
@@ -388,7 +388,7 @@ def test_another_scheduler(straight, tmp_path):
     profiles = ("--profile", PROFILES / "slurm", "--workflow-profile", PROFILES / "generic")
     with copy_of(straight, tmp_path / "site") as site:
         running = site.start("results/small/folds-by-groups.parquet", profiles=profiles)
-        assert running.wait(timeout=TIMEOUT) == 0, site.output
+        assert running.wait(timeout=PATIENCE) == 0, site.output
         (job,) = site.jobs()
     assert (job["JobState"], job["NumCPUs"]) == ("COMPLETED", CORES)
     found, expected = (site.folder / "results/small" / name for name in ("folds-by-groups.parquet", "folds.parquet"))
