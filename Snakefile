@@ -17,6 +17,10 @@ configfile: "config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# With --sdm apptainer jobs run in this image, made from Containerfile: docs/cluster.md.
+container: "histo.sif"
+
+
 # The limits in profiles/default are those of one machine; on a cluster the scheduler counts GPUs.
 resource_scopes:
     gpu="local",

@@ -125,7 +125,8 @@ COVERED = {
         histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/custom
         histo/networks/dihedral histo/networks/efficientnet_lite0 histo/networks/equivariant histo/networks/head
         histo/networks/names histo/networks/network histo/networks/published histo/networks/torchvision
-        histo/overrides histo/tables histo/tiles/__init__ histo/tiles/shards histo/training/__init__
+        histo/overrides histo/tables histo/tiles/__init__ histo/tiles/node_copies histo/tiles/shards
+        histo/training/__init__
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
         histo/training/loader histo/training/loop histo/training/memory histo/training/processes
         histo/training/pseudo_labels histo/training/requeue histo/training/resume histo/training/slices
@@ -135,7 +136,8 @@ COVERED = {
         histo/__init__ histo/errors histo/files histo/geometry histo/gpus histo/hashes histo/job histo/logits
         histo/networks/__init__ histo/networks/custom histo/networks/dihedral histo/networks/efficientnet_lite0
         histo/networks/equivariant histo/networks/head histo/networks/names histo/networks/network
-        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/shards
+        histo/networks/published histo/networks/torchvision histo/tables histo/tiles/__init__ histo/tiles/node_copies
+        histo/tiles/shards
         histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine
         histo/training/loader histo/training/memory histo/training/prediction histo/training/processes
         histo/training/stream histo/training/whole_batch histo/user_functions predict

@@ -1,4 +1,7 @@
-"""A SLURM of two virtual nodes on this machine, for tests: its own folder, keys and ports, no database, no root."""
+"""A SLURM of two virtual nodes on this machine, for tests: its own folder, keys and ports, no database, no root.
+
+Where root starts it, the nodes have no network but their own loopback, as compute nodes often have none.
+"""
 
 import contextlib
 import os
@@ -47,13 +50,16 @@ SlurmdTimeout=20
 MinJobAge=3600
 KillWait=15
 GresTypes=gpu
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=30000 Gres=gpu:fake:1
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=30000 Gres=gpu:fake:1
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} RealMemory=30000 Gres=gpu:fake:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cpus} RealMemory=30000 Gres=gpu:fake:2
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=UNLIMITED State=UP
 PartitionName=paid Nodes=n1,n2 MaxTime=UNLIMITED State=UP
 """
 
-GRES = "NodeName=n[1-2] Name=gpu Type=fake File=/dev/null\n"
+GRES = """\
+NodeName=n[1-2] Name=gpu Type=fake File=/dev/null
+NodeName=n[1-2] Name=gpu Type=fake File=/dev/zero
+"""
 
 # Without a database SLURM knows no accounts; this is how a site without one requires them.
 SUBMIT = """\
@@ -99,7 +105,8 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
 
 
 class Cluster:
-    """Attributes: `folder`; `environment`: variables with which the commands of SLURM reach this cluster."""
+    """Attributes: `folder`; `environment`: variables with which the commands of SLURM reach this cluster; `isolated`:
+    whether its nodes have no network."""
 
     def __init__(self, folder: Path) -> None:
         """Start it. Raises NotStartedError."""
@@ -108,6 +115,8 @@ class Cluster:
             raise NotStartedError(f"SLURM is not installed ({', '.join(missing)}); make test-slurm installs it")
         self.folder = folder
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._enter = self._namespace()
+        self.isolated = bool(self._enter)
         folder.chmod(0o755)
         for name in ("state", "bin", *(f"spool-{node}" for node in NODES)):
             (folder / name).mkdir()
@@ -119,7 +128,9 @@ class Cluster:
         # The plugin of Snakemake removes SLURM_CONF from the environment of `srun`: the commands set it themselves.
         for client in CLIENTS:
             program = folder / "bin" / client
-            program.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {path_of(client)} "$@"\n')
+            program.write_text(
+                f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {" ".join(self._enter)} {path_of(client)} "$@"\n'
+            )
             program.chmod(0o755)
         # Snakemake asks the database whether an account exists; there is none here.
         accounts = folder / "bin" / "sacctmgr"
@@ -133,12 +144,25 @@ class Cluster:
             self._start_munge()
             self._start("slurmctld", "-c")
             for node in NODES:
-                self._start("slurmd", "-N", node, node=node)
+                self.start_node(node)
             wait_for(self.idle, PATIENCE, "idle nodes")
         except (TimeoutError, OSError) as error:
             text = self.logs()
             self.stop()
             raise NotStartedError(f"SLURM did not start: {error}\n{text}") from error
+
+    def _namespace(self) -> list[str]:
+        """Create a network without a way out; return the command that enters it, nothing where that is not allowed."""
+        # SLURM finds no address of its own where there is none but 127.0.0.1; this one is reserved for documentation.
+        up = "ip link set lo up && ip address add 192.0.2.1/32 dev lo && echo up && exec sleep infinity"
+        holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", up], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        if not holder.stdout or holder.stdout.readline() != b"up\n":
+            holder.wait()
+            return []
+        self._daemons["network"] = holder
+        return ["nsenter", f"--net=/proc/{holder.pid}/ns/net"]
 
     def _start_munge(self) -> None:
         key = self.folder / "munge.key"
@@ -154,9 +178,24 @@ class Cluster:
 
     def _start(self, name: str, *arguments: str, node: str = "") -> None:
         self._daemons[node or name] = subprocess.Popen(
-            [path_of(name) or "", "-D", "-f", str(self.folder / "slurm.conf"), *arguments], cwd=self.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*self._enter, path_of(name) or "", "-D", "-f", str(self.folder / "slurm.conf"), *arguments],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def start_node(self, node: str) -> None:
+        """Start `slurmd` of a node."""
+        self._start("slurmd", "-N", node, node=node)
+
+    def kill_node(self, node: str) -> None:
+        """Kill `slurmd` of a node; jobs run on."""
+        daemon = self._daemons.pop(node)
+        daemon.kill()
+        daemon.wait()
+
+    def responds(self, node: str) -> bool:
+        """Whether the controller hears of a node."""
+        state = self.run("sinfo", "--noheader", "--nodes", node, "--partition=main", "--format=%t").strip()
+        return state in ("idle", "mix", "alloc")
 
     def run(self, *command: str) -> str:
         """Output of a command of SLURM."""

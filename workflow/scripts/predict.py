@@ -11,6 +11,7 @@ import logging
 
 from histo import tables
 from histo.errors import InputError
+from histo.tiles.node_copies import on_this_node
 from histo.tiles.shards import open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device, reproducible
@@ -69,10 +70,11 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
+    scratch = snakemake.resources.get("scratch", "")
     predict(
         snakemake.input.weights,
-        list(snakemake.input.train_shards),
-        list(snakemake.input.test_shards),
+        on_this_node(snakemake.input.train_shards, scratch),
+        on_this_node(snakemake.input.test_shards, scratch),
         snakemake.input.folds,
         snakemake.input.tiles,
         snakemake.output.get("oof"),

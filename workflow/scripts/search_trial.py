@@ -17,6 +17,7 @@ from histo.config.train import TrainSettings
 from histo.errors import DivergedError
 from histo.files import read_json, write_json
 from histo.overrides import with_values
+from histo.tiles.node_copies import on_this_node
 from histo.training.loop import train
 from histo.training.trial_sampling import sample
 
@@ -104,7 +105,7 @@ if __name__ == "__main__":
 
     job.start(snakemake)
     search_trial(
-        list(snakemake.input.shards),
+        on_this_node(snakemake.input.shards, snakemake.resources.get("scratch", "")),
         snakemake.input.folds,
         list(snakemake.input.earlier),
         snakemake.output[0],

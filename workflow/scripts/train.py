@@ -3,7 +3,8 @@
 Writes `weights.pt` (see histo/training/checkpoints.py), `history.csv` (a row for each epoch) and `training.json`
 (number of parameters, device, precision) from the training shards and the folds. Each model and fold is a job, because
 training is the expensive stage. The training run is in histo/training/loop.py; with the resource `gpu` above 1 it has a
-process for each GPU. With the resource `requeue` a job of SLURM that reaches its time limit goes back to the queue.
+process for each GPU. With the resource `requeue` a job of SLURM that reaches its time limit goes back to the queue;
+with `scratch`, a folder, it reads copies of the shards that are made there once per node.
 """
 
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.overrides import REMAKE, resolve_search
+from histo.tiles.node_copies import on_this_node
 from histo.training.launch import launch
 from histo.training.requeue import requeued_after_sigterm
 
@@ -40,12 +42,13 @@ if __name__ == "__main__":
     job.start(snakemake)
     kind, number = snakemake.wildcards.network.split("-")[0], int(snakemake.wildcards.network.split("-")[1])
     settings = train_settings(snakemake.params.settings, list(snakemake.input.bests))
+    scratch = snakemake.resources.get("scratch", "")
     resume_path = Path(snakemake.output.weights).with_name("resume.pt")
     with requeued_after_sigterm(resume_path) if snakemake.resources.get("requeue", 0) else nullcontext():
         launch(
             max(1, snakemake.resources.get("gpu", 1)),
             {
-                "shards": list(snakemake.input.shards),
+                "shards": on_this_node(snakemake.input.shards, scratch),
                 "folds": snakemake.input.folds,
                 "weights_out": snakemake.output.weights,
                 "history_out": snakemake.output.history,
@@ -54,7 +57,7 @@ if __name__ == "__main__":
                 "replicate": number,
                 "settings": settings,
                 "code": snakemake.params.code,
-                "test_shards": list(snakemake.input.test_shards),
+                "test_shards": on_this_node(snakemake.input.test_shards, scratch),
                 "pseudo_labels": list(snakemake.input.pseudo_labels),
                 "weights_in": next(iter(snakemake.input.weights), snakemake.params.weights),
                 "stain": snakemake.params.stain,
