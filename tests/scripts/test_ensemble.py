@@ -1,10 +1,12 @@
 """Blending several models, out-of-fold and on the test tiles."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from ensemble import ensemble, fit_weights, nested_weights, rank_mean, weighted_mean
+from ensemble import ensemble, fit_weights, nested_weights, rank_mean, spread_of, weighted_mean
 from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
@@ -54,6 +56,18 @@ def test_models_with_different_numbers_of_networks_have_equal_weight(tmp_path):
     tests = TESTS | {"one": [("xyz", -1, [0.1, 0.2, 0.3])]}
     _, test, _ = blended(tmp_path, "mean", test=tests)
     np.testing.assert_allclose(test["probability"], [(0.1 + 0.6) / 2, (0.2 + 0.7) / 2, (0.3 + 0.7) / 2], rtol=1e-15)
+
+
+def test_the_spread_of_the_networks_of_each_model_says_what_they_differ_in():
+    test = {name: [Path(f"{kind}-{k}/test") for k in range(2)] for name, kind in (("a", "full"), ("b", "fold"))}
+    test["c"] = [Path("fold-0/test")]
+    networks = np.array([[0.1, 0.4, 0.9], [0.2, 0.6, 0.8], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.5, 0.5, 0.6]])
+    found = spread_of(test, networks)
+    assert [found["a"]["by"], found["b"]["by"], found["c"]] == ["seed", "fold", None]
+    assert found["a"]["disagreement"] == pytest.approx(1 / 3) and found["b"]["disagreement"] == 0
+    assert (found["a"]["correlation"], found["b"]["correlation"]) == pytest.approx((1, -1))
+    assert found["a"]["deviation"] == pytest.approx(((0.005 + 0.02 + 0.005) / 3) ** 0.5)
+    assert spread_of(test, np.zeros((5, 3, 4))) == dict.fromkeys("abc")  # of several classes
 
 
 def test_mean_of_ranks_within_each_network(tmp_path):

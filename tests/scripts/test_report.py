@@ -398,6 +398,12 @@ def test_predefined_models_differ_from_the_default_only_where_the_configuration_
     assert marked(changed) == {"epochs": [mark(6), "20", "20"], "batch_size": ["32", "64", mark(32)]}
 
 
+def test_the_spread_of_the_networks_of_one_model_has_a_row(run, page):
+    for name, row in read_json(run.inputs.ensemble)["spread"].items():
+        numbers = f"{row['correlation']:.3f} {100 * row['disagreement']:.1f} % {row['deviation']:.3f}"
+        assert f"{name} 2, which differ in fold and seed {numbers}" in page.text
+
+
 def test_networks_have_a_section_on_attribution(run, page, tmp_path):
     assert 'id="saliency"' not in page.source
     folds = tables.read(run.inputs.folds, tables.FOLDS).head(6)

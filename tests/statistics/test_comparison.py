@@ -11,6 +11,7 @@ from histo.statistics.comparison import (
     expected_auc,
     p_of_decrease,
     p_of_difference,
+    spread,
 )
 
 
@@ -63,3 +64,18 @@ def test_p_values_of_differences():
     assert p_of_decrease((0.9, 0.0, 1), (0.8, 0.0, 1)) == 1.0
     assert p_of_difference(-1.96, 1.0, 1e9) == pytest.approx(0.05, abs=1e-4)
     assert p_of_difference(1.0, 0.0, 5) == 1.0
+
+
+def test_the_spread_of_networks_is_the_mean_over_pairs(random):
+    networks = random.random((3, 50))
+    found = spread(networks)
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    assert found["networks"] == 3
+    assert found["correlation"] == pytest.approx(np.mean([spearmanr(networks[a], networks[b])[0] for a, b in pairs]))
+    different = [((networks[a] >= 0.5) != (networks[b] >= 0.5)).mean() for a, b in pairs]
+    assert found["disagreement"] == pytest.approx(np.mean(different))
+    assert found["deviation"] == pytest.approx(np.sqrt(np.mean([np.var(one, ddof=1) for one in networks.T])))
+    assert spread(networks[[0, 0]]) == pytest.approx(
+        {"networks": 2, "correlation": 1, "disagreement": 0, "deviation": 0}
+    )
+    assert spread(networks[:1]) is None and spread(networks[:, :0]) is None

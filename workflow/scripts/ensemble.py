@@ -34,7 +34,7 @@ from histo.metrics import auc
 from histo.model_files import by_model
 from histo.predictions import join_folds, stack_networks
 from histo.statistics.clustered_auc import stratified_auc
-from histo.statistics.comparison import agreement, compare_with_best, expected_auc
+from histo.statistics.comparison import agreement, compare_with_best, expected_auc, spread
 from histo.statistics.evaluation import evaluate_oof
 from histo.statistics.subsets import by_group, by_stratum
 
@@ -123,9 +123,10 @@ def ensemble(
     `evaluate_oof` and `models`, `method`, `methods` (mean of the AUCs of the folds, of each method), `weights` (blend
     weights by model, fitted to all folds), `weights_by_fold` (fitted to the other folds, a list in the order of the
     folds), `comparison` and `agreement` of several models (`statistics.comparison`), `expected` (`expected_auc` on the
-    test tiles), `networks` (number of networks that are averaged on the test tiles), and of probabilities `by_group`
-    and `by_stratum` (`statistics.subsets`); what does not exist is None. Of more than two classes, it has the metrics
-    of `evaluate_classes` instead, `methods` are macro AUCs, and what is only defined for two classes is None.
+    test tiles), `networks` (number of networks that are averaged on the test tiles), `spread` (`spread_of`), and of
+    probabilities `by_group` and `by_stratum` (`statistics.subsets`); what does not exist is None. Of more than two
+    classes, it has the metrics of `evaluate_classes` instead, `methods` are macro AUCs, and what is only defined for
+    two classes is None.
     """
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
@@ -159,6 +160,7 @@ def ensemble(
             "weights": weight_of(oof, weights),
             "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()],
             "networks": len(networks),
+            "spread": spread_of(test, networks),
         },
     )
 
@@ -179,6 +181,21 @@ def ensemble(
         ", ".join(f"{weight:.4f}" for weight in weights),
         method,
     )
+
+
+def spread_of(test: dict[str, list[Path]], networks: np.ndarray) -> dict[str, dict[str, Any] | None]:
+    """Return of each model the spread of its networks on the test tiles (`comparison.spread`), None where unknown.
+
+    test: see `ensemble`; networks: probabilities, [networks, N], of more than two classes [networks, N, K]. "by" is
+    what the networks differ in: seed, those of all training tiles, or fold, which is training tiles and seed.
+    """
+    ends = np.cumsum([len(paths) for paths in test.values()])
+    found = {}
+    for (model, paths), part in zip(test.items(), np.split(networks, ends[:-1]), strict=True):
+        by = "seed" if paths[0].parent.name.startswith("full-") else "fold"
+        differ = spread(part) if part.ndim == 2 else None
+        found[model] = differ and differ | {"by": by}
+    return found
 
 
 def evaluate_two_classes(

@@ -55,6 +55,26 @@ def agreement(probabilities: Floats, folds: Integers) -> dict[str, list[list[flo
     }
 
 
+def spread(networks: Floats) -> dict[str, float] | None:
+    """Return how far networks of one model differ on the same tiles; networks: probabilities, [K, N].
+
+    correlation: Spearman's, and disagreement: proportion of tiles on different sides of the threshold 0.5, both means
+    over the pairs of networks; deviation: standard deviation of the probability of a tile, root mean square over the
+    tiles. None for fewer than two networks, or without tiles.
+    """
+    count, tiles = networks.shape
+    if count < 2 or not tiles:
+        return None
+    found = agreement(networks.T, np.zeros(tiles, int))
+    pairs = np.triu_indices(count, 1)
+    return {
+        "networks": count,
+        "correlation": float(np.array(found["correlation"])[pairs].mean()),
+        "disagreement": float(np.array(found["disagreement"])[pairs].mean()),
+        "deviation": float(np.sqrt(networks.var(axis=0, ddof=1).mean())),
+    }
+
+
 def expected_auc(metrics: dict[str, Any], tiles: int) -> dict[str, Any]:
     """Return the AUC to expect on `tiles` new tiles of other slides: {"value", "low", "high", "tiles"}.
 
