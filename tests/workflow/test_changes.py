@@ -192,5 +192,4 @@ def test_exactly_what_depends_on_a_file_or_a_place_runs_again(finished, tmp_path
     found["a model is added"] = again(*ADDED)
     show(found)
     expected = {name: rules for name, (_, _, rules) in FILES.items()}
-    added = BLENDED | {"train", "predict", "evaluate"}
-    assert found == expected | {"a copy and clone elsewhere": set(), "a model is added": added}
+    assert found == expected | {"a copy and clone elsewhere": set(), "a model is added": TRAINED}
