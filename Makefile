@@ -11,7 +11,7 @@
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
 # make augmentations docs/augmentations.webp, from the settings of train.augment
-# make pictures      docs/report.webp and docs/tiles.webp, from the pages of the demo (make demo); needs Chromium
+# make pictures      docs/report.webp and docs/tiles.webp, from the report of the demo (make demo); needs Chromium
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 
 PYTHON ?= python3

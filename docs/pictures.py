@@ -1,4 +1,4 @@
-"""Write report.webp and tiles.webp, the pictures of the README: parts of the pages of the demo, side by side.
+"""Write report.webp and tiles.webp, the pictures of the README: parts of the report of the demo, side by side.
 
 `make pictures` runs this script after `make demo`. It needs Chromium.
 """
@@ -22,7 +22,7 @@ QUALITY = 82  # of WebP
 # Of each picture the columns: page, and the element at whose top the column starts.
 PICTURES = {
     "report": [("report.html", "header"), ("report.html", "#results .pair + .pair")],
-    "tiles": [("report.html", "#errors"), ("audit.html", "#tissue h3")],
+    "tiles": [("report.html", "#errors"), ("report.html", "#tissue")],
 }
 
 
@@ -36,7 +36,7 @@ def column(browser: Browser, page: Path, start: str) -> Image.Image:
 
 
 def pictures(results: Path, output: Path) -> None:
-    """Write the pictures of the pages in `results` to the folder `output`."""
+    """Write the pictures of the pages in the folder `results` to the folder `output`."""
     with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
         for name, parts in PICTURES.items():
             columns = [column(browser, results / page, start) for page, start in parts]

@@ -40,7 +40,7 @@ def test_the_demo_finds_the_planted_faults_and_learns(demo):
 
     run = json.loads((results / "run.json").read_text())
     assert run["command"].startswith("snakemake --cores 2 submission --snakefile ")
-    assert run["jobs"]["train"] == 3 and run["rules"]["predict"] == ["folds", "pack", "train"]
+    assert run["jobs"]["train"] == 3 and run["rules"]["predict"] == ["audit", "folds", "pack", "train"]
     made = json.loads((results / "report.json").read_text())["made"]
     assert made["times_missing"]["report"] == 1 and run["command"] == made["command"]
     ended = {row["stage"]: row["jobs"] for row in made["times"]}
