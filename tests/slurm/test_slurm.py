@@ -23,7 +23,7 @@ import pytest
 from slurm.cluster import CPUS, Cluster, wait_for
 from support import ROOT
 from support.archives import Archive
-from support.chain import CONFIG, snakemake
+from support.chain import CONFIG, run_snakemake
 from support.kaggle_client import BY_KEY
 from support.kaggle_server import COMPETITION, KaggleServer
 
@@ -178,6 +178,14 @@ def copy_of(straight: Site, folder: Path) -> Site:
     return Site(folder, straight.cluster)
 
 
+def run_locally(folder: Path, *targets: str | Path, settings: tuple[str, ...]) -> None:
+    """Run the workflow on this machine without SLURM."""
+    files = ["--snakefile", ROOT / "Snakefile", "--directory", folder, "--configfile", *CONFIG]
+    environment = dict(os.environ) | {"HISTO_DEVICE": "cpu"}
+    done = run_snakemake(*targets, *files, "--config", *settings, environment=environment)
+    assert done.returncode == 0, done.stderr
+
+
 def states(jobs: list[dict[str, str]]) -> list[tuple[str, str]]:
     """State and number of restarts of jobs."""
     return [(job["JobState"], job["Restarts"]) for job in jobs]
@@ -206,18 +214,14 @@ def local(straight, tmp_path_factory) -> Path:
     """A run of all stages on this machine without SLURM."""
     folder = tmp_path_factory.mktemp("local")
     shutil.copy(straight.folder / "archive.zip", folder)
-    done = snakemake(folder, "submission", DATASET, "--cores", CORES)
-    assert done.returncode == 0, done.stderr
+    run_locally(folder, "submission", settings=(DATASET,))
     return folder
 
 
 @pytest.fixture(scope="module")
 def undisturbed(local, cluster) -> dict[str, str]:
     """SHA-256 of the weights of the long trainings on this machine without SLURM."""
-    targets = [str(weights_of(training)) for training in TRAININGS]
-    options = ("--cores", "2", "--resources", "gpu=2")  # two trainings at a time, each with one core
-    done = snakemake(local, targets[0], DATASET, LONG, *options, "--", *targets[1:])
-    assert done.returncode == 0, done.stderr
+    run_locally(local, *map(weights_of, TRAININGS), settings=(DATASET, LONG))
     return {training: Site(local, cluster).weights(training) for training in TRAININGS}
 
 
