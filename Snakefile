@@ -28,6 +28,8 @@ resource_scopes:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/networks.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/disk_space.smk"

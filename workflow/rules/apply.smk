@@ -6,21 +6,6 @@
 from histo.apply.maps import maps_folder
 from histo.zip_paths import split_zip_path
 
-
-def no_apply():
-    """Raise the error that says which settings `apply` needs."""
-    raise WorkflowError(
-        "The configuration has no section `apply`, which names the model and the tiles. Add --config "
-        "apply='{model: NAME, tiles: PATH, out: predictions.csv}'."
-    )
-
-
-def tiles_per_area():
-    """Tiles that are predicted per area of a tile: 1, or with apply.stride as many as overlap there."""
-    stride = config["apply"]["stride"]
-    return max(1, GEOMETRY["tile_side"] / stride) ** 2 if stride else 1
-
-
 # snakemake --cores 8 apply --config apply='{model: lite0, tiles: folder, out: predictions.csv}'
 if config["apply"]:
 

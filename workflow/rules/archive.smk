@@ -6,21 +6,6 @@
 #         pack/{split}-{shard}.h5   shards, which training reads
 
 
-def archive_input():
-    """Path of the archive as an input, as a list; empty if the user gives it: then its content is a parameter."""
-    return [] if given_files() else [archive()]
-
-
-def tile_file():
-    """Path of the tile file of a shard, as a list: empty for a folder, whose files are read where they are."""
-    return [] if config["dataset"]["source"] == "folder" else [result("unzip/{split}-{shard}.tiles")]
-
-
-def tiles_of(input):
-    """Path of the files of a shard's tiles: its tile file, the first input, or the folder."""
-    return archive() if config["dataset"]["source"] == "folder" else input[0]
-
-
 if config["dataset"]["source"] == "kaggle":
 
     rule download:

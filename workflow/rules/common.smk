@@ -27,7 +27,6 @@ sys.path.insert(0, str(WORKFLOW / "scripts"))
 # Snakemake inserts it unquoted into a shell command, which fails if the path contains a space.
 sys.executable = shlex.quote(sys.executable)
 
-from histo.apply.runs import networks
 from histo.config.configuration import check, model_settings, search_settings, train_settings
 from histo.errors import InputError
 
@@ -118,32 +117,3 @@ def shards_of(stage, ending, splits=("train", "test")):
 def folds_of(stage, file, models, kind="fold"):
     """Output paths of a stage for all folds of the given models, model by model; kind: fold, or stain for those by stain."""
     return [result(f"{stage}/{model}/{kind}-{fold}/{file}") for model in models for fold in FOLDS]
-
-
-def submitted_networks(model):
-    """Names of the networks, or fitted classical models, of a model that predict the test tiles."""
-    return networks(FOLDS, config["submission"]["full_networks"] if model in config["models"] else 0)
-
-
-def test_predictions(models):
-    """Paths of the predictions of the test tiles that are submitted, model by model."""
-    return [result(f"predict/{model}/{name}/test.parquet") for model in models for name in submitted_networks(model)]
-
-
-def trained_networks(model):
-    """Paths of the weights of the networks of a model that predict the test tiles."""
-    return [result(f"train/{model}/{name}/weights.pt") for name in submitted_networks(model)]
-
-
-def archive():
-    """Path of the archive: given by the user (a zip or an extracted folder), or created by a rule."""
-    dataset = config["dataset"]
-    return dataset[dataset["source"]] if dataset["source"] in ("archive", "folder") else resource("archive.zip")
-
-
-def given_files():
-    """Paths of the files by which a change of the user's data is noticed; of a folder its tables alone, since 277,000
-    files are too many. Empty if a rule creates the archive."""
-    if config["dataset"]["source"] == "folder":
-        return [str(Path(archive()) / table) for table in ("train_labels.csv", "sample_submission.csv")]
-    return [archive()] if config["dataset"]["source"] == "archive" else []

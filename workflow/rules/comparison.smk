@@ -1,11 +1,13 @@
 # Parameters of rules: what Snakemake compares with the run before, so that a job reruns if and only if its result
 # can change.
 
+import hashlib
+
 from histo.errors import InputError
 from histo.overrides import merge
 from histo.provenance import code_version, file_version
-from histo.user_functions import function_parts
 from histo.user_files import identity
+from histo.user_functions import function_parts
 
 
 def uncompared(value):
@@ -77,3 +79,12 @@ def network_code(script, settings):
     """Fingerprints of a script and, for a network or a loss from a file of the user's, of that file."""
     own = [function for function in (settings["network"].get("builder"), settings["loss"]) if function]
     return code_version(script) | {function: file_version(function_parts(function)[0]) for function in own}
+
+
+def sent():
+    """Records of submissions to Kaggle: {path: SHA-256 of its content}.
+
+    A parameter of the report, not an input: requesting a report must never submit anything.
+    """
+    paths = [Path(result(name)) for name in ("submission-score.json", "scores.json")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}

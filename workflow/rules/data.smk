@@ -7,19 +7,6 @@
 #         leaks.json, audit.html   data leakage of random folds, shortcuts that make scores too optimistic, pictures
 
 
-def slides_input():
-    """Path of the table of slides as an input, as a list; empty if the user gives it, or if there is none."""
-    slides = config["folds"]["slides"]
-    return (
-        [slides] if slides and slides == resource("slides.csv") and config["dataset"]["source"] == "synthetic" else []
-    )
-
-
-def folds_by(wildcards):
-    """What a table of folds is by, groups or stain: what its name says, or `folds.by`."""
-    return wildcards.kind.removeprefix("-by-") or config["folds"]["by"]
-
-
 rule audit:
     input:
         index=result("index.parquet"),

@@ -5,19 +5,6 @@
 #         truth.csv   labels of the test split, for a score that is computed locally
 #         validate/{split}-{shard}.parquet, pack/{split}-{shard}.h5   measurements of the tiles, and shards
 
-PCAM_PARTS = {"train": ["train"], "test": ["valid", "test"]}  # in this order
-
-
-def pcam_tiles(splits):
-    """Paths of PatchCamelyon's unpacked tiles, for all parts of the given splits."""
-    return [result(f"pcam_gunzip/{part}.h5") for split in splits for part in PCAM_PARTS[split]]
-
-
-def pcam_labels():
-    """Paths of PatchCamelyon's labels, of all parts."""
-    names = [part for split in PCAM_PARTS for part in PCAM_PARTS[split]]
-    return [resource(f"camelyonpatch_level_2_split_{name}_y.h5.gz") for name in names]
-
 
 rule pcam_download:
     output:

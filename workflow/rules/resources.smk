@@ -85,3 +85,9 @@ def by_tiles(fixed, per_mb):
         return math.ceil((fixed + per_mb * size) * 2 ** (attempt - 1))
 
     return requested
+
+
+def tiles_per_area():
+    """Tiles that are predicted per area of a tile: 1, or with apply.stride as many as overlap there."""
+    stride = config["apply"]["stride"]
+    return max(1, GEOMETRY["tile_side"] / stride) ** 2 if stride else 1

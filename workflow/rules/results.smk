@@ -12,18 +12,7 @@
 #         provenance.json   settings, code, libraries and machine of the run, and SHA-256 of weights and submission
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
-import hashlib
-
 from histo.pages.run_times import STAGES
-
-
-def sent():
-    """Records of submissions to Kaggle: {path: SHA-256 of its content}.
-
-    A parameter of the report, not an input: requesting a report must never submit anything.
-    """
-    paths = [Path(result(name)) for name in ("submission-score.json", "scores.json")]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
 rule evaluate:

@@ -7,35 +7,6 @@
 #         search/{search}/trials.csv, trials.json, trials.html   all trials, as tables and as a page with charts
 
 
-def first_trials(search, count):
-    """Paths of the results of the first `count` trials of a search."""
-    return [result(f"search/{search}/trial-{trial:03d}.json") for trial in range(1, count + 1)]
-
-
-def earlier_trials(search, trial):
-    """Paths of the results that the sampler of a trial (counted from 1) uses: those of all earlier batches."""
-    settings = SEARCHES[search]
-    before = (trial - 1) // settings["trials_per_batch"] * settings["trials_per_batch"]
-    return first_trials(search, before) if settings["sampler"] == "tpe" else []
-
-
-def searches_of(models):
-    """Names of the searches from which the given models take their settings."""
-    return list(dict.fromkeys(own["search"] for own in (config["models"][name] for name in models) if "search" in own))
-
-
-def bests_of(models):
-    """Paths of the best settings of these searches."""
-    return [result(f"search/{name}/best.yaml") for name in searches_of(models)]
-
-
-def all_searches():
-    """Paths of the pages of all searches."""
-    if not SEARCHES:
-        raise WorkflowError("The configuration has no section `search`; config/README.md shows one.")
-    return [result(f"search/{name}/trials.html") for name in SEARCHES]
-
-
 wildcard_constraints:
     search=any_of(SEARCHES),
     trial=r"\d{3}",

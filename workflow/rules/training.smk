@@ -9,31 +9,6 @@
 #         predict/{model}/full-{replicate}/test.parquet   probabilities for the test tiles
 
 
-def teachers(model):
-    """Models that give the pseudo-labels of a model; none if it takes its settings from a search."""
-    return [] if "search" in config["models"][model] else model_settings(config, model)["pseudo_labels"]
-
-
-def pseudo_labels(model, network):
-    """Paths of the predictions of the test tiles that a network of a model is trained on.
-
-    The network of a fold learns from the teachers' networks of the same fold alone: the others know its labels.
-    """
-    if network.startswith("full-"):
-        return test_predictions(teachers(model))
-    return [result(f"predict/{teacher}/{network}/test.parquet") for teacher in teachers(model)]
-
-
-def folds_of_network(wildcards):
-    """Path of the table with the folds of a network."""
-    return result("folds-by-stain.parquet" if wildcards.network.startswith("stain-") else "folds.parquet")
-
-
-def computing_threads(wildcards):
-    """Threads with which a network of a model computes on a CPU."""
-    return model_settings(config, wildcards.model)["threads"]
-
-
 rule train:
     input:
         shards=shards_of(TILES, "h5", ["train"]),
