@@ -19,9 +19,10 @@ from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.pages.layout import SOURCES
+from histo.pages.report_data import REASONS
 from histo.pages.run_times import Run
+from histo.pages.settings_table import settings_table
 from histo.tiles.shards import open_shards
-from report import REASONS, settings_table
 from support.html_page import Page
 from support.results import TEST, TRAIN, FinishedRun, finished_run
 

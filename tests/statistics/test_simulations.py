@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ensemble import rank_mean
+from histo.pages.findings import mean_warning, p_of_harder_test
 from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.clustered_means import mean_error
-from report import mean_warning, p_of_harder_test
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,6 @@ from markupsafe import Markup
 
 from histo import tables
 from histo.config.configuration import default_settings
-from histo.faults import FAULTS
 from histo.files import atomic_write, read_json, write_json
 from histo.hardware import hardware
 from histo.model_files import by_model
@@ -26,11 +25,13 @@ from histo.pages import mosaics
 from histo.pages.charts import Bars, histogram
 from histo.pages.checklist import checklist
 from histo.pages.feature_maps import feature_section
+from histo.pages.findings import verdict, warnings
 from histo.pages.fold_kinds import KINDS, fold_kinds_section, observed_aucs
-from histo.pages.gallery import Shards, tile_gallery
-from histo.pages.layout import SOURCES, evenly_spaced, links, provenance, render, write_page
+from histo.pages.gallery import Shards
+from histo.pages.layout import SOURCES, links, provenance, render, write_page
 from histo.pages.numbers import write_numbers
 from histo.pages.probability_mosaics import probability_mosaics
+from histo.pages.report_data import data_section
 from histo.pages.report_results import (
     CALIBRATION_METRICS,
     CLASS_METRICS,
@@ -45,23 +46,10 @@ from histo.pages.report_results import (
 from histo.pages.rule_graph import rule_graph
 from histo.pages.run_times import Run, read_run, run_times
 from histo.pages.saliency_maps import saliency_section
+from histo.pages.settings_table import settings_table
 from histo.predictions import join_folds
 from histo.reproduction import digests_of_networks, record
-from histo.statistics.comparison import p_of_decrease, p_of_difference
 from histo.tiles.shards import geometry_of, open_shards
-
-LISTED = 50  # faulty tiles in the list
-REASONS = {
-    "slide": "same slide in the table of slides, or tissue shared with a tile of that slide",
-    "overlap": "tissue shared with another tile",
-    "content": "pixels identical to those of another tile",
-    "alone": "no known relation to another tile",
-}
-MISSING = "–"  # in a table
-# Weights of warnings, the heaviest first.
-BIASES, PREDICTIONS, DATA = WEIGHTS = ("May bias the AUC", "Concerns single predictions", "For information")
-SIGNIFICANT = 0.05  # highest probability of a false alarm
-FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a warning
 
 
 @dataclass(frozen=True)
@@ -111,275 +99,6 @@ class ReportOutputs:
     summary: Path
     numbers: Path
     provenance: Path
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A warning: one of `WEIGHTS`, the section of the page with the details, and a sentence or two."""
-
-    weight: str
-    section: str
-    text: str
-
-    def __html__(self) -> str:
-        return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, self.text, self.section)
-
-
-def settings_table(
-    models: dict[str, dict[str, Any]], defaults: dict[str, dict[str, Any]]
-) -> list[tuple[str, list[str]]]:
-    """Return (setting, its value in each model) without settings that are off in all models.
-
-    A mapping becomes one line of text. A setting that a model does not have is MISSING there. Values that differ from
-    those of the model in `defaults` are marked; settings without a default are not.
-    """
-
-    def as_text(value: Any, usual: Any) -> str:
-        if isinstance(value, dict):
-            known = usual if isinstance(usual, dict) and usual.get("name") == value.get("name") else {}
-            shown = [
-                Markup("{}{}").format("" if k == "name" else f"{k} ", as_text(v, known.get(k, v)))
-                for k, v in value.items()
-                if v or (k in known and v != known[k])
-            ]
-            text: str = Markup(", ").join(shown) or "off"
-            differs = isinstance(usual, dict) and not known
-        else:
-            text = (
-                {True: "on", False: "off"}[value] if isinstance(value, bool) else str("off" if value is None else value)
-            )
-            differs = value != usual
-        return Markup('<mark title="differs from the default">{}</mark>').format(text) if differs else text
-
-    keys = dict.fromkeys(key for settings in models.values() for key in settings)
-    table = []
-    for key in keys:
-        values = {name: settings[key] for name, settings in models.items() if key in settings}
-        usual = {name: defaults.get(name, {}).get(key, value) for name, value in values.items()}
-        if any(value or value != usual[name] for name, value in values.items()):
-            shown = {name: as_text(value, usual[name]) for name, value in values.items()}
-            table.append((key, [shown.get(name, MISSING) for name in models]))
-    return table
-
-
-def data_section(
-    inputs: ReportInputs,
-    shards: Shards,
-    audit: dict[str, Any],
-    tiles: pd.DataFrame,
-    folds_table: pd.DataFrame,
-    names: dict[int, str],
-) -> dict[str, Any]:
-    """Return counts, faults, groups, folds, overlaps and galleries of tiles.
-
-    audit: the summary of the stage `audit`; tiles: `tables.TILES`; folds_table: `tables.FOLDS`; names: of the labels.
-    """
-    faulty = tiles[tiles["fault"] != ""]
-    faulty_shown = evenly_spaced(faulty[faulty["row"] >= 0].sort_values(["fault", "id"]))
-    kept = folds_table.assign(split="train").sort_values("id")
-    samples = {}
-    for label, name in names.items():
-        rows = evenly_spaced(kept[kept["label"] == label])
-        captions = [f"fold {fold}" for fold in rows["fold"]]
-        samples[name] = tile_gallery(f"label-{label}", shards, rows, captions, f"label {label}, {name}")
-
-    groups = tables.read(inputs.groups, tables.GROUPS)
-    by_reason = groups.groupby("reason").agg(tiles=("id", "size"), groups=("group", "nunique"))
-    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
-    pairs = pairs[pairs["confirmed"]]
-    # An id may occur in both splits; it then counts as a training tile.
-    train = set(tiles.loc[tiles["split"] == "train", "id"])
-    train_tiles = pairs["id_a"].isin(train).astype(int) + pairs["id_b"].isin(train)  # of each pair: 0, 1 or 2
-    return {
-        "audit": audit,
-        "faults": [(code, FAULTS.get(code, code), counts) for code, counts in audit["faults"].items()],
-        "faulty": list(faulty.head(LISTED)[["split", "id", "fault", "detail"]].itertuples(index=False)),
-        "faulty_more": max(len(faulty) - LISTED, 0),
-        "faulty_tiles": tile_gallery("faulty", shards, faulty_shown, faulty_shown["fault"].tolist(), "faulty tile"),
-        "samples": samples,
-        "reasons": [(name, text, by_reason.loc[name]) for name, text in REASONS.items() if name in by_reason.index],
-        "unknown_slides": int((groups["reason"] != "slide").sum()),
-        "groups": {"count": groups["group"].nunique(), "largest": int(groups["group"].value_counts().max())},
-        "folds": read_json(inputs.folds_summary)["folds"],
-        "overlaps": {
-            "train": int((train_tiles == 2).sum()),
-            "between": int((train_tiles == 1).sum()),
-            "test": int((train_tiles == 0).sum()),
-            "tiles": len(set(pairs["id_a"]) | set(pairs["id_b"])),
-            "lossy": read_json(inputs.overlaps_summary)["lossy"],
-        },
-    }
-
-
-def warnings(
-    config: dict[str, Any],
-    models: dict[str, dict[str, Any]],
-    data: dict[str, Any],
-    ensemble: dict[str, Any],
-    submission: dict[str, Any],
-) -> list[Finding]:
-    """Return what a reader must know before using the results, by weight.
-
-    data: from `data_section`; ensemble, submission: the summaries of these stages.
-    """
-    audit = data["audit"]
-    found: list[Finding] = []
-
-    def warn(weight: str, section: str, text: str) -> None:
-        found.append(Finding(weight, section, text))
-
-    two_classes = config["dataset"].get("classes", 2) == 2
-    faulty = {split: audit["tiles"][split] - audit["kept"][split] for split in ("train", "test")}
-    faulty["train"] -= sum(audit["left_out"].values())
-    if any(faulty.values()):
-        warn(
-            DATA,
-            "data",
-            f"Tiles excluded because of a fault: {faulty['train']:,} training and {faulty['test']:,} test tiles.",
-        )
-    if any(audit["left_out"].values()):
-        listed = ", ".join(f"{count:,} {flag}" for flag, count in audit["left_out"].items())
-        warn(DATA, "data", f"Training tiles excluded by the setting `audit.leave_out`: {listed}.")
-    if submission["filled"]:
-        warn(
-            PREDICTIONS,
-            "submission",
-            f"Test tiles without a prediction: {len(submission['filled']):,}. In the submission they have the "
-            + (
-                f"proportion of positive training tiles, {submission['filled_value']:.4f}."
-                if two_classes
-                else "proportion of each class in the training tiles."
-            ),
-        )
-    if config["folds"]["fraction"] < 1:
-        used = sum(row["tiles"] for row in data["folds"])
-        warn(
-            DATA,
-            "data",
-            f"Only {used:,} of {audit['kept']['train']:,} training tiles are used, by the setting `folds.fraction`.",
-        )
-    if not config["folds"]["slides"]:
-        warn(
-            BIASES,
-            "data",
-            "No table of slides is given (`folds.slides`), so only tiles that share pixels are kept in one fold. "
-            "Training and validation may contain other tiles of the same slide, and the out-of-fold AUC may "
-            "overestimate the AUC on new slides.",
-        )
-    elif data["unknown_slides"]:
-        warn(
-            BIASES,
-            "data",
-            f"The slide of {data['unknown_slides']:,} of {audit['kept']['train']:,} training tiles is unknown. "
-            "If tiles of one slide are in different folds, the out-of-fold AUC may overestimate the AUC on new slides.",
-        )
-    if audit["in_both_splits"]:
-        warn(BIASES, "data", f"Images that are in both the training and the test set: {audit['in_both_splits']:,}.")
-    if data["overlaps"]["between"]:
-        warn(
-            BIASES,
-            "data",
-            f"Pairs of a training and a test tile that share tissue: {data['overlaps']['between']:,}. Some slides are "
-            "in both sets, and the AUC on the test tiles may overestimate the AUC on new slides.",
-        )
-    best = [name for name, settings in models.items() if settings.get("checkpoint") == "best"]
-    if best:
-        warn(
-            BIASES,
-            "training",
-            f"{', '.join(best)}: the epoch was chosen by validation AUC, so the out-of-fold AUC is optimistically "
-            "biased.",
-        )
-    searched = [name for name, settings in models.items() if "search" in settings]
-    if searched:
-        warn(
-            BIASES,
-            "made",
-            f"{', '.join(searched)}: a search chose the settings by validation AUC on folds that are evaluated here, "
-            "so the out-of-fold AUC is optimistically biased.",
-        )
-    if not config["validate"]["id_is_sha1"]:
-        warn(
-            DATA,
-            "data",
-            "The pixels were not checked against the SHA-1 in the tile ids (`validate.id_is_sha1` is off).",
-        )
-    if (
-        two_classes
-        and "truth" in submission
-        and (p := p_of_harder_test(ensemble, submission["truth"])) < SIGNIFICANT / 2
-    ):
-        warn(
-            BIASES,
-            "submission",
-            f"The AUC on the held-out test labels, {submission['truth']['auc']:.4f}, is below the out-of-fold AUC, "
-            f"{ensemble['auc']:.4f}, by more than both errors explain (one-sided p = {p:.2g}). The out-of-fold AUC may "
-            "be too optimistic, or the test tiles may be harder.",
-        )
-    if ensemble["probability"]:
-        found += mean_warning(ensemble, submission)
-    return sorted(found, key=lambda one: WEIGHTS.index(one.weight))
-
-
-def verdict(
-    config: dict[str, Any],
-    data: dict[str, Any],
-    ensemble: dict[str, Any],
-    submission: dict[str, Any],
-    found: list[Finding],
-) -> str:
-    """Return one sentence that says what the out-of-fold AUC stands for; found: the warnings, see `warnings`."""
-    sentence = (
-        f"On tiles that the networks were not trained on, the AUC is {ensemble['auc']:.4f} (95 % CI "
-        f"{ensemble['auc_low']:.4f} to {ensemble['auc_high']:.4f})"
-    )
-    if not config["folds"]["slides"]:
-        sentence += "; slides are unknown, so it may be too high for new slides"
-    elif data["unknown_slides"]:
-        sentence += "; some slides are unknown, so it may be too high for new slides"
-    else:
-        sentence += ", all of other slides than those of training"
-    if "truth" in submission:
-        sentence += f"; on the held-out test tiles it is {submission['truth']['auc']:.4f}"
-    biases = sum(one.weight == BIASES for one in found)
-    if biases:
-        sentence += f"; {biases} of the warnings below may bias it"
-    return sentence + "."
-
-
-def p_of_harder_test(ensemble: dict[str, Any], truth: dict[str, Any]) -> float:
-    """Return the one-sided p value of test tiles on which the AUC is as high as out-of-fold.
-
-    The slides of test tiles are unknown. The variance of their AUC is therefore at least that of independent tiles
-    times the design effect of the groups of training tiles.
-    """
-    error = max(truth["auc_error"], truth["auc_error_tiles"] * ensemble["design_effect"] ** 0.5)
-    degrees = min(truth["auc_degrees"], ensemble["auc_degrees"])
-    return p_of_decrease(
-        (ensemble["auc"], ensemble["auc_error"], ensemble["auc_degrees"]), (truth["auc"], error, degrees)
-    )
-
-
-def mean_warning(ensemble: dict[str, Any], submission: dict[str, Any]) -> list[Finding]:
-    """Return a warning where the mean probability of the test tiles is far from that of the training tiles.
-
-    Far is a difference of at least `FAR_MEAN` that the spread between groups of training tiles does not explain.
-    """
-    mean = ensemble["probability"]["mean"]
-    difference = submission["mean"] - mean["value"]
-    if mean["low"] is None or submission["rows"] == 0 or abs(difference) < FAR_MEAN:
-        return []
-    error, degrees = mean["error"], mean["degrees"]
-    share = (ensemble["tiles"] / submission["rows"]) ** 0.5  # the error of as many groups as the test tiles may have
-    p = p_of_difference(difference, error * (1 + share**2) ** 0.5, degrees)
-    if p >= SIGNIFICANT / 2:  # half, since few slides of the test tiles spread more than the error says
-        return []
-    text = (
-        f"The mean probability of the submission is {submission['mean']:.3f}; out-of-fold it is {mean['value']:.3f} "
-        f"(p = {p:.2g} by the spread between groups of tiles). The proportion of tumour may differ in the test tiles, "
-        "or the networks may be calibrated differently there. The AUC does not depend on it, a threshold does."
-    )
-    return [Finding(PREDICTIONS, "submission", text)]
 
 
 def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
@@ -475,7 +194,11 @@ def report(
     folds_table = tables.read(inputs.folds, tables.FOLDS)
     geometry = geometry_of(shards["train"])
     names = class_names(geometry.classes)
-    data = data_section(inputs, shards, audit, tiles, folds_table, names)
+    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
+    pairs = pairs[pairs["confirmed"]]
+    groups = tables.read(inputs.groups, tables.GROUPS)
+    folds, overlaps = read_json(inputs.folds_summary), read_json(inputs.overlaps_summary)
+    data = data_section(shards, audit, tiles, folds_table, folds, groups, pairs, overlaps, names)
     oof = tables.read(inputs.oof, tables.probabilities(geometry.classes))
     predicted = {
         name: tables.probability_values(join_folds(paths, folds_table)) for name, paths in inputs.predictions.items()
@@ -483,9 +206,8 @@ def report(
     results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
     with atomic_write(outputs.errors) as temporary:
         results["error_table"].to_csv(temporary, index=False)
-    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
     painted = (
-        probability_mosaics(shards, tiles, pairs[pairs["confirmed"]], oof, ranks=ensemble["probability"] is None)
+        probability_mosaics(shards, tiles, pairs, oof, ranks=ensemble["probability"] is None)
         if geometry.classes == 2
         else []
     )
