@@ -23,7 +23,6 @@ from histo.overrides import merge
 
 ARCHIVE = Path(os.environ.get("PCAM_REAL_ARCHIVE", ROOT.parent / "shared" / "data" / "pcam-real.zip"))
 TRAIN_TILES, TEST_TILES, FOLDS = 2000, 200, 2
-ONE_THREAD = [f"{rule}=1" for rule in ("train", "predict", "search_trial", "classical")]  # threads per job
 # Smoke run: every network is built, trained for a few steps and evaluated.
 SMOKE = {"train_tiles": 160, "test_tiles": 20, "epochs": 1}
 
@@ -66,7 +65,7 @@ def run(folder: Path, config: dict) -> None:
     path = folder / "settings.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "snakemake", "results/published/ensemble.json", *evaluations(config)]
-    command += ["--cores", "2", "--set-threads", *ONE_THREAD, "--resources", "gpu=2", "--directory", folder]
+    command += ["--cores", "2", "--set-threads", "classical=1", "--directory", folder]
     command += ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config" / "config.yaml", path]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 

@@ -99,8 +99,6 @@ def run(folder: Path, configuration: dict[str, Any]) -> None:
     targets = [f"results/real/evaluate/{name}.json" for name in configuration["submission"]["models"]]
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", str(cores()), "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", ROOT / "config" / "config.yaml", path]
-    # One core per network: two cores for one network are not twice as fast.
-    command += ["--set-threads", "train=1", "predict=1", "--resources", f"gpu={cores()}"]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 

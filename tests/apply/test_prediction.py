@@ -30,7 +30,7 @@ def predicted(run: Path, config, names=("fold-0", "fold-1"), shards="pack") -> t
         predict(
             str(run / "train" / "tiny" / name / "weights.pt"), [], [str(run / shards / "test-00000.h5")],
             str(run / "folds.parquet"), str(run / "tiles.parquet"), None, str(paths[-1]),
-            **config["predict"], threads=1,
+            **config["predict"],
         )  # fmt: skip
     ids, networks = stack_networks(paths)
     return ids, networks.mean(axis=0)
