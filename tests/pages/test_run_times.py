@@ -1,12 +1,14 @@
 """Times and memory of the jobs of a run, from Snakemake's benchmark files."""
 
 import os
+import re
 import time
 
 import pytest
 
 from histo.files import write_json
-from histo.pages.run_times import Run, read_run, run_times
+from histo.pages.run_times import STAGES, Run, read_run, run_times
+from support import ROOT
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -57,3 +59,11 @@ def test_the_elapsed_time_is_that_of_the_command(tmp_path):
     write_json(path, {"command": "snakemake -n", "started": time.time() - 90, "rules": {}, "jobs": {}, "planned": []})
     assert read_run(path).command == "snakemake -n"
     assert 90 <= read_run(path).seconds < 120
+
+
+def test_all_stages_of_a_report_are_listed():
+    """All that have a benchmark file, without those that run on request, after the report."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    on_request = {"verify", "submit", "scores", "apply", "export_model"}
+    named = set(re.findall(r'benchmark_path\("([^"]+)"', rules)) - on_request
+    assert (named - {"folds{kind}"}) | {"folds", "folds-by-stain"} == set(STAGES)
