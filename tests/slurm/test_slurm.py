@@ -201,7 +201,8 @@ def straight(cluster, tmp_path_factory) -> Iterator[Site]:
         site.start("submission")
         site.start("submission", settings=FETCHED, **kaggle | {"PATH": cluster.environment["PATH"]})
         statuses = [running.wait(timeout=PATIENCE) for running in site.started]
-        assert statuses == [0, 0], site.output + cluster.logs()
+        printed = "".join((folder / f"output-{number}.txt").read_text() for number in range(2))
+        assert statuses == [0, 0], printed + cluster.logs()
         reach = f"import socket; socket.create_connection(('127.0.0.1', {server.server_port}))"
         subprocess.run([sys.executable, "-c", reach], check=True)
         on_node = subprocess.run(["srun", sys.executable, "-c", reach], env=cluster.environment, capture_output=True)
@@ -282,7 +283,7 @@ def special(straight, tmp_path_factory) -> Iterator[Site]:
 
 
 def test_a_run_from_archive_to_submission(straight):
-    """40 training tiles in two shards: 24 jobs, seven submissions; only jobs with a network ask for a GPU."""
+    """40 training tiles in two shards: 26 jobs, seven submissions; only jobs with a network ask for a GPU."""
     runs: dict[str, list[dict[str, str]]] = {}
     for job in straight.jobs():
         runs.setdefault(job["JobName"], []).append(job)
