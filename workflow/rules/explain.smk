@@ -25,7 +25,7 @@ rule saliency:
     threads: network_threads("saliency", computing_threads)
     resources:
         gpu=default_gpus,
-        mem_mb=by_size(3500),
+        mem_mb=by_size(3500, 0.01),
     params:
         code=code_version("saliency"),
     script:
@@ -52,7 +52,7 @@ rule feature_map:
     threads: network_threads("feature_map", computing_threads)
     resources:
         gpu=default_gpus,
-        mem_mb=by_size(3000),
+        mem_mb=by_size(3000, 0.01),
     params:
         code=code_version("feature_map"),
     script:
