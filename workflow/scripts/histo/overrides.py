@@ -15,8 +15,8 @@ MOST_VALUES = 100_000  # of all settings together; config/published.yaml and the
 REMAKE = "Delete the file and run again."
 
 
-def require_bounded(where: str, settings: Any) -> None:
-    """Raise InputError for settings with more than MOST_VALUES values; where: of what, for the message.
+def require_bounded(where: str, settings: Any, advice: str) -> None:
+    """Raise InputError for settings with more than MOST_VALUES values; where, advice: beginning and end of the message.
 
     Aliases of YAML can stand for any number of values in a few lines, and for a value that contains itself.
     """
@@ -26,8 +26,7 @@ def require_bounded(where: str, settings: Any) -> None:
         count += 1
         if count > MOST_VALUES:
             raise InputError(
-                f"{where}: expected at most {MOST_VALUES:,} values, found more, or a value that contains itself. Write "
-                "them without aliases of YAML."
+                f"{where}: expected at most {MOST_VALUES:,} values, found more, or a value that contains itself. {advice}"
             )
         left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
@@ -93,7 +92,7 @@ def resolve_search(settings: dict[str, Any], bests: list[str]) -> dict[str, Any]
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{best}: expected settings as YAML, found something else ({reason}). {REMAKE}") from None
-    require_bounded(str(best), found)
+    require_bounded(str(best), found, REMAKE)
     if not isinstance(found, dict) or not isinstance(found.get("network"), dict) or "name" not in found["network"]:
         raise InputError(f"{best}: expected all settings of a model, found something else. {REMAKE}")
     return changed(found, settings)

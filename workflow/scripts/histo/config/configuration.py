@@ -85,7 +85,7 @@ def check(config: dict[str, Any]) -> None:
 
     Raises InputError with one line per mistake.
     """
-    require_bounded("The settings", config)
+    require_bounded("The settings", config, "Write them without aliases of YAML.")
     try:
         settings = Configuration.model_validate(config)
     except ValidationError as error:
