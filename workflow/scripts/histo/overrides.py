@@ -26,7 +26,8 @@ def require_bounded(where: str, settings: Any, advice: str) -> None:
         count += 1
         if count > MOST_VALUES:
             raise InputError(
-                f"{where}: expected at most {MOST_VALUES:,} values, found more, or a value that contains itself. {advice}"
+                f"{where}: expected at most {MOST_VALUES:,} values, found more, or a value that contains itself. "
+                + advice
             )
         left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 

@@ -1,7 +1,8 @@
 """Predict tiles with the networks of a model, as the workflow predicts its test tiles.
 
 The tiles are written to a temporary shard, from which the loader reads them: the way of a tile to the network is that
-of the workflow, the order of the batches included, so that equal tiles get equal probabilities, bit by bit.
+of the workflow, the order of the batches included. With the threads of the model, equal tiles get equal probabilities,
+bit by bit.
 """
 
 import logging
