@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+
+from histo.errors import InputError
 from histo.pages.rule_graph import BOX, ROW, WIDTH, direct, layers_of, layout, rule_graph
 from support.html_page import HOSTILE
 from support.html_page import parse_fragment as parse
@@ -17,6 +20,11 @@ RULES = {
 
 def test_a_rule_is_below_all_that_it_needs():
     assert layers_of(RULES) == {"index": 0, "pack": 1, "folds": 1, "train": 2, "report": 3}
+
+
+def test_a_cycle_is_refused():
+    with pytest.raises(InputError, match=r"without a cycle, found one in train, predict\. Run the workflow again"):
+        layers_of(RULES | {"train": ["predict"], "predict": ["train"], "report": ["index"]})
 
 
 def test_what_is_reached_through_another_rule_is_not_drawn():

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from histo.files import read_json
 from histo.training import checkpoints
 from support.archives import Archive
 from support.chain import job_counts, snakemake
@@ -58,3 +59,6 @@ def test_a_student_trains_on_training_and_test_tiles(tmp_path):
     for fold in range(2):
         loaded = checkpoints.load(tmp_path / f"results/small/train/student/fold-{fold}/weights.pt")
         assert sum(loaded["tiles"].values()) == 50 and loaded["tiles"]["training"] >= 30 - 1
+    # Of rules that need each other, the report draws what came first.
+    rules = read_json(tmp_path / "results/small/run.json")["rules"]
+    assert "train" in rules["predict"] and "predict" not in rules["train"]

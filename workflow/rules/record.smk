@@ -10,11 +10,15 @@ def record_run():
     planned = set(workflow.dag.needrun_jobs())
     if not workflow.is_main_process or not any(result("report.html") in job.output for job in planned):
         return
-    rules, jobs = {}, {}
-    for job in workflow.dag.jobs:
-        needed = {other.rule.name for other in workflow.dag.dependencies[job]}
-        rules[job.rule.name] = sorted(needed | set(rules.get(job.rule.name, [])))
-        jobs[job.rule.name] = jobs.get(job.rule.name, 0) + 1
+    needed, jobs, first = {}, {}, {}
+    for level, row in enumerate(workflow.dag.toposorted()):
+        for job in row:
+            name = job.rule.name
+            needed.setdefault(name, set()).update(other.rule.name for other in workflow.dag.dependencies[job])
+            jobs[name] = jobs.get(name, 0) + 1
+            first.setdefault(name, level)
+    # Jobs form no cycle, rules may: a network that learns from pseudo-labels needs predictions of another one.
+    rules = {name: sorted(other for other in others if first[other] < first[name]) for name, others in needed.items()}
     write_json(
         Path(result("run.json")),
         {

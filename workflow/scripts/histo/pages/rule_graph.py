@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from histo.errors import InputError
+
 WIDTH = 720  # units of the viewBox
 ROW, BOX = 52, 28  # height of a layer and of a box
 CHARACTER = 7.4  # width of a character
@@ -31,14 +33,21 @@ class Layout:
 
 
 def layers_of(rules: dict[str, list[str]]) -> dict[str, int]:
-    """Return the layer of each rule, the length of the longest path to it; rules: {rule: what it needs}, no cycles."""
+    """Return the layer of each rule, the length of the longest path to it; rules: {rule: what it needs}.
+
+    Raises InputError for rules that need each other in a cycle.
+    """
     found: dict[str, int] = {}
     while len(found) < len(rules):
-        found |= {
+        placed = {
             rule: 1 + max((found[other] for other in needed), default=-1)
             for rule, needed in rules.items()
             if rule not in found and all(other in found for other in needed)
         }
+        if not placed:
+            cycle = ", ".join(rule for rule in rules if rule not in found)
+            raise InputError(f"run.json: expected rules without a cycle, found one in {cycle}. Run the workflow again.")
+        found |= placed
     return found
 
 
