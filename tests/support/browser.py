@@ -4,6 +4,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ class Browser:
         self._process = subprocess.Popen(
             [*command, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"],
             pass_fds=(to_child, from_child), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         os.close(to_child)
         os.close(from_child)
@@ -48,8 +50,12 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        """End every process of Chromium: one that is left writes into the profile while its owner deletes it."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        # The pipe ends when the last process that held it is gone.
+        while select.select([self._read], [], [], TIMEOUT)[0] and os.read(self._read, 1 << 20):
+            pass
         os.close(self._write)
         os.close(self._read)
 
