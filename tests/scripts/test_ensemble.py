@@ -34,7 +34,7 @@ def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
         for split, models in (("oof", oof), ("test", test))
     ]
     ids = folds["id"]
-    measured = dict.fromkeys(tables.COLOUR, 1.0) | {"sharpness": np.arange(len(ids)), "fault": "", "detail": ""}
+    measured = dict.fromkeys(tables.MEASUREMENTS, 1.0) | {"sharpness": np.arange(len(ids)), "fault": "", "detail": ""}
     frame = pd.DataFrame({"id": ids, "split": "train", "shard": 0, "row": 0, "label": 0, "kept": True} | measured)
     tables.write(frame, folder / "tiles", tables.TILES)
     out = [folder / name for name in ("oof", "test", "json")]

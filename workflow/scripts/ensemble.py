@@ -234,15 +234,17 @@ def columns(blended: np.ndarray) -> dict[str, np.ndarray]:
 def measurements(tiles: Path, ids: pd.Series) -> dict[str, np.ndarray]:
     """Return what training tiles look like, in the order of ids, float64 [N] each; tiles: `tables.TILES`.
 
-    Brightness (mean grey level), colour spread (mean of the standard deviations of the channels, grey levels) and
-    sharpness (variance of the Laplacian).
+    Brightness (mean grey level), colour spread (mean of the standard deviations of the channels, grey levels),
+    sharpness (variance of the Laplacian) and blankness (per cent of the pixels without stain).
     """
-    frame = tables.read(tiles, tables.TILES, ["id", "split", *tables.COLOUR])
-    frame = frame[frame["split"] == "train"].set_index("id").loc[ids].astype({name: float for name in tables.COLOUR})
+    names = list(tables.MEASUREMENTS)
+    frame = tables.read(tiles, tables.TILES, ["id", "split", *names])
+    frame = frame[frame["split"] == "train"].set_index("id").loc[ids, names].astype(float)
     return {
         "brightness": frame["brightness"].to_numpy(),
         "colour spread": frame[["std_r", "std_g", "std_b"]].mean(axis=1).to_numpy(),
         "sharpness": frame["sharpness"].to_numpy(),
+        "blankness": 100 * frame["blank_share"].to_numpy(),
     }
 
 
