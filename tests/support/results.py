@@ -87,7 +87,8 @@ def finished_run(
         evaluations.append(folder / f"evaluate-{k}.json")
         evaluate(oof[name], folder / "folds.parquet", evaluations[-1], model=name, tta=tta)
     blend = [folder / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
-    ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method)
+    ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method,
+             recipes=[[name] for name in models])  # fmt: skip
     inputs = ReportInputs(
         template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), audit=folder / "audit.json",
         tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet",
