@@ -88,7 +88,7 @@ class Size:
                 crcs.append(crc32(data))
                 write(number, data)
         texts = {"mode": "RGB", "md5": "", "pixels_sha1": "0" * 40, "fault": "", "detail": ""}
-        numbers = dict.fromkeys(tables.COLOUR, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
+        numbers = dict.fromkeys(tables.MEASUREMENTS, 0.0) | {"bytes": TILE_BYTES, "width": SIDE, "height": SIDE}
         numbers |= {"crc": crcs, "pixels_offset": len(header)}
         frame = index.assign(**texts, **numbers, blocks=[np.zeros(BLOCKS_PER_TILE, np.uint64)] * len(index))
         tables.write(frame, self.folder / "validation.parquet", tables.VALIDATION)

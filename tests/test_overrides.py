@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from histo.errors import InputError
-from histo.overrides import changed, merge, resolve_search, with_values
+from histo.overrides import by_recipe, changed, merge, resolve_search, with_values
 
 BASE = {"epochs": 3, "learning_rate": 0.02, "network": {"name": "residual", "width": 8, "blocks": 1, "dropout": 0.0}}
 
@@ -20,6 +20,14 @@ def test_values_are_replaced_by_dotted_name():
         with_values(base, {"network.filters.3": 80})
     with pytest.raises(InputError, match=r"epochs\.x: no such setting; epochs is 5"):
         with_values(base, {"epochs.x": 1})
+
+
+def test_models_that_differ_in_the_seed_alone_are_one_recipe():
+    models = {
+        "a": BASE | {"seed": 1}, "wide": merge(BASE, {"seed": 2, "network": {"width": 9}}), "b": BASE | {"seed": 2},
+        "forest": {"method": "random_forest", "seed": 1}, "searched": {"search": "s", "seed": 1},
+    }  # fmt: skip
+    assert by_recipe(models) == [["a", "b"], ["wide"], ["forest"], ["searched"]]
 
 
 def test_a_model_overrides_what_its_search_found(tmp_path):

@@ -23,7 +23,7 @@ TESTS = {
 }
 
 
-def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
+def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS, recipes=()):
     """Return the OOF table, test table and summary of models {name: [(ids, fold, probabilities) of each network]}."""
     tables.write(folds, folder / "folds", tables.FOLDS)
     paths = [
@@ -34,11 +34,11 @@ def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS):
         for split, models in (("oof", oof), ("test", test))
     ]
     ids = folds["id"]
-    measured = dict.fromkeys(tables.COLOUR, 1.0) | {"sharpness": np.arange(len(ids)), "fault": "", "detail": ""}
+    measured = dict.fromkeys(tables.MEASUREMENTS, 1.0) | {"sharpness": np.arange(len(ids)), "fault": "", "detail": ""}
     frame = pd.DataFrame({"id": ids, "split": "train", "shard": 0, "row": 0, "label": 0, "kept": True} | measured)
     tables.write(frame, folder / "tiles", tables.TILES)
     out = [folder / name for name in ("oof", "test", "json")]
-    ensemble(*paths, folder / "folds", folder / "tiles", *out, method=method)
+    ensemble(*paths, folder / "folds", folder / "tiles", *out, method=method, recipes=list(recipes))
     return *(tables.read(path, tables.PROBABILITIES) for path in out[:2]), read_json(out[2])
 
 
@@ -236,12 +236,13 @@ def test_tables_of_several_classes(tmp_path, random, method):
                 tables.write(pd.DataFrame({"id": names, "fold": fold, **columns}), path, tables.predictions(3))
                 found[name].append(path)
     out = [tmp_path / name for name in ("oof", "test", "json")]
-    ensemble(oof, test, tmp_path / "folds", tmp_path / "tiles", *out, method=method)
+    ensemble(oof, test, tmp_path / "folds", tmp_path / "tiles", *out, method=method, recipes=[["one", "two"]])
     written_oof, written_test = (tables.read(path, tables.probabilities(3)) for path in out[:2])
     columns = ["probability_0", "probability_1", "probability_2"]
     summary = read_json(out[2])
     assert summary["auc"] == summary["methods"][method] == auc(labels, written_oof[columns].to_numpy())
     assert summary["networks"] == 4
+    assert summary["seeds"]["rows"][0]["highest"] == auc(labels, probabilities[:, 0])
     assert not any(summary[name] for name in ("comparison", "agreement", "expected", "by_group", "by_stratum"))
     assert sorted(written_test["id"]) == sorted(f"t{k}" for k in range(150))
     if method == "mean":

@@ -132,7 +132,7 @@ def stage(tmp_path) -> Path:
     """A folder with the tables of 7 tiles: a and b overlap, f is not kept, g is a test tile."""
     tiles = pd.DataFrame({"id": list("abcdefg"), "split": ["train"] * 6 + ["test"], "shard": 0, "row": range(7)})
     tiles = tiles.assign(label=[0, 1, 0, 1, 0, 1, -1], kept=[True] * 5 + [False, True], fault="", detail="")
-    tiles = tiles.assign(**dict.fromkeys(tables.COLOUR, 0.0))
+    tiles = tiles.assign(**dict.fromkeys(tables.MEASUREMENTS, 0.0))
     tables.write(tiles, tmp_path / "tiles", tables.TILES)
     groups = pd.DataFrame({"id": list("abcde"), "group": list("aacde"), "reason": "alone"})
     tables.write(groups, tmp_path / "groups", tables.GROUPS)

@@ -295,6 +295,19 @@ def test_comparison_thresholds_and_failures_are_those_of_the_ensemble(run, page)
     assert expected["low"] < ensemble["auc_low"] < ensemble["auc_high"] < expected["high"]
 
 
+def test_the_spread_of_seeds_is_compared_with_that_of_models(run):
+    path = run.folder / "seeds.json"
+    row = {"models": ["small", "small-2"], "auc": 0.91, "lowest": 0.9, "highest": 0.92, "deviation": 0.0141}
+    for share, text in (
+        (0.25, "explain 25.0 % of the variance of the AUC between models"),
+        (None, "cannot be compared"),
+    ):
+        seeds = {"rows": [row], "deviation": 0.0141, "share": share}
+        write_json(path, read_json(run.inputs.ensemble) | {"seeds": seeds})
+        page = run.write_report(inputs=replace(run.inputs, ensemble=path))
+        assert "small, small-2 0.9100 0.9000 0.9200 0.0141" in page.text and text in page.text
+
+
 @pytest.mark.parametrize(("shift", "warned"), [(0.0, False), (0.03, False), (0.3, True)])
 def test_a_mean_probability_far_from_training_is_flagged(run, shift, warned):
     """Changed: the mean of the submission."""

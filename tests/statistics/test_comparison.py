@@ -11,6 +11,7 @@ from histo.statistics.comparison import (
     expected_auc,
     p_of_decrease,
     p_of_difference,
+    seed_spread,
     spread,
 )
 
@@ -45,6 +46,40 @@ def test_agreement_of_two_models(random):
     different = ((probabilities[:, 0] >= 0.5) != (probabilities[:, 1] >= 0.5)).mean()
     assert found["disagreement"] == [[0, pytest.approx(different)], [pytest.approx(different), 0]]
     assert agreement(np.ones((4, 2)), np.zeros(4, int))["correlation"][0][1] == 0
+
+
+def test_the_spread_of_seeds():
+    aucs = {"a1": 0.90, "a2": 0.92, "b1": 0.94, "b2": 0.95, "b3": 0.96, "c": 0.98}
+    found = seed_spread([["a1", "a2"], ["b1", "b2", "b3"], ["c"]], aucs)
+    first, second = found["rows"]
+    assert first == {
+        "models": ["a1", "a2"],
+        "auc": pytest.approx(0.91),
+        "lowest": 0.90,
+        "highest": 0.92,
+        "deviation": pytest.approx(0.02 / 2**0.5),
+    }
+    assert second["deviation"] == pytest.approx(0.01)
+    variance = (0.0002 + 2 * 0.0001) / 3
+    assert found["deviation"] == pytest.approx(variance**0.5)
+    means = np.array([0.91, 0.95, 0.98])
+    assert found["share"] == pytest.approx(variance * (1 / 2 + 1 / 3 + 1) / 3 / means.var(ddof=1))
+    assert seed_spread([["a1", "a2"]], aucs)["share"] is None
+    assert seed_spread([["a1", "a2"], ["b1"]], aucs | {"b1": 0.911})["share"] == 1
+    assert seed_spread([["a1"], ["c"]], aucs) is None
+
+
+@pytest.mark.parametrize(("models", "deviation"), [(2, 0.0), (20, 0.01)])
+def test_the_share_of_seeds_is_right_on_average(random, models, deviation):
+    """Simulated: seeds alone, then models whose true AUCs differ too."""
+    shares = []
+    for _ in range(300):
+        true = 0.9 + deviation * random.normal(size=(models, 1))
+        values = true + 0.005 * random.normal(size=(models, 3))
+        aucs = {f"{m}-{s}": value for (m, s), value in np.ndenumerate(values)}
+        shares.append(seed_spread([[f"{m}-{s}" for s in range(3)] for m in range(models)], aucs)["share"])
+    expected = 0.005**2 / 3 / (0.005**2 / 3 + deviation**2)
+    assert np.median(shares) == pytest.approx(expected, rel=0.15)
 
 
 def test_the_expected_auc_includes_the_error_of_the_new_tiles():

@@ -68,6 +68,23 @@ def test_quintiles_of_a_measurement(random):
     assert rows[4]["accuracy"]["value"] == pytest.approx(right[last].mean())
 
 
+@pytest.mark.parametrize(
+    ("values", "ranges"),
+    [
+        # A fifth of 10 values is 2.
+        ([0] * 3 + [1, 2, 3, 4, 5, 6, 7], [(0, 0), (1, 1), (2, 3), (4, 5), (6, 7)]),
+        ([0] * 5 + [1, 2, 3, 4, 5], [(0, 0), (1, 1), (2, 3), (4, 5)]),
+        ([0] * 9 + [1], [(0, 0), (1, 1)]),
+        ([1, 2, 3, 4, 5] + [9] * 5, [(1, 2), (3, 4), (5, 9)]),
+    ],
+)
+def test_equal_values_are_in_one_stratum(random, values, ranges):
+    order = random.permutation(10)
+    rows = by_stratum(frame(random, [5, 5]), {"blankness": np.array(values, float)[order]})[0]["rows"]
+    assert [(row["lowest"], row["highest"]) for row in rows] == ranges
+    assert sum(row["tiles"] for row in rows) == 10
+
+
 def test_a_quintile_of_one_class_has_no_auc(random):
     tiles = frame(random, [100, 100, 0, 100])
     values = tiles["label"] * 10 + random.random(300)

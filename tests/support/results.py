@@ -87,7 +87,8 @@ def finished_run(
         evaluations.append(folder / f"evaluate-{k}.json")
         evaluate(oof[name], folder / "folds.parquet", evaluations[-1], model=name, tta=tta)
     blend = [folder / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
-    ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method)
+    ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method,
+             recipes=[[name] for name in models])  # fmt: skip
     inputs = ReportInputs(
         template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), audit=folder / "audit.json",
         tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet",
@@ -119,7 +120,7 @@ def write_tiles(folder: Path, faults: bool) -> tuple[pd.DataFrame, np.ndarray]:
         write_shard(path, split=split, number=0, ids=ids, labels=labels, batches=[images[:count]], code="test")
         parts.append(pd.DataFrame({"id": ids, "split": split, "shard": 0, "row": range(count), "label": labels}))
     tiles = pd.concat(parts, ignore_index=True)
-    tiles[["fault", "detail", *tables.COLOUR]] = ["", "", *([1.0] * len(tables.COLOUR))]
+    tiles[["fault", "detail", *tables.MEASUREMENTS]] = ["", "", *([1.0] * len(tables.MEASUREMENTS))]
     if faults:
         tiles.loc[0, ["fault", "detail"]] = "bad_label", "the label is '<i>2</i>'"
         tiles.loc[1, ["fault", "detail", "row"]] = "unreadable", "cut short", -1

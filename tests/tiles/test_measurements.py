@@ -44,6 +44,7 @@ def test_measurements_agree_with_their_definitions(random):
     assert found["flat"][0].sum() == 0
     assert found["flat"][1].sum() == 36
     assert found["flat"][2].sum() == 18
+    np.testing.assert_allclose(found["blank_share"], (green > 200).mean((1, 2)))
 
 
 def test_black_and_white_tiles():
@@ -51,6 +52,7 @@ def test_black_and_white_tiles():
     np.testing.assert_allclose(found["brightness"], [0, 255])
     np.testing.assert_allclose(found["std"], 0)
     np.testing.assert_allclose(found["sharpness"], 0)
+    np.testing.assert_array_equal(found["blank_share"], [0, 1])
     assert found["flat"].all()
 
 
@@ -72,6 +74,7 @@ def test_rows_of_the_validation_table(random):
     valid = ~np.array(missing)
     np.testing.assert_allclose(frame["mean_g"][valid], images[valid][..., 1].mean((1, 2)), rtol=1e-5)
     np.testing.assert_allclose(frame["std_b"][valid], images[valid][..., 2].std((1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(frame["blank_share"][valid], (images[valid][..., 1] > 200).mean((1, 2)), rtol=1e-6)
     blocks, expected = np.stack(frame["blocks"].tolist()), block_hashes(images)
     assert (blocks[missing] == 0).all()
     assert blocks[1, 0] == 0

@@ -19,6 +19,11 @@ def trained_networks(model):
     return [result(f"train/{model}/{name}/weights.pt") for name in submitted_networks(model)]
 
 
+def settings_of(model):
+    """All settings of a network or a classical model, of a network except those that it takes from a search."""
+    return train_settings(config, model) if model in config["models"] else CLASSICAL[model]
+
+
 def folds_of_network(wildcards):
     """Path of the table with the folds of a network."""
     return result("folds-by-stain.parquet" if wildcards.network.startswith("stain-") else "folds.parquet")

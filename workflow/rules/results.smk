@@ -12,6 +12,7 @@
 #         provenance.json   settings, code, libraries and machine of the run, and SHA-256 of weights and submission
 #         submission-score.json, scores.json   submissions to Kaggle and their scores, on request
 
+from histo.overrides import by_recipe
 from histo.pages.run_times import STAGES
 
 
@@ -73,7 +74,11 @@ rule ensemble:
     resources:
         mem_mb=by_size(500, 10),
     params:
-        settings={"models": MODELS, "method": config["submission"]["method"]},
+        settings={
+            "models": MODELS,
+            "method": config["submission"]["method"],
+            "recipes": by_recipe({name: settings_of(name) for name in MODELS}),
+        },
         code=code_version("ensemble"),
     script:
         "../scripts/ensemble.py"

@@ -34,7 +34,7 @@ from histo.metrics import auc
 from histo.model_files import by_model
 from histo.predictions import join_folds, stack_networks
 from histo.statistics.clustered_auc import stratified_auc
-from histo.statistics.comparison import agreement, compare_with_best, expected_auc, spread
+from histo.statistics.comparison import agreement, compare_with_best, expected_auc, seed_spread, spread
 from histo.statistics.evaluation import evaluate_oof
 from histo.statistics.subsets import by_group, by_stratum
 
@@ -116,17 +116,19 @@ def ensemble(
     summary: Path,
     *,
     method: str,
+    recipes: list[list[str]],
 ) -> None:
     """Write blended out-of-fold and test probabilities (`tables.probabilities`; fold -1 for test tiles) and a summary.
 
-    oof, test: predictions of each model, one file per network; tiles: `tables.TILES`. The summary has the metrics of
-    `evaluate_oof` and `models`, `method`, `methods` (mean of the AUCs of the folds, of each method), `weights` (blend
-    weights by model, fitted to all folds), `weights_by_fold` (fitted to the other folds, a list in the order of the
-    folds), `comparison` and `agreement` of several models (`statistics.comparison`), `expected` (`expected_auc` on the
-    test tiles), `networks` (number of networks that are averaged on the test tiles), `spread` (`spread_of`), and of
-    probabilities `by_group` and `by_stratum` (`statistics.subsets`); what does not exist is None. Of more than two
-    classes, it has the metrics of `evaluate_classes` instead, `methods` are macro AUCs, and what is only defined for
-    two classes is None.
+    oof, test: predictions of each model, one file per network; tiles: `tables.TILES`; recipes: names of models, those
+    that differ in their seed alone in one list. The summary has the metrics of `evaluate_oof` and `models`, `method`,
+    `methods` (mean of the AUCs of the folds, of each method), `weights` (blend weights by model, fitted to all folds),
+    `weights_by_fold` (fitted to the other folds, a list in the order of the folds), `comparison` and `agreement` of
+    several models (`statistics.comparison`), `expected` (`expected_auc` on the test tiles), `networks` (number of
+    networks that are averaged on the test tiles), `spread` (`spread_of`), `seeds` (`seed_spread`), and of probabilities
+    `by_group` and `by_stratum` (`statistics.subsets`); what does not exist is None. Of more than two classes, it has
+    the metrics of `evaluate_classes` instead, `methods` and the AUCs of `seeds` are macro AUCs, and what is only
+    defined for two classes is None.
     """
     folds_table = tables.read(folds, tables.FOLDS)
     parts = [join_folds(paths, folds_table) for paths in oof.values()]
@@ -147,10 +149,12 @@ def ensemble(
     ids, networks = stack_networks([path for paths in test.values() for path in paths])
     if probabilities.ndim == 3:
         scores = {name: auc(labels, values) for name, values in blended.items()}
+        aucs = [auc(labels, values) for values in np.moveaxis(probabilities, 1, 0)]
         metrics = evaluate_classes(labels, blended[method], fold) | dict.fromkeys(TWO_CLASSES)
     else:
         values = np.stack(list(blended.values()), axis=1)
         scores = dict(zip(blended, stratified_auc(labels, values, None, fold).values.tolist(), strict=True))
+        aucs = stratified_auc(labels, probabilities, None, fold).values.tolist()
         metrics = evaluate_two_classes(chosen, list(oof), probabilities, len(ids), tiles, ranks=method == "rank_mean")
     write_json(
         summary,
@@ -161,6 +165,7 @@ def ensemble(
             "weights_by_fold": [weight_of(oof, row) for row in by_fold.values()],
             "networks": len(networks),
             "spread": spread_of(test, networks),
+            "seeds": seed_spread(recipes, dict(zip(oof, aucs, strict=True))),
         },
     )
 
@@ -234,15 +239,17 @@ def columns(blended: np.ndarray) -> dict[str, np.ndarray]:
 def measurements(tiles: Path, ids: pd.Series) -> dict[str, np.ndarray]:
     """Return what training tiles look like, in the order of ids, float64 [N] each; tiles: `tables.TILES`.
 
-    Brightness (mean grey level), colour spread (mean of the standard deviations of the channels, grey levels) and
-    sharpness (variance of the Laplacian).
+    Brightness (mean grey level), colour spread (mean of the standard deviations of the channels, grey levels),
+    sharpness (variance of the Laplacian) and blankness (per cent of the pixels without stain).
     """
-    frame = tables.read(tiles, tables.TILES, ["id", "split", *tables.COLOUR])
-    frame = frame[frame["split"] == "train"].set_index("id").loc[ids].astype({name: float for name in tables.COLOUR})
+    names = list(tables.MEASUREMENTS)
+    frame = tables.read(tiles, tables.TILES, ["id", "split", *names])
+    frame = frame[frame["split"] == "train"].set_index("id").loc[ids, names].astype(float)
     return {
         "brightness": frame["brightness"].to_numpy(),
         "colour spread": frame[["std_r", "std_g", "std_b"]].mean(axis=1).to_numpy(),
         "sharpness": frame["sharpness"].to_numpy(),
+        "blankness": 100 * frame["blank_share"].to_numpy(),
     }
 
 
@@ -267,4 +274,5 @@ if __name__ == "__main__":
         Path(snakemake.output.test),
         Path(snakemake.output.summary),
         method=settings["method"],
+        recipes=settings["recipes"],
     )

@@ -1,8 +1,8 @@
 """Validate the tiles of one shard: one table row per tile, with a single pass over each file.
 
 Each tile is verified against its name: in this competition, the id of a tile is the SHA-1 of its pixels. The same pass
-computes MD5 and CRC-32 of the file, decodes the tile, measures brightness, colour and sharpness, and hashes its aligned
-blocks of 16 × 16 pixels, from which `overlaps` finds tiles that share tissue.
+computes MD5 and CRC-32 of the file, decodes the tile, measures brightness, colour, sharpness and the share without
+stain, and hashes its aligned blocks of 16 × 16 pixels, from which `overlaps` finds tiles that share tissue.
 
 A faulty tile is recorded in its row and raises no error: `audit` decides what to do about all faults.
 """

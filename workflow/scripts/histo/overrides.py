@@ -4,6 +4,7 @@ Not in histo/config, since jobs compute with it: what a model takes from a searc
 """
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def changed(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     if isinstance(network, dict) and network.get("name", base["network"]["name"]) != base["network"]["name"]:
         base = {**base, "network": {}}
     return merge(base, own)
+
+
+def by_recipe(models: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Return the names of the models, those whose settings differ in `seed` alone in one list; models: {name: all}."""
+    recipes: dict[str, list[str]] = {}
+    for name, settings in models.items():
+        recipe = {key: value for key, value in settings.items() if key != "seed"}
+        recipes.setdefault(json.dumps(recipe, sort_keys=True), []).append(name)
+    return list(recipes.values())
 
 
 def with_values(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from histo.geometry import BLOCK, SIDE
 
 # Grey levels (0 to 255) over the tile; sharpness is the variance of the Laplacian of the green channel.
 COLOUR = ("brightness", "mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness")
-_COLOUR = [(name, pa.float32()) for name in COLOUR]
+# All measurements; blank_share is the share of pixels without stain, from 0 to 1.
+MEASUREMENTS = (*COLOUR, "blank_share")
+_MEASUREMENTS = [(name, pa.float32()) for name in MEASUREMENTS]
 
 INDEX = pa.schema(
     [
@@ -49,7 +51,7 @@ _VALIDATION = [
     ("pixels_sha1", pa.string()),
     ("fault", pa.string()),
     ("detail", pa.string()),
-    *_COLOUR,
+    *_MEASUREMENTS,
 ]
 
 
@@ -80,7 +82,7 @@ TILES = pa.schema(
         ("kept", pa.bool_()),
         ("fault", pa.string()),
         ("detail", pa.string()),
-        *_COLOUR,
+        *_MEASUREMENTS,
     ]
 )
 GROUPS = pa.schema([("id", pa.string()), ("group", pa.string()), ("reason", pa.string())])

@@ -52,12 +52,12 @@ def read_reference(path: str | Path) -> ColourReference:
 
 
 def measurements(images: npt.NDArray[np.uint8]) -> pd.DataFrame:
-    """Return the columns `tables.COLOUR` of tiles, uint8 [N, side, side, 3]."""
+    """Return the columns `tables.MEASUREMENTS` of tiles, uint8 [N, side, side, 3]."""
     found = measure(images)
-    columns = {"brightness": found["brightness"], "sharpness": found["sharpness"]}
+    columns = {name: found[name] for name in ("brightness", "sharpness", "blank_share")}
     for channel, letter in enumerate("rgb"):
         columns |= {f"mean_{letter}": found["mean"][:, channel], f"std_{letter}": found["std"][:, channel]}
-    return pd.DataFrame(columns)[list(tables.COLOUR)]
+    return pd.DataFrame(columns)[list(tables.MEASUREMENTS)]
 
 
 def flags(tiles: pd.DataFrame, reference: ColourReference) -> list[str]:

@@ -104,7 +104,8 @@ def _strata(strata: list[dict[str, Any]] | None) -> str:
         )
         head = f"| {measurement['name']} | tiles | positives | AUC | accuracy |\n|---|---|---|---|---|"
         tables.append(f"{head}\n{rows}\n")
-    return "\n".join(["## Results by stratum\n", "Quintiles of what the tiles look like.\n", *tables])
+    note = "Quintiles of what the tiles look like; tiles with equal values are in one row.\n"
+    return "\n".join(["## Results by stratum\n", note, *tables])
 
 
 def _limits(description: dict[str, Any], geometry: dict[str, int], real: bool) -> str:

@@ -75,6 +75,35 @@ def spread(networks: Floats) -> dict[str, float] | None:
     }
 
 
+def seed_spread(recipes: list[list[str]], aucs: dict[str, float]) -> dict[str, Any] | None:
+    """Return the spread of the AUCs of models that differ in their seed alone, None without such models.
+
+    recipes: names of models, those that differ in their seed alone in one list. "rows": of each recipe with several
+    seeds "models", "auc" (their mean), "lowest", "highest" and "deviation", the standard deviation. "deviation": pooled
+    over the recipes. "share": expected variance of the means of the recipes from seeds alone, as a share of their
+    variance (one-way analysis of variance by unweighted means), at most 1; None for a single recipe or equal means.
+    """
+    values = [np.array([aucs[name] for name in names]) for names in recipes]
+    repeated = [(names, found) for names, found in zip(recipes, values, strict=True) if len(names) > 1]
+    if not repeated:
+        return None
+    degrees = sum(len(found) - 1 for _, found in repeated)
+    variance = sum(float(found.var(ddof=1)) * (len(found) - 1) for _, found in repeated) / degrees
+    between = float(np.var([found.mean() for found in values], ddof=1)) if len(values) > 1 else 0.0
+    by_seeds = variance * float(np.mean([1 / len(found) for found in values]))
+    return {
+        "rows": [
+            {
+                "models": names, "auc": float(found.mean()), "lowest": float(found.min()),
+                "highest": float(found.max()), "deviation": float(found.std(ddof=1)),
+            }
+            for names, found in repeated
+        ],
+        "deviation": variance**0.5,
+        "share": min(1.0, by_seeds / between) if between else None,
+    }  # fmt: skip
+
+
 def expected_auc(metrics: dict[str, Any], tiles: int) -> dict[str, Any]:
     """Return the AUC to expect on `tiles` new tiles of other slides: {"value", "low", "high", "tiles"}.
 

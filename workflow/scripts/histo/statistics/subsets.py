@@ -51,18 +51,18 @@ def by_stratum(frame: pd.DataFrame, measurements: dict[str, npt.NDArray[np.float
 
     frame: label, probability, fold, group; measurements: by name, [N] each. Of each measurement "name" and "rows":
     lowest and highest value, tiles, positives, AUC and accuracy. The AUC of a quintile is the mean over the folds that
-    have both classes in it, as {value, low, high}, None without one. Without distinct quintiles there is no row.
+    have both classes in it, as {value, low, high}, None without one. Tiles with equal values are in one stratum: where
+    many are equal, there are fewer than five. A measurement whose tiles would all be in one stratum has no rows.
     """
     labels, probabilities = frame["label"].to_numpy(), frame["probability"].to_numpy(np.float64)
     folds, clusters = frame["fold"].to_numpy(), np.unique(frame["group"], return_inverse=True)[1]
     result = []
     for name, values in measurements.items():
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, QUINTILES + 1)))
-        if len(edges) < QUINTILES + 1:
+        number = _strata(values)
+        if not number.any():
             continue
-        number = np.searchsorted(edges[1:-1], values, side="right")
         rows = []
-        for k in range(QUINTILES):
+        for k in range(number.max() + 1):
             chosen = number == k
             usable = [
                 fold for fold in np.unique(folds) if len(np.unique(labels[chosen & (folds == fold)])) == 2
@@ -76,10 +76,16 @@ def by_stratum(frame: pd.DataFrame, measurements: dict[str, npt.NDArray[np.float
             right = (probabilities[chosen] >= 0.5) == (labels[chosen] == 1)
             rows.append(
                 {
-                    "lowest": float(edges[k]), "highest": float(edges[k + 1]), "tiles": int(chosen.sum()),
-                    "positives": int((labels[chosen] == 1).sum()), "auc": area,
+                    "lowest": float(values[chosen].min()), "highest": float(values[chosen].max()),
+                    "tiles": int(chosen.sum()), "positives": int((labels[chosen] == 1).sum()), "auc": area,
                     "accuracy": proportion(right, clusters[chosen]),
                 }
             )  # fmt: skip
         result.append({"name": name, "rows": rows})
     return result
+
+
+def _strata(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """Return the stratum of each value, from 0 on, [N]: its quintile; equal values are in the lowest of theirs."""
+    edges = np.unique(np.quantile(values, np.arange(1, QUINTILES) / QUINTILES))
+    return np.unique(np.searchsorted(edges, values), return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""Measurements of every tile: brightness, colour, sharpness, and hashes of its blocks."""
+"""Measurements of every tile: brightness, colour, sharpness, share without stain, and hashes of its blocks."""
 
 from functools import cache
 from typing import Any
@@ -13,8 +13,12 @@ from histo.geometry import BLOCK, SIDE
 BATCH = 32  # tiles measured at a time; their pixels stay in the processor's cache
 WORDS_PER_BLOCK = BLOCK * BLOCK * 3 // 8  # of 64 bits
 FLAT_STD = 4.0  # grey levels; a block whose green channel varies less is background, which is often equal by chance
+# Grey level of green, which haematoxylin and eosin both absorb; a brighter pixel shows glass, fat or a lumen. On 1,031
+# original tiles, the share of such pixels has a rank correlation of 0.96 with that below Otsu's threshold of
+# saturation.
+UNSTAINED = 200
 
-RECORD_COLUMNS = [name for name in tables.VALIDATION.names if name not in (*tables.COLOUR, "blocks")]
+RECORD_COLUMNS = [name for name in tables.VALIDATION.names if name not in (*tables.MEASUREMENTS, "blocks")]
 
 # Multilinear hashing (Lemire & Kaser, The Computer Journal 57(11), 2014): odd 64-bit multipliers. Never change them:
 # the hashes are stored in tables.
@@ -59,7 +63,8 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     """Measure tiles, uint8 [N, 96, 96, 3].
 
     Returns, in grey levels (0 to 255): brightness [N], mean and std [N, 3] per channel; sharpness [N], the variance
-    of the Laplacian of the green channel; flat [N, 36], blocks whose green channel has a standard deviation below 4.
+    of the Laplacian of the green channel; flat [N, 36], blocks whose green channel has a standard deviation below 4;
+    blank_share [N], from 0 to 1, pixels whose green channel is above 200.
     """
     count, side = images.shape[:2]
     values = images.reshape(count, side // BLOCK, BLOCK, side * 3).astype(np.float32)
@@ -85,12 +90,15 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     flat_laplacian = laplacian.astype(np.float32, order="C").reshape(count, -1)
     sharpness = np.einsum("ij,ij->i", flat_laplacian, flat_laplacian) / flat_laplacian.shape[1]
     sharpness -= flat_laplacian.mean(1) ** 2
+    unstained = (green > UNSTAINED).reshape(count, -1)
     return {
         "brightness": mean.mean(1),
         "mean": mean,
         "std": np.sqrt(variance),
         "sharpness": sharpness,
         "flat": (block_variance[..., 1] < FLAT_STD**2).reshape(count, -1),
+        # A count of each tile takes a third of the time of a mean over all.
+        "blank_share": np.array([np.count_nonzero(pixels) for pixels in unstained]) / side**2,
     }
 
 
@@ -120,11 +128,11 @@ class Measurements:
             self._measure()
         parts = self._measured
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-        values: dict[str, Any] = {name: np.full(len(rows), np.nan, np.float32) for name in tables.COLOUR}
+        values: dict[str, Any] = {name: np.full(len(rows), np.nan, np.float32) for name in tables.MEASUREMENTS}
         blocks = np.zeros((len(rows), self._blocks), np.uint64)
         if joined:
-            values["brightness"][rows] = joined["brightness"]
-            values["sharpness"][rows] = joined["sharpness"]
+            for name in ("brightness", "sharpness", "blank_share"):
+                values[name][rows] = joined[name]
             for channel, letter in enumerate("rgb"):
                 values[f"mean_{letter}"][rows] = joined["mean"][:, channel]
                 values[f"std_{letter}"][rows] = joined["std"][:, channel]
