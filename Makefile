@@ -41,11 +41,16 @@ $(READY):
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml -- submission
 
+# The tests on SLURM mostly wait: they run beside the others, and their output follows.
 test: $(READY)
-	$(BIN)/pytest
+	@output=$$(mktemp); $(SLURM_TESTS) > "$$output" 2>&1 & slurm=$$!; \
+	$(BIN)/pytest --ignore=tests/slurm; others=$$?; \
+	wait $$slurm; slurm=$$?; cat "$$output"; rm "$$output"; exit $$((others | slurm))
+
+SLURM_TESTS = $(BIN)/pytest -p no:cacheprovider --durations=0 tests/slurm
 
 test-slurm: $(READY) slurm
-	$(BIN)/pytest --durations=0 tests/slurm
+	$(SLURM_TESTS)
 
 # Nothing is started: the tests run their own SLURM, in a folder of their own and not as a service.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)

@@ -66,7 +66,7 @@ def test_signals_end_a_script_as_exceptions_do(tmp_path, number):
     code = f"""
 try:
     print(flush=True)
-    time.sleep(30)
+    time.sleep(100)
 finally:
     open({str(tmp_path / "tidied")!r}, "w").close()
 """
@@ -76,7 +76,7 @@ finally:
     process.stdout.readline()
     time.sleep(0.1)
     process.send_signal(number)
-    assert process.wait(10) != 0
+    assert process.wait(60) != 0
     process.communicate()
     assert (tmp_path / "tidied").exists()
 

@@ -462,7 +462,7 @@ def loop():
 )
 def test_settings_without_end_are_refused_at_once(made, place):
     config = {"dataset": {"name": "small", "source": "kaggle"}} | place(made())
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(InputError, match="The settings: expected at most 100,000 values, found more"):
         check(config)
-    assert time.monotonic() - begin < 20
+    assert time.process_time() - begin < 20

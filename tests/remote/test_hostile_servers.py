@@ -124,7 +124,7 @@ def test_a_body_without_end(server, tmp_path, monkeypatch, known):
 
 def test_single_bytes(server, tmp_path, monkeypatch, caplog):
     """Each byte resets the timeout of the connection; there is a line of progress, and an end."""
-    monkeypatch.setattr(partial_download, "SLOW", (0.5, 1000))
+    monkeypatch.setattr(partial_download, "SLOW", (2.0, 1000))
     monkeypatch.setattr(partial_download, "REPORT", 0.2)
     caplog.set_level(logging.INFO)
 

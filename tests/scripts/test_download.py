@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from histo.tiles.zip_archive import crc_faults
 from support import REAL_ARCHIVE
 from support.kaggle_client import BY_KEY, SCRIPTS, Client, assert_no_secret, last_line
 from support.kaggle_server import COMPETITION, TOKEN, Faults, KaggleServer
+from support.waiting import wait_for
 
 # Runs the stage as its script does, but without Snakemake and with short waits.
 PROGRAM = """
@@ -236,10 +236,7 @@ class Case(Client):
 
     def wait_for(self, count: int) -> None:
         """Wait until so many bytes are received."""
-        for _ in range(400):
-            if self.kept() >= count:
-                break
-            time.sleep(0.02)
+        wait_for(lambda: self.kept() >= count, 120, f"{count} bytes")
 
     @property
     def archive(self) -> Path:
@@ -431,7 +428,7 @@ def test_snakemake_writes_no_secret(case: Case) -> None:
         env=case.server.environment(case.home, KAGGLE_API_TOKEN=TOKEN, **BY_KEY),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert_no_secret(case.folder, done.stdout, done.stderr)

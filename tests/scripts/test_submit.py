@@ -14,6 +14,7 @@ import pytest
 
 from support.kaggle_client import BY_KEY, Client, last_line
 from support.kaggle_server import COMPETITION, USER, Faults, KaggleServer
+from support.waiting import wait_for
 
 CODE = {"submit.py": "0123456789abcdef"}
 
@@ -25,7 +26,7 @@ from types import SimpleNamespace
 from histo import job
 import submit, scores
 from histo.remote import http
-http.TIMEOUT = 1.0
+http.TIMEOUT = 10.0
 submit.FIRST_PAUSE, submit.LONGEST_PAUSE, submit.LISTED_AFTER = 0.05, 0.1, 2.0
 job.start(SimpleNamespace(log=["logs/submit.log"], threads=1))
 if sys.argv[1] == "submit":
@@ -234,10 +235,11 @@ def test_stopped_while_waiting(case: Case, number: signal.Signals) -> None:
     assert case.submit()[0] == 0
     case.server.faults.pending = 10_000
     process = case.launch(again=True)
-    for _ in range(400):
-        if case.server.called("ListSubmissions") >= 5 and len(case.server.sent) == 2:
-            break
-        time.sleep(0.02)
+
+    def waits() -> bool:
+        return case.server.called("ListSubmissions") >= 5 and len(case.server.sent) == 2
+
+    wait_for(waits, 120, "lists of submissions after the second one")
     process.send_signal(number)
     status, _ = case.finish(process)
     assert status != 0

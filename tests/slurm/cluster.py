@@ -9,15 +9,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from support.waiting import wait_for
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 CLIENTS = PROGRAMS[3:]
 NODES = ("n1", "n2")
 CPUS = 4  # of a node
-PATIENCE = 60  # seconds until the nodes must be idle
+PATIENCE = 300  # seconds for a command and until the nodes must be idle
 
 CONFIGURATION = """\
 ClusterName=test
@@ -26,7 +26,7 @@ SlurmctldPort={ports[0]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=10
+AuthInfo=socket={folder}/munge.socket,cred_expire=20
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -46,7 +46,10 @@ SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
-SlurmdTimeout=20
+SlurmdTimeout=300
+MessageTimeout=60
+BatchStartTimeout=120
+UnkillableStepTimeout=300
 MinJobAge=3600
 KillWait=15
 GresTypes=gpu
@@ -93,15 +96,6 @@ def free_ports(count: int) -> list[int]:
     for entry in sockets:
         entry.close()
     return ports
-
-
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Return as soon as the condition holds. Raises TimeoutError with `what` after this number of seconds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds} seconds: {what}")
-        time.sleep(0.3)
 
 
 class Cluster:
@@ -199,7 +193,7 @@ class Cluster:
 
     def run(self, *command: str) -> str:
         """Output of a command of SLURM."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout
 
     def idle(self) -> bool:

@@ -59,7 +59,7 @@ class Client:
 
     def finish(self, process: subprocess.Popen) -> tuple[int, str]:
         """Wait for the end; returns exit status and output. Neither output nor files may contain a secret."""
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
         assert_no_secret(self.folder, output)
         assert "Traceback" not in output
         return process.returncode, output
