@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def show(found: dict[str, set[str]]) -> None:
 
 
 SHARD = "results/small/pack/train-00000.h5"
+NETWORKS = "workflow/scripts/histo/networks"
 
 
 def delete(folder: Path) -> None:
@@ -159,12 +161,34 @@ def clone(folder: Path) -> None:
             path.touch()
 
 
+def add_network(folder: Path) -> None:
+    """Add a network with a module of its own."""
+    networks = folder / NETWORKS
+    table = networks / "names.py"
+    table.write_text(table.read_text().replace("OWN = {\n", 'OWN = {\n    "new": "new:build_body",\n'))
+    assert '"new:build_body"' in table.read_text()
+    shutil.copy(networks / "residual.py", networks / "new.py")
+
+
+def edit_network(name: str) -> Callable[[Path], None]:
+    """A function that edits the module of a network."""
+
+    def edit(folder: Path) -> None:
+        path = folder / NETWORKS / f"{name}.py"
+        path.write_text(path.read_text() + "edited = True\n")
+
+    return edit
+
+
 # Changes of a copy of the folder, and the rules that run again. Results that do not read a deleted shard stay valid.
 FILES = {
     "a shard is deleted": (delete, SHARD, set()),
     "a shard is cut short": (cut, SHARD, GROUPED | {"overlaps"}),
     "a bit of a shard is flipped": (flip, SHARD, GROUPED | {"overlaps"}),
     "a label in the archive": (relabel, "archive.zip", INDEXED),
+    "a network is added": (add_network, f"{NETWORKS}/names.py", set()),
+    "a network of no model": (edit_network("equivariant"), f"{NETWORKS}/equivariant.py", set()),
+    "the network of the models": (edit_network("residual"), f"{NETWORKS}/residual.py", TRAINED),
 }
 # A copy that keeps times (cp -a, rsync -a), the repository cloned again, on a machine with other cores and profile.
 ELSEWHERE_OPTIONS = ("--cores", "8", "--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local")
