@@ -31,8 +31,9 @@ from histo.config.train import TrainSettings
 from histo.geometry import SIDE
 from histo.networks import efficientnet_lite0
 from histo.networks.equivariant import p4m_residual
-from histo.networks.network import Network, residual
+from histo.networks.network import Network
 from histo.networks.published import plain_3conv
+from histo.networks.residual import residual
 from histo.training.engine import Engine
 from histo.training.loader import TileLoader, epoch_order, prefetch
 from histo.training.loop import RunningLoss

@@ -1,8 +1,10 @@
 """After an edit of any module or script, exactly the stages that import it run again; after prose or touch, none.
 
-The imports come from the source text, by way of `test_rooms.reached`, not from the fingerprints.
+The imports come from the source text, by way of `test_rooms.reached`, not from the fingerprints. Modules of networks
+are imported by name: beside the stages, one row of the fingerprints is `train` of each network.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from histo import provenance
+from histo.networks.names import OWN, network_module
 from histo.provenance import code_version
 from support import ROOT
 from test_rooms import MODULES, reached
@@ -17,7 +20,8 @@ from test_rooms import MODULES, reached
 SCRIPTS = ROOT / "workflow" / "scripts"
 STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
 FILES = sorted(str(path.relative_to(SCRIPTS)) for path in SCRIPTS.rglob("*.py"))
-LEFT_OUT = {"config", "progress"}  # rooms without results
+LEFT_OUT = ("histo.config.", "histo.progress.", "histo.networks.names")  # modules without results
+TRAININGS = {f"train {name}": network_module(name) for name in [*OWN, "custom", "resnet34"]}
 
 
 @pytest.fixture
@@ -36,22 +40,32 @@ def forgotten(folder: Path) -> Path:
     return folder
 
 
+def versions() -> dict[str, dict[str, str]]:
+    """Return the fingerprints of each stage, and of the training of each network."""
+    stages = {stage: code_version(stage) for stage in STAGES}
+    return stages | {training: code_version("train", [module]) for training, module in TRAININGS.items()}
+
+
 def importing() -> dict[str, set[str]]:
-    """Return the stages that import each file, itself or through modules of rooms with results."""
+    """Return what imports each file, itself or through modules with results."""
     files = {name: str(path.relative_to(SCRIPTS)) for name, path in MODULES.items()}
-    without = [name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in LEFT_OUT]
+    without = [name for name in MODULES if name.startswith(LEFT_OUT)]
     found: dict[str, set[str]] = {file: set() for file in FILES}
-    for stage in STAGES:
-        found[f"{stage}.py"].add(stage)
-        for name in reached(SCRIPTS / f"{stage}.py", without):
-            found[files[name]].add(stage)
-            for depth in range(1, name.count(".") + 1):  # importing a.b.c runs the packages a and a.b too
-                found["/".join(name.split(".")[:depth]) + "/__init__.py"].add(stage)
+    for name in [*STAGES, *TRAININGS]:
+        stage, module = name.partition(" ")[0], TRAININGS.get(name)
+        found[f"{stage}.py"].add(name)
+        imported = reached(SCRIPTS / f"{stage}.py", without)
+        if module is not None:
+            imported |= {module, *reached(MODULES[module], without)}
+        for other in imported:
+            found[files[other]].add(name)
+            for depth in range(1, other.count(".") + 1):  # importing a.b.c runs the packages a and a.b too
+                found["/".join(other.split(".")[:depth]) + "/__init__.py"].add(name)
     return found
 
 
 def test_exactly_the_stages_that_import_a_module_run_again(copy):
-    before = {stage: code_version(stage) for stage in STAGES}
+    before = versions()
     acted, edited = {}, set()
     for file in FILES:
         path, digest = copy / file, provenance._module(file)[1]
@@ -63,9 +77,16 @@ def test_exactly_the_stages_that_import_a_module_run_again(copy):
         if provenance._module.__wrapped__(file)[1] != digest:
             edited.add(file)
         path.write_text(text)
-        acted[file] = {stage for stage in STAGES if file in before[stage]}
+        acted[file] = {name for name in before if file in before[name]}
     assert edited == set(FILES)
     assert acted == importing()
     forgotten(copy)
-    assert {stage: code_version(stage) for stage in STAGES} == before  # written again, so all are touched
-    print("\n" + "\n".join(f"{file:45} {', '.join(sorted(stages)) or '-'}" for file, stages in acted.items()))
+    assert versions() == before  # written again, so all are touched
+    print("\n" + "\n".join(f"{file:45} {', '.join(sorted(names)) or '-'}" for file, names in acted.items()))
+
+
+def test_every_stage_that_builds_a_network_has_its_module_in_its_fingerprint():
+    """The rules give it with `network_code`; the report takes the networks from `submission_modules`."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    building = {stage for stage in STAGES if "histo/networks/network.py" in code_version(stage)}
+    assert building == set(re.findall(r'network_code\(\s*"(\w+)"', rules))

@@ -7,14 +7,14 @@ from pydantic import TypeAdapter
 
 from histo.config.network import TOO_COARSE, Network
 from histo.networks.names import OWN, TORCHVISION
-from histo.networks.network import BODIES
+from histo.networks.network import builder
 
 NETWORK = TypeAdapter(Network)
 
 
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("name", OWN)
 def test_options_are_the_arguments_of_the_builder(name):
-    parameters = inspect.signature(BODIES[name]).parameters.values()
+    parameters = inspect.signature(builder(name)).parameters.values()
     arguments = {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
     options = NETWORK.validate_python({"name": name}).model_dump(exclude={"name", "weights"})
     assert options.keys() == arguments.keys()

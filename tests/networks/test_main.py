@@ -1,13 +1,13 @@
 """The table that `make networks` prints."""
 
 from histo.networks import __main__
-from histo.networks.network import BODIES
+from histo.networks.names import OWN
 
 
 def test_one_line_per_network(capsys):
     __main__.main()
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line[0] for line in lines] == [*BODIES, "densenet121", "resnet34"]
+    assert [line[0] for line in lines] == [*OWN, "densenet121", "resnet34"]
     sizes = {name: (total, trainable) for name, total, trainable in lines}
     assert sizes["batchnorm_4conv"] == ("5,112,001", "5,110,017")
     assert sizes["plain_2conv"] == ("996,449", "996,449")

@@ -3,16 +3,20 @@
 import yaml
 from torchvision import models
 
-from histo.networks.names import OWN, TORCHVISION, weights_file
-from histo.networks.network import BODIES
+from histo.networks.names import BUILDERS, OWN, TORCHVISION, network_module, weights_file
+from histo.networks.network import builder
 from support import ROOT
 from support.imports import loaded_modules
 
 ADDRESS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["imagenet_weights"]["address"]
 
 
-def test_own_names_are_those_of_the_builders():
-    assert set(OWN) == set(BODIES)
+def test_each_name_has_a_function_that_builds_its_network():
+    assert BUILDERS.keys() == {*OWN, *TORCHVISION, "custom"}
+    for name in (*OWN, "custom"):
+        assert f"{builder(name).__module__}:{builder(name).__name__}" == f"histo.networks.{BUILDERS[name]}"
+    assert network_module("p4m_residual") == "histo.networks.equivariant"
+    assert {network_module(name) for name in TORCHVISION} == {"histo.networks.torchvision"}
 
 
 def test_names_and_files_are_those_of_torchvision():

@@ -7,13 +7,14 @@ from torch import nn
 
 from histo.config.configuration import model_settings, search_settings
 from histo.errors import InputError
+from histo.networks.names import OWN
 from histo.networks.network import build, count
-from histo.networks.published import BODIES
 from histo.overrides import merge
 from support import ROOT
 from support.training import images
 
-CROPS = {name: 32 if name == "center32_3conv" else 96 for name in BODIES}
+NAMES = [name for name, builder in OWN.items() if builder.startswith("published:")]
+CROPS = {name: 32 if name == "center32_3conv" else 96 for name in NAMES}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_number_of_parameters(name, parameters, trainable):
     assert count(build({"name": name}, CROPS[name]).body) == (parameters, trainable)
 
 
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("name", NAMES)
 def test_one_logit_per_tile(name):
     torch.manual_seed(0)
     network = build({"name": name}, CROPS[name]).eval()
@@ -40,7 +41,7 @@ def test_one_logit_per_tile(name):
     assert isinstance(network.body[-1], nn.Linear)  # no activation after it
 
 
-@pytest.mark.parametrize("name", [name for name in BODIES if name != "center32_3conv"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "center32_3conv"])
 @pytest.mark.parametrize("crop", [32, 64])
 def test_dense_layers_depend_on_the_crop(name, crop):
     assert build({"name": name}, crop).eval()(torch.zeros(2, 3, 96, 96)).shape == (2,)

@@ -10,6 +10,9 @@ from pathlib import Path
 from support import ROOT
 
 CONFIG = (ROOT / "config" / "config.yaml", ROOT / "tests" / "config" / "tiny.yaml")
+# The demo, with fewer tiles and epochs.
+DEMO_CONFIG = (ROOT / "config" / "config.yaml", ROOT / "config" / "demo.yaml")
+DEMO_SETTINGS = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
 TIMEOUT = 1200  # seconds
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from support import ROOT
 from support.archives import Archive
-from support.chain import run_snakemake, snakemake
+from support.chain import DEMO_CONFIG, DEMO_SETTINGS, run_snakemake, snakemake
 
 TREE = ("Snakefile", "config", "envs", "profiles", "workflow")
 
@@ -45,8 +45,6 @@ def finished(tmp_path_factory):
 def demo(tmp_path_factory):
     """The demo of the README, with fewer tiles and epochs: its folder and the finished process."""
     folder = tmp_path_factory.mktemp("demo")
-    settings = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
-    config = [ROOT / "config" / name for name in ("config.yaml", "demo.yaml")]
-    done = snakemake(folder, "submission", *settings, config=config)
+    done = snakemake(folder, "submission", *DEMO_SETTINGS, config=DEMO_CONFIG)
     assert done.returncode == 0, done.stderr
     return folder, done

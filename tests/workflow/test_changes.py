@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from histo.config.configuration import check
 from support import ROOT
-from support.chain import job_counts, run_snakemake
+from support.chain import DEMO_CONFIG, DEMO_SETTINGS, job_counts, run_snakemake, snakemake
 
 REPORTED = {"report"}  # the report shows all settings
 BLENDED = REPORTED | {"ensemble", "submission_csv"}
@@ -123,6 +124,7 @@ def show(found: dict[str, set[str]]) -> None:
 
 
 SHARD = "results/small/pack/train-00000.h5"
+NETWORKS = "workflow/scripts/histo/networks"
 
 
 def delete(folder: Path) -> None:
@@ -140,16 +142,34 @@ def flip(folder: Path) -> None:
     (folder / SHARD).write_bytes(content)
 
 
-def relabel(folder: Path) -> None:
-    """Change the label of one tile in the archive."""
+def rewrite(folder: Path, ending: str, change: Callable[[bytes], bytes]) -> None:
+    """Change the first file of the archive whose name ends so."""
     with zipfile.ZipFile(folder / "archive.zip") as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
-    labels = contents["train_labels.csv"]
-    contents["train_labels.csv"] = labels.replace(b",0", b",1", 1)
-    assert contents["train_labels.csv"] != labels
+    changed = next(name for name in contents if name.endswith(ending))
+    before, contents[changed] = contents[changed], change(contents[changed])
+    assert contents[changed] != before
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
+
+
+def relabel(folder: Path) -> None:
+    """Change the label of one tile in the archive."""
+    rewrite(folder, "train_labels.csv", lambda labels: labels.replace(b",0", b",1", 1))
+
+
+def repaint(folder: Path) -> None:
+    """Change one pixel of a tile in the archive, whose file keeps its name and size."""
+    rewrite(folder, ".tif", lambda tile: tile[:5000] + bytes([tile[5000] ^ 1]) + tile[5001:])
+
+
+def remove_model(folder: Path) -> None:
+    """Remove one of two models from the settings."""
+    path = folder / "tiny.yaml"
+    before, section, after = path.read_text().partition("  other:\n")
+    path.write_text(before + after[after.index("\npredict:") :].replace("[tiny, other]", "[tiny]"))
+    assert section and "other" not in path.read_text()
 
 
 def clone(folder: Path) -> None:
@@ -159,12 +179,36 @@ def clone(folder: Path) -> None:
             path.touch()
 
 
+def add_network(folder: Path) -> None:
+    """Add a network with a module of its own."""
+    networks = folder / NETWORKS
+    table = networks / "names.py"
+    table.write_text(table.read_text().replace("OWN = {\n", 'OWN = {\n    "new": "new:build_body",\n'))
+    assert '"new:build_body"' in table.read_text()
+    shutil.copy(networks / "residual.py", networks / "new.py")
+
+
+def edit_network(name: str) -> Callable[[Path], None]:
+    """A function that edits the module of a network."""
+
+    def edit(folder: Path) -> None:
+        path = folder / NETWORKS / f"{name}.py"
+        path.write_text(path.read_text() + "edited = True\n")
+
+    return edit
+
+
 # Changes of a copy of the folder, and the rules that run again. Results that do not read a deleted shard stay valid.
 FILES = {
     "a shard is deleted": (delete, SHARD, set()),
     "a shard is cut short": (cut, SHARD, GROUPED | {"overlaps"}),
     "a bit of a shard is flipped": (flip, SHARD, GROUPED | {"overlaps"}),
     "a label in the archive": (relabel, "archive.zip", INDEXED),
+    "a pixel in the archive": (repaint, "archive.zip", INDEXED),
+    "a model is removed": (remove_model, "tiny.yaml", BLENDED),
+    "a network is added": (add_network, f"{NETWORKS}/names.py", set()),
+    "a network of no model": (edit_network("equivariant"), f"{NETWORKS}/equivariant.py", set()),
+    "the network of the models": (edit_network("residual"), f"{NETWORKS}/residual.py", TRAINED),
 }
 # A copy that keeps times (cp -a, rsync -a), the repository cloned again, on a machine with other cores and profile.
 ELSEWHERE_OPTIONS = ("--cores", "8", "--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local")
@@ -193,3 +237,13 @@ def test_exactly_what_depends_on_a_file_or_a_place_runs_again(finished, tmp_path
     show(found)
     expected = {name: rules for name, (_, _, rules) in FILES.items()}
     assert found == expected | {"a copy and clone elsewhere": set(), "a model is added": TRAINED}
+
+
+@pytest.mark.slow
+def test_one_fold_less(demo):
+    """More folds are in CHANGES."""
+    folder, _ = demo
+    done = snakemake(folder, "submission", *DEMO_SETTINGS, "folds={count: 2}", "--dry-run", config=DEMO_CONFIG)
+    assert done.returncode == 0, done.stderr
+    assert set(job_counts(done)) - {"submission"} == FOLDED
+    assert job_counts(done)["train"] == job_counts(done)["predict"] == 2

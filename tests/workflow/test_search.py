@@ -59,5 +59,12 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
     assert "tuned: a search chose the settings by validation AUC" in report
     assert str(best["draws"]["learning_rate"]) in report
 
+    done = run("search", 2)
+    assert job_counts(done) == {"search": 1, "search_best": 1}, done.stderr
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first} == first
+    done = run("submission", 2, "submission={models: [tuned]}", "--dry-run")
+    same = best is max(trials[:2], key=lambda trial: trial["score"])
+    assert job_counts(done).get("train", 0) == (0 if same else 2)  # only where the best trial is another one
+
     done = run("search", 5, "--dry-run", sampler="tpe")
     assert job_counts(done) == {"search": 1, "search_trial": 5, "search_best": 1}

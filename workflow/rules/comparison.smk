@@ -4,6 +4,7 @@
 import hashlib
 
 from histo.errors import InputError
+from histo.networks.names import BUILDERS, network_module
 from histo.overrides import merge
 from histo.provenance import code_version, file_version
 from histo.user_files import identity
@@ -76,9 +77,22 @@ def reported_by_content():
 
 
 def network_code(script, settings):
-    """Fingerprints of a script and, for a network or a loss from a file of the user's, of that file."""
+    """Fingerprints of a script and of what builds a network of a model.
+
+    Of the module of this network alone; for a network or a loss from a file of the user's, also of that file.
+    """
+    name = settings["network"]["name"]
     own = [function for function in (settings["network"].get("builder"), settings["loss"]) if function]
-    return code_version(script) | {function: file_version(function_parts(function)[0]) for function in own}
+    return {
+        **code_version(script, [network_module(name)]),
+        name: BUILDERS[name],
+        **{function: file_version(function_parts(function)[0]) for function in own},
+    }
+
+
+def submission_modules():
+    """Names of the modules that build the networks of the submission."""
+    return {network_module(model_settings(config, model)["network"]["name"]) for model in NETWORKS}
 
 
 def sent():

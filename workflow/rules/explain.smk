@@ -27,7 +27,7 @@ rule saliency:
         gpu=default_gpus,
         mem_mb=by_size(3500, 0.01),
     params:
-        code=code_version("saliency"),
+        code=lambda wildcards: network_code("saliency", model_settings(config, wildcards.model)),
     script:
         "../scripts/saliency.py"
 
@@ -54,6 +54,6 @@ rule feature_map:
         gpu=default_gpus,
         mem_mb=by_size(3000, 0.01),
     params:
-        code=code_version("feature_map"),
+        code=lambda wildcards: network_code("feature_map", model_settings(config, wildcards.model)),
     script:
         "../scripts/feature_map.py"

@@ -171,7 +171,7 @@ rule report:
         run=result("run.json"),  # of the command, see record.smk
         sent=sent(),
         code={
-            stage: code_version(stage)
+            stage: code_version(stage, submission_modules() if stage == "train" else ())
             for stage in (
                 "validate",
                 "overlaps",

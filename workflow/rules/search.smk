@@ -65,6 +65,9 @@ rule search_best:
         settings=lambda wildcards, output: SEARCH_SETTINGS[wildcards.search],
         compared=lambda wildcards: search_by_content(wildcards.search),
         dataset={key: config["dataset"][key] for key in ("name", "source")},
-        code={stage: code_version(stage) for stage in ("search_trial", "search_best")},
+        code=lambda wildcards: {
+            "search_trial": network_code("search_trial", SEARCH_SETTINGS[wildcards.search]["base"]),
+            "search_best": code_version("search_best"),
+        },
     script:
         "../scripts/search_best.py"

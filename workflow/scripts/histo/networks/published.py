@@ -173,9 +173,3 @@ def center32_3conv(crop: int, geometry: Geometry = COMPETITION) -> nn.Module:
             nn.Flatten(), *_dense(128 * side**2, 128), nn.Dropout(0.5), nn.Linear(128, geometry.outputs),
         )
     )  # fmt: skip
-
-
-BODIES = {
-    builder.__name__: builder
-    for builder in (plain_2conv, plain_5conv, batchnorm_gap, plain_3conv, batchnorm_4conv, center32_3conv)
-}
