@@ -126,6 +126,16 @@ def test_a_full_disk_is_one_message(tmp_path, kind):
     assert re.search(r"ERROR .*no space left on the disk, or a quota is used up .* Free some space and run again", log)
 
 
+def test_no_memory_is_one_message(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+    status, log, _ = ran(tmp_path, limit + "import numpy as np; np.ones(1 << 33, np.uint8)")
+    assert status == 1
+    assert "Traceback" not in log
+    assert re.search(
+        r"ERROR No memory is left \(Unable to allocate 8\.00 GiB .* or run fewer jobs at once .*again", log
+    )
+
+
 def test_a_file_without_permission_is_one_message(tmp_path):
     status, log, _ = ran(tmp_path, "import errno; raise PermissionError(errno.EACCES, 'Permission denied', 'a/b.h5')")
     assert status == 1

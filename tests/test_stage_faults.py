@@ -3,13 +3,10 @@
 docs/faults.md lists all faults with the tests that cover them.
 """
 
-import hashlib
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +17,13 @@ from audit import audit
 from folds import folds
 from groups import groups
 from histo.job import unwritable
+from histo.tiles import decoding
 from index import index
 from overlaps import overlaps
 from pack import pack
 from support import ROOT
 from support.archives import Archive
+from support.machine import calls, digests, largest_file
 from unzip import unzip
 from validate import validate
 
@@ -60,22 +59,6 @@ def run_all(archive: Path, root: Path) -> None:
         stage()
 
 
-def digests(root: Path) -> dict[str, str]:
-    """SHA-256 of all files of a folder by name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.iterdir()}
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes: writing more fails as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     """An archive, and the digests of the results of a run without a fault."""
@@ -99,6 +82,23 @@ def test_a_full_disk_in_each_stage(clean, tmp_path):
             assert digests(tmp_path) == before, name
         stage()
     assert digests(tmp_path) == expected
+
+
+def test_no_memory_in_each_stage(clean, tmp_path, monkeypatch):
+    """Near the start and in the middle of its work; a tile that cannot be decoded for this is not called damaged."""
+    archive, expected = clean
+    (tmp_path / "counted").mkdir()
+    counts = {name: calls(stage) for name, stage in stages(archive, tmp_path / "counted").items()}
+    monkeypatch.setattr(decoding, "_SPARE", 1 << 60)
+    (tmp_path / "results").mkdir()
+    for name, stage in stages(archive, tmp_path / "results").items():
+        before = digests(tmp_path / "results")
+        for stop in (2, counts[name] // 2):
+            with pytest.raises(MemoryError):
+                calls(stage, stop)
+            assert digests(tmp_path / "results") == before, name
+        stage()
+    assert digests(tmp_path / "results") == expected
 
 
 PROGRAM = """

@@ -1,4 +1,8 @@
-"""Errors whose message is meant for the user."""
+"""Errors whose message is meant for the user, and how libraries say that no memory is left."""
+
+import re
+
+_MEMORY = re.compile(r"(can't|cannot|unable to) allocate|malloc of size|bad_alloc|errno\s*=?\s*12\b", re.I)
 
 
 class InputError(Exception):
@@ -11,3 +15,8 @@ class InputError(Exception):
 
 class DivergedError(InputError):
     """A loss or a weight of a training run is not finite: its settings are unsuitable."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that no memory is left: HDF5, torch and the kernel raise other types than MemoryError."""
+    return isinstance(error, MemoryError) or bool(_MEMORY.search(str(error)))

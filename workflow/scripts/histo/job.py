@@ -14,7 +14,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from histo.errors import InputError
+from histo.errors import InputError, out_of_memory
 
 # Control characters but tab and line feed: those of a terminal, and those that change the direction of the text.
 _CONTROLS = [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -73,6 +73,12 @@ def start(snakemake: Any) -> None:
             logging.error("%s", error)
         elif reason := unwritable(error):
             logging.error("%s", reason)
+        elif out_of_memory(error):
+            logging.error(
+                "No memory is left (%s). End other programs, or run fewer jobs at once (--cores, or --resources mem_mb "
+                "with the megabytes of this machine), and run again.",
+                " ".join(str(error).split())[:200] or kind.__name__,
+            )
         elif issubclass(kind, KeyboardInterrupt):
             logging.error("Interrupted.")
         else:

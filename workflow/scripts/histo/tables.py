@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from histo.errors import InputError
+from histo.errors import InputError, out_of_memory
 from histo.files import atomic_write
 from histo.geometry import BLOCK, SIDE
 
@@ -217,6 +217,8 @@ def read(
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage that writes it.") from None
     except (pa.ArrowException, OSError) as error:
+        if out_of_memory(error):
+            raise
         raise InputError(f"{path}: not a readable Parquet file ({error}). Delete it and run again.") from None
     expected = pa.schema([schema.field(name) for name in columns or schema.names])
     if not table.schema.equals(expected, check_metadata=False):

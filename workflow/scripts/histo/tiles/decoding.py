@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 from histo.geometry import SIDE
 
 _MAX_LAYOUTS = 1024  # a sample of 4,122 original tiles has 39; a hostile archive may have any number
+_SPARE = 16 << 20  # bytes, more than decoding a valid tile needs
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,8 @@ def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
                 strip = _raw_strip(image, side)
                 pixels = np.asarray(image)
     except Exception as error:
+        if isinstance(error, MemoryError):
+            bytes(_SPARE)  # MemoryError again if memory is used up; else the file claims too much: it is damaged
         # Pillow raises many types of exceptions on damaged files; all of them mean the same here.
         detail = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
         if not data.startswith((b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff")):

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from histo.errors import InputError
+from histo.errors import InputError, out_of_memory
 from histo.files import atomic_write
 from histo.geometry import COMPETITION, Geometry
 
@@ -224,6 +224,8 @@ class Shard:
                 recorded = {field.name: file.attrs.get(field.name, field.default) for field in fields(Geometry)}
                 self.geometry = Geometry(**{name: int(value) for name, value in recorded.items()})
         except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            if out_of_memory(error):
+                raise
             raise self._error("a complete HDF5 shard", f"{type(error).__name__}: {error}") from None
         expected, tile_bytes = self.geometry.shape, self.geometry.tile_bytes
         beside = (len(self), self.labels.shape, self.sha1s.shape)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from histo.errors import InputError
+from histo.errors import InputError, out_of_memory
 from histo.files import atomic_write
 from histo.geometry import COMPETITION, Geometry
 from histo.networks.network import Network, build
@@ -137,6 +137,8 @@ def load(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Run the stage `train`.") from None
     except Exception as error:  # torch passes on any error of pickle or zipfile
+        if out_of_memory(error):
+            raise
         text = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path}: not a readable weights file ({type(error).__name__}: {text}). {advice}") from None
     if not isinstance(value, dict) or value.get("format") != FORMAT:

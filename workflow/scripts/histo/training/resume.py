@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from histo.config.train import TrainSettings
-from histo.errors import InputError
+from histo.errors import InputError, out_of_memory
 from histo.hashes import file_sha256
 from histo.tiles.shards import Shard
 from histo.training.checkpoints import dump
@@ -83,6 +83,8 @@ class ResumeFile:
             identity: dict[str, Any] = found["identity"]
             state: dict[str, Any] = found["state"]
         except Exception as error:  # torch passes on any error of pickle or zipfile
+            if out_of_memory(error):
+                raise
             log.warning("%s: not readable (%s). The run starts from the beginning.", self.path, type(error).__name__)
             return None
         different = [name for name, value in self.identity.items() if identity.get(name) != value]
