@@ -7,7 +7,7 @@ from histo.errors import InputError
 from histo.overrides import merge
 from histo.provenance import code_version, file_version
 from histo.user_files import identity
-from histo.user_functions import function_parts
+from histo.user_functions import function_parts, own_functions
 
 
 def uncompared(value):
@@ -76,8 +76,8 @@ def reported_by_content():
 
 
 def network_code(script, settings):
-    """Fingerprints of a script and, for a network or a loss from a file of the user's, of that file."""
-    own = [function for function in (settings["network"].get("builder"), settings["loss"]) if function]
+    """Fingerprints of a script and of the files of the user's whose functions a model names."""
+    own = own_functions(settings).values()
     return code_version(script) | {function: file_version(function_parts(function)[0]) for function in own}
 
 
