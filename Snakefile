@@ -2,6 +2,7 @@
 #
 #   snakemake --cores 8 submission          the competition
 #   snakemake --cores 8 search              all hyperparameter searches of the configuration
+#   snakemake --cores 8 sketch              a small network in minutes, and what the submission will take
 #   snakemake --cores 8 apply --config apply='{model: lite0, tiles: folder, out: predictions.csv}'   other tiles
 #   snakemake --cores 8 export              trained models as ONNX and safetensors
 #   snakemake --cores 2 --configfile config/demo.yaml -- submission          synthetic tiles, no account needed
@@ -33,6 +34,7 @@ include: "workflow/rules/networks.smk"
 include: "workflow/rules/comparison.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/disk_space.smk"
+include: "workflow/rules/estimate.smk"
 include: "workflow/rules/terminal.smk"
 include: "workflow/rules/record.smk"
 include: f"workflow/rules/{SOURCE_RULES}.smk"
@@ -44,6 +46,7 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/explain.smk"
 include: "workflow/rules/classical.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/sketch.smk"
 include: "workflow/rules/apply.smk"
 include: "workflow/rules/export.smk"
 
@@ -77,6 +80,7 @@ onstart:
 
 
 onsuccess:
+    show_sketch()
     show_results()
 
 

@@ -123,12 +123,14 @@ ACTS = {
 COVERED = {
     "train": """
         histo/__init__ histo/augmentation/__init__ histo/augmentation/changes histo/augmentation/matrices
+        histo/augmentation/own
         histo/augmentation/plans histo/class_metrics histo/errors histo/files histo/geometry histo/gpus histo/hashes
         histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/dihedral histo/networks/network
         histo/overrides histo/tables histo/tiles/__init__ histo/tiles/node_copies histo/tiles/shards
         histo/training/__init__
         histo/training/checkpoints histo/training/devices histo/training/engine histo/training/launch
-        histo/training/loader histo/training/loop histo/training/memory histo/training/processes
+        histo/training/loader histo/training/loop histo/training/memory histo/training/own_optimizer
+        histo/training/processes
         histo/training/pseudo_labels histo/training/requeue histo/training/resume histo/training/slices
         histo/training/stream histo/training/whole_batch histo/user_functions train
     """,
@@ -137,8 +139,8 @@ COVERED = {
         histo/networks/__init__ histo/networks/dihedral histo/networks/network histo/tables histo/tiles/__init__
         histo/tiles/node_copies histo/tiles/shards
         histo/training/__init__ histo/training/checkpoints histo/training/devices histo/training/engine
-        histo/training/loader histo/training/memory histo/training/prediction histo/training/processes
-        histo/training/stream histo/training/whole_batch histo/user_functions predict
+        histo/training/loader histo/training/memory histo/training/own_optimizer histo/training/prediction
+        histo/training/processes histo/training/stream histo/training/whole_batch histo/user_functions predict
     """,
     "pack": """
         histo/__init__ histo/errors histo/files histo/geometry histo/job histo/tables histo/tiles/__init__

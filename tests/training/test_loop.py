@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -219,6 +220,24 @@ def test_resumed_after_sigterm_it_ends_with_the_same_bits(data, tmp_path, monkey
     assert (tmp_path / "killed/weights.pt").read_bytes() == (tmp_path / "undisturbed/weights.pt").read_bytes()
     pd.testing.assert_frame_equal(continued.drop(columns=TIMES), history.drop(columns=TIMES), check_exact=True)
     assert list((tmp_path / "killed").glob(".*")) == [] and not (tmp_path / "killed/resume.pt").exists()
+
+
+def test_an_optimizer_and_augmentation_of_the_users_resume_with_the_same_bits(data, tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.S)
+    (tmp_path / "own.py").write_text("".join(block for block in blocks if "def sgd" in block or "def grey" in block))
+    own = {
+        name: f"{tmp_path / 'own.py'}:{function}"
+        for name, function in (("optimizer", "sgd"), ("augmentation", "greyscale"))
+    }
+    own["augment"] = ALL_AUGMENTATIONS
+    whole, _ = run(data, tmp_path / "undisturbed", **own)
+    interrupt(data, tmp_path / "killed", monkeypatch, 7, **own)
+    run(data, tmp_path / "killed", **own)
+    assert (tmp_path / "killed/weights.pt").read_bytes() == (tmp_path / "undisturbed/weights.pt").read_bytes()
+    for name, value in (("optimizer", "adamw"), ("augmentation", None)):
+        other, _ = run(data, tmp_path / name, **own | {name: value})
+        pairs = zip(whole["weights"]["last"].values(), other["weights"]["last"].values(), strict=True)
+        assert not all(torch.equal(one, two) for one, two in pairs)
 
 
 class Killed(BaseException):

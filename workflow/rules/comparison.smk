@@ -8,7 +8,7 @@ from histo.networks.names import BUILDERS, network_module
 from histo.overrides import merge
 from histo.provenance import code_version, file_version
 from histo.user_files import identity
-from histo.user_functions import function_parts
+from histo.user_functions import function_parts, own_functions
 
 
 def uncompared(value):
@@ -79,10 +79,10 @@ def reported_by_content():
 def network_code(script, settings):
     """Fingerprints of a script and of what builds a network of a model.
 
-    Of the module of this network alone; for a network or a loss from a file of the user's, also of that file.
+    Of the module of this network alone; for functions from files of the user's, also of these files.
     """
     name = settings["network"]["name"]
-    own = [function for function in (settings["network"].get("builder"), settings["loss"]) if function]
+    own = own_functions(settings).values()
     return {
         **code_version(script, [network_module(name)]),
         name: BUILDERS[name],

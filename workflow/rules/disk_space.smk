@@ -20,9 +20,8 @@ def tiles_of_run():
     return count_tiles(Path(archive()))
 
 
-def needed_space():
-    """What the jobs of this run will write, as (folder, bytes, for what)."""
-    jobs = [job.rule.name for job in workflow.dag.needrun_jobs()]
+def needed_space(jobs):
+    """What jobs will write, as (folder, bytes, for what); jobs: name of the rule of each."""
     shards = [jobs.count(name) for name in ("pack", "pcam_pack", "stain")]
     tile = 3 * GEOMETRY["tile_side"] ** 2
     tiles = tiles_of_run() if sum(shards) or "synthesize" in jobs else 0
@@ -42,6 +41,6 @@ def check_space():
     """End the run before its first job if a disk has too little space."""
     if workflow.is_main_process:
         try:
-            require_space(needed_space())
+            require_space(needed_space([job.rule.name for job in workflow.dag.needrun_jobs()]))
         except InputError as error:
             raise WorkflowError(str(error))

@@ -39,6 +39,12 @@ def teachers(model):
     return [] if "search" in config["models"][model] else model_settings(config, model)["pseudo_labels"]
 
 
+def trained_models():
+    """Models of which networks are trained for the submission: its own, and those that give them pseudo-labels."""
+    taught = [teacher for name in NETWORKS for teacher in teachers(name) if teacher in config["models"]]
+    return list(dict.fromkeys([*NETWORKS, *taught]))
+
+
 def pseudo_labels(model, network):
     """Paths of the predictions of the test tiles that a network of a model is trained on.
 

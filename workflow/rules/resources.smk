@@ -4,6 +4,8 @@ import math
 
 from histo.gpus import gpu_expected
 
+NETWORK_MEMORY = {"train": (6000, 1.5), "predict": (6000, 0.8)}  # of a job: MB, and MB per MiB of its input
+
 
 def default_gpus(wildcards):
     """Units of the resource `gpu` of a job with a network: none on a machine without a GPU, where cores are the limit."""

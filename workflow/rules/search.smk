@@ -29,7 +29,7 @@ rule search_trial:
     threads: network_threads("search_trial", lambda wildcards: SEARCH_SETTINGS[wildcards.search]["base"]["threads"])
     resources:
         gpu=default_gpus,
-        mem_mb=by_size(6000, 1.5),
+        mem_mb=by_size(*NETWORK_MEMORY["train"]),
         disk_mb=by_size(2000),
         runtime=by_size(120, 0.1),
     params:

@@ -44,8 +44,7 @@ def show_progress():
 
 def show_unused_models():
     """Name the networks of the user's that nothing trains."""
-    taught = {teacher for name in NETWORKS for teacher in teachers(name)}
-    unused = [name for name in config["models"] if name not in {*NETWORKS, *taught, *PREDEFINED}]
+    unused = [name for name in config["models"] if name not in {*trained_models(), *PREDEFINED}]
     if unused:
         print(f"Not trained, because submission.models does not name them: {', '.join(unused)}", file=sys.stderr)
 
@@ -55,6 +54,13 @@ def show_errors(logs):
     texts = [Path(log).read_text() for log in ([logs] if isinstance(logs, str) else logs)]
     for failure in failures("\n".join(texts)):
         print(f"\nFailed: {failure}", file=sys.stderr)
+
+
+def show_sketch():
+    """Print the estimate that this command has made."""
+    if any(job.rule.name == "sketch" for job in workflow.dag.jobs):
+        path = Path(result("sketch.md"))
+        print(f"\n{path.read_text()}\nEstimate         {path}", file=sys.stderr)
 
 
 def show_results():

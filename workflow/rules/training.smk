@@ -38,7 +38,7 @@ rule train:
     threads: network_threads("train", computing_threads)
     resources:
         gpu=default_gpus,  # processes that train one fold together, each on its GPU: --set-resources train:gpu=2
-        mem_mb=by_size(6000, 1.5),
+        mem_mb=by_size(*NETWORK_MEMORY["train"]),
         disk_mb=by_size(2000),
         runtime=by_size(120, 0.1),
     params:
@@ -72,7 +72,7 @@ rule predict:
     threads: network_threads("predict", computing_threads)
     resources:
         gpu=default_gpus,
-        mem_mb=by_size(6000, 0.8),
+        mem_mb=by_size(*NETWORK_MEMORY["predict"]),
         runtime=by_size(60, 0.025),
     params:
         settings=config["predict"],

@@ -6,6 +6,7 @@ anew. The new run, with its logs, stays in the folder.
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,12 +18,12 @@ import yaml
 from histo.errors import InputError
 from histo.files import read_json
 from histo.reproduction import difference
-from histo.user_functions import function_parts
+from histo.user_functions import PATTERN, function_parts
 
 log = logging.getLogger(__name__)
 
 USER_FILES = {"archive", "folder", "slides", "weights"}  # settings that may be the path of a file
-USER_FUNCTIONS = {"builder", "loss"}  # settings of the form file.py:function
+USER_FUNCTIONS = {"builder", "loss", "optimizer", "augmentation"}  # settings that may be file.py:function
 
 
 def with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def _absolute(name: str, value: Any) -> Any:
         return with_absolute_paths(value)
     if not isinstance(value, str) or value in ("none", "imagenet") or value.startswith("resources/"):  # is linked
         return value
-    if name in USER_FUNCTIONS:
+    if name in USER_FUNCTIONS and re.match(PATTERN, value):
         path, function = function_parts(value)
         return f"{Path(path).absolute()}:{function}"
     return str(Path(value).absolute()) if name in USER_FILES and Path(value).exists() else value

@@ -1,6 +1,7 @@
 """Functions in Python files of the user's, named in settings as `path/to/file.py:function`."""
 
 import importlib.util
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,13 @@ from typing import Any
 from histo.errors import InputError
 
 PATTERN = r"^[^\n]+\.py:[A-Za-z_]\w*$"
+
+
+def own_functions(settings: dict[str, Any]) -> dict[str, str]:
+    """Functions of the user's that all settings of a model name, by dotted name of the setting."""
+    named = {name: settings.get(name) for name in ("loss", "optimizer", "augmentation")}
+    named["network.builder"] = settings["network"].get("builder")
+    return {name: value for name, value in named.items() if value and re.match(PATTERN, value)}
 
 
 def function_parts(reference: str) -> tuple[str, str]:

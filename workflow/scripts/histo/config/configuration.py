@@ -33,7 +33,7 @@ from histo.config.validate import Validate
 from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
 from histo.overrides import changed, require_bounded, with_values
-from histo.user_functions import function_parts
+from histo.user_functions import function_parts, own_functions
 from histo.zip_paths import split_zip_path
 
 Model = dict[str, Any]  # settings of a model that differ from those of `train`
@@ -251,10 +251,8 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
             lines.append(f"models.{name}.pos_weight: expected 1 with more than two classes, found {found}.")
         if settings["pseudo_labels"]:
             lines.append(f"models.{name}.pseudo_labels: expected [] with more than two classes.")
-    if settings["network"]["name"] == "custom":
-        lines += _function(settings["network"]["builder"], f"models.{name}.network.builder")
-    if settings["loss"]:
-        lines += _function(settings["loss"], f"models.{name}.loss")
+    for setting, reference in own_functions(settings).items():
+        lines += _function(reference, f"models.{name}.{setting}")
     weights = settings["network"].get("weights", "none")
     if weights in ("none", "imagenet") or isfile(weights):
         return lines

@@ -77,8 +77,10 @@ class TrainSettings(Section):
     seed: Seed = Field(1, description="Seed of initial weights, order of the batches and augmentation")
     epochs: int = Field(20, ge=1, le=1000, description="Passes over the training tiles")
     batch_size: int = Field(64, ge=2, le=4096, description="Tiles per step; the incomplete last batch is dropped")
-    optimizer: Literal["adamw", "adam"] = Field(
-        "adamw", description="adamw: decoupled weight decay; adam: weight decay added to the gradient"
+    optimizer: Annotated[str, Field(pattern=f"^(adamw|adam|{PATTERN[1:-1]})$")] = Field(
+        "adamw",
+        description="adamw: decoupled weight decay; adam: weight decay added to the gradient; or one from a Python "
+        "file of yours, `path/to/file.py:function`",
     )
     learning_rate: float = Field(0.003, gt=0, le=1, description="Peak of the schedule")
     pretrained_learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
@@ -125,6 +127,9 @@ class TrainSettings(Section):
         "(transductive); empty: off",
     )
     augment: Augmentation = Field(Augmentation(), description="Random changes of the training tiles")
+    augmentation: Annotated[str, Field(pattern=PATTERN)] | None = Field(
+        None, description="Changes after those of `augment`, from a Python file of yours, `path/to/file.py:function`"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -18,6 +18,7 @@ from histo.errors import InputError
 from histo.networks.dihedral import dihedral
 from histo.networks.network import Network, head_parameters
 from histo.training.loader import TileLoader, file_order
+from histo.training.own_optimizer import own_optimizer
 from histo.training.processes import Processes
 from histo.training.whole_batch import WholeBatch
 from histo.user_functions import failure, load_function
@@ -137,13 +138,15 @@ def compiled(network: nn.Module, settings: TrainSettings, device: torch.device) 
 
 
 def optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimizer of `settings.optimizer`.
+    """The optimizer of `settings.optimizer`: adamw, adam, or one that a function of the user's returns.
 
     adamw: decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) of matrices and kernels, not of biases
     and scales. adam: weight decay as part of the gradient, of all parameters (Kingma & Ba 2015, arXiv:1412.6980). Fused
     kernels except on Apple's MPS.
     """
     groups = parameter_groups(network, settings)
+    if settings.optimizer not in ("adamw", "adam"):
+        return own_optimizer(settings.optimizer, groups, settings)
     fused = all(parameter.device.type != "mps" for group in groups for parameter in group["params"])
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=settings.learning_rate, fused=fused)

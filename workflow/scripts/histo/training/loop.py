@@ -27,6 +27,7 @@ from torch import Tensor
 
 from histo import tables
 from histo.augmentation.changes import apply
+from histo.augmentation.own import augmented, draws
 from histo.augmentation.plans import Plans
 from histo.config.train import TrainSettings
 from histo.errors import DivergedError, InputError
@@ -371,13 +372,21 @@ def batches(run: Run, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Ten
     """Augmented tiles and labels of the batches of an epoch from step `first_step` on; of each the process's slice."""
     order = epoch_order(len(run.training), run.settings.batch_size, run.settings.seed, epoch)
     planned, part = plans(run, epoch), Slice(run.processes.rows(run.batch_size), run.batch_size)
-    for images, labels, plan in run.training.batches(
-        [part.positions(positions) for positions in order[first_step:]],
-        lambda index, tiles: part.plan(planned.batch(first_step + index)),
+    own = run.settings.augmentation
+    for step, (images, labels, plan) in enumerate(
+        run.training.batches(
+            [part.positions(positions) for positions in order[first_step:]],
+            lambda index, tiles: part.plan(planned.batch(first_step + index)),
+        ),
+        first_step,
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         labels = targets(labels, run.training.geometry.classes)
-        yield part.own(*apply(plan, images, labels))
+        images, labels = part.own(*apply(plan, images, labels))
+        if own is not None:
+            random = draws(run.settings.seed, epoch, step, run.batch_size)
+            images = augmented(own, images, random[run.processes.rows(run.batch_size)])
+        yield images, labels
 
 
 def train_epochs(run: Run, progress: Progress, history_out: str | Path) -> None:
