@@ -5,13 +5,14 @@
 # make runs          table: finished runs and their scores
 # make axe-core      axe-core from npm's package index into ~/.cache/histo, for the tests of accessibility; needs npm
 # make changes       tables: which rules run again after the change of which module, setting or file
+# make docs          site/: the documentation as a site, from README.md, docs/, config/README.md and bench/
 # make check         lint and formatting, nothing is changed
 # make format        fix both
 # make settings      JSON schema and the tables of config/README.md, from the types of the settings
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
 # make augmentations docs/augmentations.webp, from the settings of train.augment
-# make pictures      docs/report.webp and docs/tiles.webp, from the report of the demo (make demo); needs Chromium
+# make pictures      docs/overlaps.webp; docs/report.webp and docs/tiles.webp, from the report of the demo (make demo); needs Chromium
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations pictures check format
+.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations docs pictures check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -81,7 +82,12 @@ architecture: $(READY)
 augmentations: $(READY)
 	$(BIN)/python docs/augmentations.py
 
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo site/README.html
+
 pictures: $(READY)
+	$(BIN)/python docs/overlaps.py
 	$(BIN)/python docs/pictures.py
 
 check: $(READY)

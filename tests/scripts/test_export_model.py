@@ -1,5 +1,7 @@
 """Export of a model: what the files say, and that they agree with the run."""
 
+import re
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,6 +15,7 @@ from histo.export.model_card import model_card
 from histo.files import read_json, write_json
 from histo.tiles.shards import Shard, write_shard
 from histo.training import checkpoints
+from support import ROOT
 from support.finished_run import TEMPERATURE, write_run
 
 ESTIMATE = {"value": 0.75, "low": 0.7, "high": 0.8}
@@ -63,7 +66,7 @@ def export(run, out, weights, **changes):
 
 
 @pytest.mark.slow
-def test_files_agree_with_the_run(tmp_path):
+def test_files_agree_with_the_run(tmp_path, monkeypatch, capsys):
     write_run(tmp_path, test=10)
     weights = [tmp_path / "train" / "tiny" / f"fold-{k}" / "weights.pt" for k in (0, 1)]
     export(tmp_path, tmp_path / "export", weights)
@@ -91,6 +94,19 @@ def test_files_agree_with_the_run(tmp_path):
     found = session.run(["probability"], {"tiles": images})[0]
     np.testing.assert_allclose(found, np.mean(means, axis=0), atol=1e-5)
     assert "| 1.0 to 2.5 | 40 |" in (tmp_path / "export" / "README.md").read_text()
+
+    # The programs of docs/tutorial.md: tiles as PNG files, and their probabilities by ONNX Runtime.
+    (tmp_path / "results/demo/export").mkdir(parents=True)
+    (tmp_path / "results/demo/pack").symlink_to(tmp_path / "pack")
+    (tmp_path / "results/demo/export/small").symlink_to(tmp_path / "export")
+    monkeypatch.chdir(tmp_path)
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.S)
+    assert len(programs) == 2
+    for program in programs:
+        exec(program, {})
+    ids = Shard(tmp_path / "pack" / "test-00000.h5").ids
+    expected = [f"{name} {probability:.4f}" for name, probability in sorted(zip(ids, found, strict=True))]
+    assert capsys.readouterr().out.splitlines()[-10:] == expected
 
 
 def test_unusable_input_is_refused_with_a_reason(tmp_path):
