@@ -23,7 +23,7 @@ from overlaps import overlaps
 from pack import pack
 from support import ROOT
 from support.archives import Archive
-from support.machine import calls, digests, largest_file
+from support.machine import calls, digests, interrupt, kill_in_call, largest_file, out_of_memory
 from unzip import unzip
 from validate import validate
 
@@ -84,7 +84,7 @@ def test_a_full_disk_in_each_stage(clean, tmp_path):
     assert digests(tmp_path) == expected
 
 
-def test_no_memory_in_each_stage(clean, tmp_path, monkeypatch):
+def test_no_memory_and_signals_in_each_stage(clean, tmp_path, monkeypatch):
     """Near the start and in the middle of its work; a tile that cannot be decoded for this is not called damaged."""
     archive, expected = clean
     (tmp_path / "counted").mkdir()
@@ -94,10 +94,12 @@ def test_no_memory_in_each_stage(clean, tmp_path, monkeypatch):
     for name, stage in stages(archive, tmp_path / "results").items():
         before = digests(tmp_path / "results")
         for stop in (2, counts[name] // 2):
-            with pytest.raises(MemoryError):
-                calls(stage, stop)
-            assert digests(tmp_path / "results") == before, name
-        stage()
+            for fault, error in ((out_of_memory, MemoryError), (interrupt, KeyboardInterrupt)):
+                with pytest.raises(error):
+                    calls(stage, stop, fault)
+                assert digests(tmp_path / "results") == before, name
+        kill_in_call(stage, counts[name] // 2)
+        stage()  # also deletes what the killed process left
     assert digests(tmp_path / "results") == expected
 
 

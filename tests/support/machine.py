@@ -1,7 +1,9 @@
-"""Faults of the machine while a stage runs: a full disk, no memory."""
+"""Faults while a stage runs: a full disk, no memory, signals."""
 
 import hashlib
+import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,8 +33,20 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def calls(stage: Callable[[], Any], stop: int = 0) -> int:
-    """Run a stage and count the calls of functions of the workflow; MemoryError in call number `stop`.
+def out_of_memory() -> None:
+    raise MemoryError
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def calls(stage: Callable[[], Any], stop: int = 0, fault: Callable[[], None] = out_of_memory) -> int:
+    """Run a stage and count the calls of functions of the workflow; in call number `stop` there is a fault.
 
     Calls in histo/files.py do not count: an error on entering its generators would end them without their cleanup.
     """
@@ -44,7 +58,7 @@ def calls(stage: Callable[[], Any], stop: int = 0) -> int:
         if event == "call" and file.startswith(SCRIPTS) and not file.endswith("histo/files.py"):
             count += 1
             if count == stop:
-                raise MemoryError
+                fault()
 
     sys.setprofile(entered)
     try:
@@ -52,3 +66,14 @@ def calls(stage: Callable[[], Any], stop: int = 0) -> int:
     finally:
         sys.setprofile(None)
     return count
+
+
+def kill_in_call(stage: Callable[[], Any], stop: int) -> None:
+    """Run a stage in a process of its own, which is killed in call number `stop`."""
+    process = os.fork()
+    if process == 0:
+        try:
+            calls(stage, stop, kill)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL

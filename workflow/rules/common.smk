@@ -28,6 +28,7 @@ sys.path.insert(0, str(WORKFLOW / "scripts"))
 sys.executable = shlex.quote(sys.executable)
 
 from histo.config.configuration import check, model_settings, search_settings, train_settings
+from histo.dates import require_past
 from histo.errors import InputError
 
 try:
@@ -47,6 +48,11 @@ for folder in ("results", "logs", "benchmarks", "resources", f"results/{NAME}", 
         raise WorkflowError(f"{Path(folder).absolute()}: expected a folder, found a file. Rename it and run again.")
     if Path(folder).is_dir() and not os.access(folder, os.W_OK | os.X_OK) and not workflow.dryrun:
         raise WorkflowError(f"{Path(folder).absolute()}: cannot be written. Correct its permissions and run again.")
+if workflow.is_main_process and not workflow.dryrun:
+    try:
+        require_past(Path(f"results/{NAME}"))
+    except InputError as error:
+        raise WorkflowError(str(error))
 GEOMETRY = {key: config["dataset"][key] for key in ("tile_side", "centre_side", "classes")}
 SHARDS = {split: [f"{k:05d}" for k in range(config["index"][f"{split}_shards"])] for split in ("train", "test")}
 FOLDS = list(range(config["folds"]["count"]))
