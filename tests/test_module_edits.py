@@ -90,3 +90,9 @@ def test_every_stage_that_builds_a_network_has_its_module_in_its_fingerprint():
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     building = {stage for stage in STAGES if "histo/networks/network.py" in code_version(stage)}
     assert building == set(re.findall(r'network_code\(\s*"(\w+)"', rules))
+
+
+def test_an_edit_of_a_page_trains_no_model_of_a_search_again():
+    """`train` reads best.yaml, which search_best writes; the page is that of search_page."""
+    assert not {file for file in code_version("search_best") if "/pages/" in file}
+    assert "histo/pages/charts.py" in code_version("search_page")

@@ -5,6 +5,7 @@ from typing import Any
 
 from histo.files import write_json
 from search_best import search_best
+from search_page import search_page
 from support import ROOT
 from support.training import CODE, settings
 
@@ -39,11 +40,13 @@ def collect(folder: Path, trials: list[dict[str, Any]], name: str = "small", **b
     for path, trial in zip(paths, trials, strict=True):
         write_json(path, trial)
     outputs = [folder / name for name in ("best.yaml", "trials.csv", "trials.html", "trials.json")]
-    search_best(
+    chosen = settings(**base).model_dump()
+    search_best(list(map(str, paths)), outputs[0], search="fine", settings=chosen)
+    search_page(
         list(map(str, paths)), *outputs, template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), search="fine",
         dataset={"name": name, "source": "synthetic"}, code={"search_best": CODE},
         settings={
-            "base": settings(**base).model_dump(), "space": SPACE, "sampler": "random", "seed": 4, "folds": [0, 1],
+            "base": chosen, "space": SPACE, "sampler": "random", "seed": 4, "folds": [0, 1],
         },
     )  # fmt: skip
     return outputs

@@ -30,6 +30,7 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
         )  # fmt: skip
 
     done = run("search", 2)
+    assert "Out-of-fold AUC" not in done.stderr  # of the submission before
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "results/small/search/fine"
     first = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.glob("trial-*.json"))}
@@ -38,7 +39,7 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
 
     done = run("search", 3)
     assert done.returncode == 0, done.stderr
-    assert job_counts(done) == {"search": 1, "search_trial": 1, "search_best": 1}
+    assert job_counts(done) == {"search": 1, "search_trial": 1, "search_best": 1, "search_page": 1}
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first} == first
     trials = [read_json(path) for path in sorted(folder.glob("trial-*.json"))]
     assert len({trial["draws"]["learning_rate"] for trial in trials}) == 3
@@ -46,6 +47,7 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
 
     done = run("submission", 3, "submission={models: [tuned]}")
     assert done.returncode == 0, done.stderr
+    assert "Out-of-fold AUC" in done.stderr
     assert not job_counts(done).keys() & {"search_trial", "search_best"}
     best = max(trials, key=lambda trial: trial["score"])
     for fold in range(2):
@@ -60,11 +62,11 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
     assert str(best["draws"]["learning_rate"]) in report
 
     done = run("search", 2)
-    assert job_counts(done) == {"search": 1, "search_best": 1}, done.stderr
+    assert job_counts(done) == {"search": 1, "search_best": 1, "search_page": 1}, done.stderr
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in first} == first
     done = run("submission", 2, "submission={models: [tuned]}", "--dry-run")
     same = best is max(trials[:2], key=lambda trial: trial["score"])
     assert job_counts(done).get("train", 0) == (0 if same else 2)  # only where the best trial is another one
 
     done = run("search", 5, "--dry-run", sampler="tpe")
-    assert job_counts(done) == {"search": 1, "search_trial": 5, "search_best": 1}
+    assert job_counts(done) == {"search": 1, "search_trial": 5, "search_best": 1, "search_page": 1}

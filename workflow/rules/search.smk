@@ -45,7 +45,27 @@ rule search_best:
     input:
         trials=lambda wildcards: first_trials(wildcards.search, SEARCHES[wildcards.search]["trials"]),
     output:
+        result("search/{search}/best.yaml"),
+    log:
+        log_path("search_best", "{search}"),
+    benchmark:
+        benchmark_path("search_best", "{search}")
+    conda:
+        ENVIRONMENT
+    params:
+        settings=lambda wildcards, output: SEARCH_SETTINGS[wildcards.search]["base"],
+        compared=lambda wildcards: search_by_content(wildcards.search),
+        code=code_version("search_best"),
+    script:
+        "../scripts/search_best.py"
+
+
+# A rule of its own: a change of the page trains no model again.
+rule search_page:
+    input:
+        trials=lambda wildcards: first_trials(wildcards.search, SEARCHES[wildcards.search]["trials"]),
         best=result("search/{search}/best.yaml"),
+    output:
         table=result("search/{search}/trials.csv"),
         page=report(
             result("search/{search}/trials.html"),
@@ -55,9 +75,9 @@ rule search_best:
         ),
         summary=result("search/{search}/trials.json"),
     log:
-        log_path("search_best", "{search}"),
+        log_path("search_page", "{search}"),
     benchmark:
-        benchmark_path("search_best", "{search}")
+        benchmark_path("search_page", "{search}")
     conda:
         ENVIRONMENT
     params:
@@ -67,7 +87,7 @@ rule search_best:
         dataset={key: config["dataset"][key] for key in ("name", "source")},
         code=lambda wildcards: {
             "search_trial": network_code("search_trial", SEARCH_SETTINGS[wildcards.search]["base"]),
-            "search_best": code_version("search_best"),
+            **{stage: code_version(stage) for stage in ("search_best", "search_page")},
         },
     script:
-        "../scripts/search_best.py"
+        "../scripts/search_page.py"

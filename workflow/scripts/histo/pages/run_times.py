@@ -16,8 +16,8 @@ from histo.files import read_json
 
 STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pcam_index", "unzip", "validate", "pack",
           "pcam_pack", "audit", "overlaps", "groups", "stain_vectors", "folds", "folds-by-stain", "leaks",
-          "audit_page", "stain", "imagenet_weights", "search_trial", "search_best", "train", "predict", "features",
-          "classical", "saliency", "feature_map", "evaluate", "evaluate_by_stain", "ensemble",
+          "audit_page", "stain", "imagenet_weights", "search_trial", "search_best", "search_page", "train", "predict",
+          "features", "classical", "saliency", "feature_map", "evaluate", "evaluate_by_stain", "ensemble",
           "submission_csv", "report")  # fmt: skip
 
 

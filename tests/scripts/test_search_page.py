@@ -1,4 +1,4 @@
-"""The best settings of a search, the table and the page of its trials."""
+"""The best settings of a search, and the table and the page of its trials."""
 
 import json
 import re
@@ -11,7 +11,8 @@ import yaml
 from histo.errors import InputError
 from histo.files import read_json
 from histo.overrides import with_values
-from search_best import best_of, curves_chart, history_chart, range_text, setting_chart
+from histo.training.best_trial import best_of
+from search_page import curves_chart, history_chart, range_text, setting_chart
 from support.html_page import HOSTILE, Page
 from support.html_page import parse_fragment as parse
 from support.search import RATE, TRIALS, WIDTH, collect, trial_result
