@@ -147,7 +147,7 @@ def test_the_first_sentence_says_what_the_auc_stands_for(run, page):
     tables.write(overlaps, run.folder / "no-overlaps.parquet", tables.OVERLAPS)
     changed = {"groups": run.folder / "all-slides.parquet", "overlaps": run.folder / "no-overlaps.parquet"}
     page = run.write_report(config=known, inputs=replace(run.inputs, **changed))
-    assert f"{start}, all of other slides than those of training; on the held-out test tiles" in page.text
+    assert f"{start}; the slides of these tiles were not in training either; on the held-out test tiles" in page.text
     assert "may bias it" not in page.text
 
 
