@@ -43,6 +43,7 @@ def test_items_without_probabilities_or_test_labels_are_not_done():
     for topic in ("Calibration", "Output of the model, thresholds", "Heterogeneity, robustness"):
         assert items()[topic].status == DONE and items()[topic].section
         assert found[topic].status == NOT_DONE and not found[topic].section
+        assert found[topic].text == "Computed for probabilities of two classes only."
     assert items()["External validation"].status == PARTLY
     assert items(truth=False)["External validation"].status == NOT_DONE
     assert items()["Explainability"].section == "saliency"

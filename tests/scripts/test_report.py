@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 import yaml
 
+import report
 from histo import tables
 from histo.config.configuration import PREDEFINED, check, default_settings, train_settings
 from histo.config.dataset import Dataset
 from histo.config.train import TrainSettings
 from histo.errors import InputError
 from histo.files import read_json, write_json
-from histo.pages.layout import SOURCES
+from histo.formatting import duration
+from histo.pages.layout import SOURCES, provenance
 from histo.pages.report_data import REASONS
 from histo.pages.run_times import Run
 from histo.pages.settings_table import settings_table
@@ -87,7 +89,7 @@ def test_the_tables_show_the_metrics_of_each_model(run, page):
     (tn, fp), (fn, tp) = read_json(run.inputs.ensemble)["confusion"]
     assert f"label: no tumour {tn} {100 * tn / (tn + fp):.1f} % {fp}" in page.text
     assert f"label: tumour {fn} {100 * fn / (fn + tp):.1f} % {tp}" in page.text
-    assert "small 2 min 00 s for all folds" in page.text
+    assert "training of small all folds 2 min 00 s" in page.text
 
 
 def test_the_data_section_shows_counts_faults_groups_folds_and_overlaps(page):
@@ -145,7 +147,7 @@ def test_the_first_sentence_says_what_the_auc_stands_for(run, page):
     tables.write(overlaps, run.folder / "no-overlaps.parquet", tables.OVERLAPS)
     changed = {"groups": run.folder / "all-slides.parquet", "overlaps": run.folder / "no-overlaps.parquet"}
     page = run.write_report(config=known, inputs=replace(run.inputs, **changed))
-    assert f"{start}, all of other slides than those of training; on the held-out test tiles" in page.text
+    assert f"{start}; the slides of these tiles were not in training either; on the held-out test tiles" in page.text
     assert "may bias it" not in page.text
 
 
@@ -499,7 +501,34 @@ def test_the_command_its_rules_and_what_is_missing_from_the_times_are_stated(run
     assert "Rules of the run" not in run.write_report().text
 
 
-def test_all_numbers_are_in_one_table(run, page):
+def test_pages_of_equal_runs_differ_in_their_times_alone(run, monkeypatch):
+    """Changed: date, elapsed time, times and memory of the jobs, times of the epochs."""
+    sources = []
+    for day, seconds in ((1, 10.0), (2, 4000.0)):
+        date = f"2018-11-0{day} 08:00 UTC"
+        monkeypatch.setattr(report, "provenance", lambda code, date=date: provenance(code) | {"date": date})
+        folder = run.folder / f"times-{day}"
+        folder.mkdir()
+        values = [seconds, "-", seconds, *[1] * 6, seconds]
+        (folder / "audit.tsv").write_text(BENCHMARK + "\t".join(map(str, values)) + "\n")
+        histories = {}
+        for model, paths in run.inputs.histories.items():
+            histories[model] = [folder / f"{model}-{k}.csv" for k in range(len(paths))]
+            for source, path in zip(paths, histories[model], strict=True):
+                pd.read_csv(source).assign(seconds=seconds).to_csv(path, index=False)
+        page = run.write_report(
+            inputs=replace(run.inputs, histories=histories), run=Run("snakemake", time.time() - seconds),
+            benchmarks={"audit": folder / "audit"},
+        )  # fmt: skip
+        assert date in page.text and f"audit 1 {duration(seconds)}" in page.text
+        sources.append(page.source)
+    assert sources[0] != sources[1]
+    first, second = (re.sub('<section id="times">.*?</section>', "", source, flags=re.DOTALL) for source in sources)
+    assert first == second
+
+
+def test_all_numbers_are_in_one_table(run):
+    page = run.write_report()
     table = pd.read_csv(run.folder / "numbers.csv", dtype=str).set_index(["file", "key"])["value"]
     for path in [*run.inputs.evaluations, run.inputs.ensemble]:
         row = read_json(path)

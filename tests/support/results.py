@@ -51,13 +51,11 @@ class FinishedRun:
             "networks": [],
             "settings": self.config,
             "given": {},
+            "benchmarks": {stage: self.benchmarks / stage for stage in STAGES},
         } | changes
         names = ("report.html", "config.yaml", "errors.csv", "report.json", "numbers.csv", "provenance.json")
         outputs = report.ReportOutputs(*(self.folder / name for name in names))
-        report.report(
-            arguments.pop("inputs"), outputs, code={"train": {"train.py": "abc123"}},
-            benchmarks={stage: self.benchmarks / stage for stage in STAGES}, **arguments,
-        )  # fmt: skip
+        report.report(arguments.pop("inputs"), outputs, code={"train": {"train.py": "abc123"}}, **arguments)
         return Page(outputs.report)
 
 

@@ -1,8 +1,9 @@
 """Write the report: one self-contained HTML file that opens offline and is complete without scripts.
 
 It shows the out-of-fold results, the largest errors, the learning curves, the tiles, the submission, and how it was
-made. The settings of the run, the misclassified tiles and all numbers of the page are written to files next to it. All
-metrics come from the files of other stages; the layout of the page is in its template.
+made. All its times are in one element, `#times`: pages of equal runs differ in nothing else. The settings of the run,
+the misclassified tiles and all numbers of the page are written to files next to it. All metrics come from the files of
+other stages; the layout of the page is in its template.
 """
 
 import hashlib
@@ -115,19 +116,15 @@ def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
     return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
 
 
-def add_training_details(
-    evaluations: list[dict[str, Any]], trainings: dict[str, list[Path]], sections: list[dict[str, Any]]
-) -> None:
-    """Add to each evaluation the number of parameters, the hardware and the training time of its model.
+def add_training_details(evaluations: list[dict[str, Any]], trainings: dict[str, list[Path]]) -> None:
+    """Add to each evaluation the number of parameters and the hardware of its model, None and empty if not known.
 
-    trainings: see `ReportInputs`; sections: from `training_section`. What is not known is None, or empty (hardware).
+    trainings: see `ReportInputs`.
     """
-    seconds = {section["model"]: section["seconds"] for section in sections}
     for row in evaluations:
         runs = [read_json(path) for path in trainings.get(row["model"], [])]
         row["parameters"] = runs[0]["parameters"] if runs else None
         row["hardware"] = sorted({f"{run['device']}, {run['precision']}" for run in runs})
-        row["seconds"] = seconds.get(row["model"])
 
 
 def tiles_sha256(shards: Shards) -> str:
@@ -182,12 +179,10 @@ def report(
         {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}, models
     )
     evaluations = [read_json(path) for path in inputs.evaluations]
-    add_training_details(evaluations, inputs.trainings, training)
+    add_training_details(evaluations, inputs.trainings)
     # With a single model the ensemble equals the model, unless its probabilities become ranks.
     distinct = len(evaluations) > 1 or ensemble["method"] == "rank_mean"
-    shown = (
-        [*evaluations, ensemble | {"parameters": None, "hardware": [], "seconds": None}] if distinct else evaluations
-    )
+    shown = [*evaluations, ensemble | {"parameters": None, "hardware": []}] if distinct else evaluations
 
     shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
     tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])

@@ -33,6 +33,7 @@ def checklist(
     the page has maps of saliency.
     """
     rated = bool(ensemble["probability"])
+    unrated = (NOT_DONE, "Computed for probabilities of two classes only.")
     slides_known = bool(config["folds"]["slides"]) and not data["unknown_slides"]
     sample = "" if config["folds"]["fraction"] == 1 else " The setting folds.fraction uses a sample."
     labels = "Labels of the test tiles are of the same data set" if truth else "Labels of the test tiles are unknown"
@@ -53,10 +54,10 @@ def checklist(
         Item("Training, choice of the final model", "25–27", "12c", DONE, "Learning curves, kept epochs.", "training"),
         Item("Measures of performance", "28", "12e", DONE, "AUC, average precision, rates.", "results"),
         Item("Calibration", "–", "12e",
-             *((DONE, "Curve, slope, intercept.", "calibration") if rated else (NOT_DONE, ""))),
+             *((DONE, "Curve, slope, intercept.", "calibration") if rated else unrated)),
         Item("Class imbalance", "–", "13", DONE, "Proportions by fold, weight of positive tiles.", "data"),
         Item("Output of the model, thresholds", "–", "15",
-             *((DONE, "Thresholds chosen on the other folds.", "thresholds") if rated else (NOT_DONE, ""))),
+             *((DONE, "Thresholds chosen on the other folds.", "thresholds") if rated else unrated)),
         Item("Development and evaluation data compared", "–", "16, 20c", DONE, "Train versus test, in audit.html."),
         Item("Ethics, funding, interests, patients involved", "44", "17, 18a–b, 19", NOT_DONE, "For authors to state."),
         Item("Protocol, registration", "34, 42", "18c–d", NOT_DONE, "For authors to state."),
@@ -65,9 +66,9 @@ def checklist(
         Item("Characteristics of the patients", "36", "20b", NOT_DONE, NO_PATIENTS),
         Item("Performance with uncertainty", "29, 37, 38", "23a", DONE, "95 % confidence intervals.", "results"),
         Item("Heterogeneity, robustness", "30", "12d, 23b",
-             *((DONE, "By group and by appearance of the tiles.", "failures") if rated else (NOT_DONE, ""))),
+             *((DONE, "By group and by appearance of the tiles.", "failures") if rated else unrated)),
         Item("Explainability", "31", "–",
-             *((DONE, "Attribution to pixels.", "saliency") if saliency else (NOT_DONE, ""))),
+             *((DONE, "Attribution to pixels.", "saliency") if saliency else (NOT_DONE, "No model is a network."))),
         Item("Analysis of failures", "39", "–", DONE, "Largest errors as pictures, all as a table.", "errors"),
         Item("Evaluation on internal data", "32", "–", DONE, "Out-of-fold predictions of all tiles.", "results"),
         Item("External validation", "33", "–", PARTLY if truth else NOT_DONE, f"{labels}; no other institution.",

@@ -152,7 +152,7 @@ def verdict(
     elif data["unknown_slides"]:
         sentence += "; some slides are unknown, so it may be too high for new slides"
     else:
-        sentence += ", all of other slides than those of training"
+        sentence += "; the slides of these tiles were not in training either"
     if "truth" in submission:
         sentence += f"; on the held-out test tiles it is {submission['truth']['auc']:.4f}"
     biases = sum(one.weight == BIASES for one in found)
