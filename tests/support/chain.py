@@ -10,6 +10,8 @@ from pathlib import Path
 from support import ROOT
 
 CONFIG = (ROOT / "config" / "config.yaml", ROOT / "tests" / "config" / "tiny.yaml")
+# A data set whose archive is in the folder of the run: a copy of the folder has the same settings.
+DATASET = "dataset={name: small, source: archive, archive: archive.zip}"
 TIMEOUT = 1200  # seconds
 
 
