@@ -12,8 +12,7 @@ from histo import tables
 from histo.errors import InputError
 from histo.files import read_json
 from histo.metrics import auc
-from support.archives import Archive
-from support.chain import snakemake
+from support.chain import DATASET, snakemake
 from support.training import make_split, write_folds, write_tiles
 
 REGRESSION = {"method": "logistic_regression", "l2": 1.0}
@@ -140,15 +139,14 @@ def test_unusable_input_is_an_error(inputs, tmp_path):
 
 
 @pytest.mark.slow
-def test_ensemble_of_a_network_and_classical_models_on_stain_normalised_tiles(random, tmp_path):
-    Archive(random, train=40, test=10).write(tmp_path / "archive.zip")
+def test_ensemble_of_a_network_and_classical_models_on_stain_normalised_tiles(tiny_copy):
     done = snakemake(
-        tmp_path, "submission", "dataset={name: small, source: archive, archive: archive.zip}",
+        tiny_copy, "submission", DATASET,
         "submission={models: [tiny, forest, logistic_regression]}", "stain={method: macenko}",
         "classical={forest: {method: random_forest, n_estimators: 10, min_samples_leaf: 2, seed: 1}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    results = tmp_path / "results/small"
+    results = tiny_copy / "results/small"
     models = ["tiny", "forest", "logistic_regression"]
     assert read_json(results / "ensemble.json")["models"] == models
     for name in models:

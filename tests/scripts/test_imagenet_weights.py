@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,8 +14,7 @@ from torchvision import models
 from histo.errors import InputError
 from histo.training import checkpoints
 from imagenet_weights import imagenet_weights
-from support.archives import Archive
-from support.chain import snakemake
+from support.chain import DATASET, snakemake
 from support.file_server import FileServer
 
 
@@ -108,27 +106,26 @@ def test_no_server(file, server):
 
 
 @pytest.mark.slow
-def test_the_workflow_trains_from_the_file_at_a_path(tmp_path):
+def test_the_workflow_trains_from_the_file_at_a_path(tiny_copy):
     """With a learning rate near zero, the trained weights are those in the file."""
     torch.manual_seed(1)
     state = models.mobilenet_v3_small(weights=None).state_dict()
-    torch.save(state, tmp_path / "own.pth")
-    Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
+    torch.save(state, tiny_copy / "own.pth")
 
     def run(target):
         return snakemake(
-            tmp_path, target, f"dataset={{name: synthetic, source: archive, archive: {tmp_path / 'archive.zip'}}}",
-            f"models={{own: {{network: {{name: mobilenet_v3_small, weights: {tmp_path / 'own.pth'}}}, center_crop: 64, "
-            "epochs: 1, batch_size: 8, learning_rate: 1e-9, schedule: constant, weight_decay: 0}}",
+            tiny_copy, target, DATASET,
+            f"models={{own: {{network: {{name: mobilenet_v3_small, weights: {tiny_copy / 'own.pth'}}}, "
+            "center_crop: 64, epochs: 1, batch_size: 8, learning_rate: 1e-9, schedule: constant, weight_decay: 0}}",
             "submission={models: [own]}",
         )  # fmt: skip
 
     done = run("submission")
     assert done.returncode == 0, done.stderr
-    kept = checkpoints.load(tmp_path / "results/synthetic/train/own/fold-1/weights.pt")
+    kept = checkpoints.load(tiny_copy / "results/small/train/own/fold-1/weights.pt")
     kernel = checkpoints.load_network(kept).body.features[0][0].weight
     assert torch.allclose(kernel, state["features.0.0.weight"], atol=1e-6)
-    (tmp_path / "own.pth").write_bytes(b"cut")
+    (tiny_copy / "own.pth").write_bytes(b"cut")
     done = run("submission")
     assert done.returncode != 0
     assert "own.pth: expected a state dict of torchvision's mobilenet_v3_small, found a file that" in done.stderr

@@ -13,7 +13,8 @@ from slurm.cluster import Cluster, NotStartedError
 def cluster() -> Iterator[Cluster]:
     """A SLURM that runs on this machine until the tests are done."""
     # Not below pytest's folder: the path of a socket has at most 108 characters.
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+    # A step of a job that ends late may still write.
+    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
         try:
             running = Cluster(Path(folder))
         except NotStartedError as error:

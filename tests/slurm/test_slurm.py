@@ -20,18 +20,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slurm.cluster import CPUS, Cluster, wait_for
+from slurm.cluster import CPUS, Cluster
 from support import ROOT
 from support.archives import Archive
-from support.chain import CONFIG, run_snakemake
+from support.chain import CONFIG, DATASET, run_snakemake
 from support.kaggle_client import BY_KEY
 from support.kaggle_server import COMPETITION, KaggleServer
+from support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
 PROFILES = ROOT / "profiles"
 CORES = "1"  # of a job
-DATASET = "dataset={name: small, source: archive, archive: archive.zip}"
 FETCHED = ("dataset={name: fetched, source: kaggle}", f"kaggle={{competition: {COMPETITION}}}")
 TWIN = "network: {width: 8, blocks: 1}, center_crop: 32, batch_size: 8, precision: float32, epochs: 100, seed: 7"
 LONG = f"models={{tiny: {{epochs: 100}}, twin: {{{TWIN}}}}}"

@@ -13,6 +13,8 @@ CONFIG = (ROOT / "config" / "config.yaml", ROOT / "tests" / "config" / "tiny.yam
 # The demo, with fewer tiles and epochs.
 DEMO_CONFIG = (ROOT / "config" / "config.yaml", ROOT / "config" / "demo.yaml")
 DEMO_SETTINGS = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={small: {epochs: 5, batch_size: 64}}")
+# A data set whose archive is in the folder of the run: a copy of the folder has the same settings.
+DATASET = "dataset={name: small, source: archive, archive: archive.zip}"
 TIMEOUT = 1200  # seconds
 
 

@@ -11,41 +11,32 @@ from histo.files import read_json
 from histo.predictions import join_folds
 from histo.training import checkpoints
 from support import ROOT
-from support.archives import Archive
-from support.chain import CONFIG, job_counts, run_snakemake, snakemake
+from support.chain import CONFIG, DATASET, job_counts, run_snakemake, snakemake
 
 TARGETS = [f"results/small/folds{kind}.parquet" for kind in ("", "-by-groups", "-by-stain")]
 
 
-@pytest.fixture
-def dataset(random, tmp_path) -> str:
-    """The settings of a small archive."""
-    path = Archive(random, train=40, test=4).write(tmp_path / "a.zip")
-    return f"dataset={{name: small, source: archive, archive: {path}}}"
-
-
 @pytest.mark.slow
-def test_both_kinds_of_folds_in_one_run(dataset, tmp_path):
-    files = ["--snakefile", ROOT / "Snakefile", "--directory", tmp_path, "--configfile", *CONFIG]
-    done = run_snakemake(*TARGETS, *files, "--config", dataset, "folds={count: 2, by: stain}")
+def test_both_kinds_of_folds_in_one_run(tiny_copy):
+    files = ["--snakefile", ROOT / "Snakefile", "--directory", tiny_copy, "--configfile", *CONFIG]
+    done = run_snakemake(*TARGETS, *files, "--config", DATASET, "folds={count: 2, by: stain}")
     assert done.returncode == 0, done.stderr
     assert {name: job_counts(done)[name] for name in ("folds", "stain_vectors")} == {"folds": 3, "stain_vectors": 2}
-    default, by_groups, by_stain = (tables.read(tmp_path / path, tables.FOLDS) for path in TARGETS)
+    default, by_groups, by_stain = (tables.read(tiny_copy / path, tables.FOLDS) for path in TARGETS)
     assert default.equals(by_stain)
     assert by_stain.drop(columns="fold").equals(by_groups.drop(columns="fold"))
-    kinds = [read_json((tmp_path / path).with_suffix(".json"))["by"] for path in TARGETS]
+    kinds = [read_json((tiny_copy / path).with_suffix(".json"))["by"] for path in TARGETS]
     assert kinds == ["stain", "groups", "stain"]
 
 
 @pytest.mark.slow
-def test_networks_are_evaluated_on_both_kinds_of_folds(random, tmp_path):
-    path = Archive(random, train=40, test=4).write(tmp_path / "a.zip")
-    dataset = f"dataset={{name: small, source: archive, archive: {path}}}"
-    done = snakemake(tmp_path, "submission", dataset, "folds={also_by_stain: true}")
+def test_networks_are_evaluated_on_both_kinds_of_folds(tiny_copy):
+    done = snakemake(tiny_copy, "submission", DATASET, "folds={also_by_stain: true}")
     assert done.returncode == 0, done.stderr
     jobs = job_counts(done)
-    assert (jobs["train"], jobs["predict"], jobs["evaluate_by_stain"]) == (4, 4, 1)
-    results = tmp_path / "results/small"
+    # The networks of the folds by groups are there.
+    assert (jobs["train"], jobs["predict"], jobs["evaluate_by_stain"]) == (2, 2, 1)
+    results = tiny_copy / "results/small"
     folds = tables.read(results / "folds-by-stain.parquet", tables.FOLDS)
     paths = [results / f"predict/tiny/stain-{k}/oof.parquet" for k in (0, 1)]
     joined = join_folds(paths, folds)  # each tile by the network of its fold by stain
@@ -68,28 +59,26 @@ def test_folds_by_stain_alone_have_no_second_kind():
 
 
 @pytest.mark.slow
-def test_no_stain_is_measured_for_folds_by_groups(dataset, tmp_path):
-    done = snakemake(tmp_path, TARGETS[0], dataset, "folds={count: 2}", "--dry-run")
+def test_no_stain_is_measured_for_folds_by_groups(archive, tmp_path):
+    archive.write(tmp_path / "archive.zip")
+    done = snakemake(tmp_path, TARGETS[0], DATASET, "folds={count: 2}", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert job_counts(done)["folds"] == 1
     assert "stain_vectors" not in job_counts(done)
 
 
 @pytest.mark.slow
-def test_a_fraction_of_the_training_tiles_touches_nothing_before_the_folds(random, tmp_path):
-    path = Archive(random, train=80, test=8).write(tmp_path / "a.zip")
-    dataset = f"dataset={{name: small, source: archive, archive: {path}}}"
-    done = snakemake(tmp_path, "submission", dataset, "folds={fraction: 0.5}")
+def test_a_fraction_of_the_training_tiles_touches_nothing_before_the_folds(tiny_copy):
+    done = snakemake(tiny_copy, "submission", DATASET, "folds={fraction: 0.5}")
     assert done.returncode == 0, done.stderr
-    results = tmp_path / "results/small"
-    half = tables.read(results / "folds.parquet", tables.FOLDS)
-    summary = read_json(results / "folds.json")
-    assert 36 <= len(half) <= 44
-    assert (summary["tiles"], summary["of"]) == (len(half), 80)
-    training = [checkpoints.load(results / f"train/tiny/fold-{k}/weights.pt")["tiles"]["training"] for k in (0, 1)]
-    assert sum(training) == len(half)
-    assert len(tables.read(results / "ensemble/test.parquet", tables.probabilities(2))) == 8
-    done = snakemake(tmp_path, "submission", dataset, "--dry-run")
     jobs = job_counts(done)
     assert (jobs["folds"], jobs["train"]) == (1, 2)
     assert not jobs.keys() & {"index", "unzip", "validate", "pack", "audit", "overlaps", "groups"}
+    results = tiny_copy / "results/small"
+    half = tables.read(results / "folds.parquet", tables.FOLDS)
+    summary = read_json(results / "folds.json")
+    assert 16 <= len(half) <= 24
+    assert (summary["tiles"], summary["of"]) == (len(half), 40)
+    training = [checkpoints.load(results / f"train/tiny/fold-{k}/weights.pt")["tiles"]["training"] for k in (0, 1)]
+    assert sum(training) == len(half)
+    assert len(tables.read(results / "ensemble/test.parquet", tables.probabilities(2))) == 10

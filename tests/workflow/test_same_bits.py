@@ -4,14 +4,12 @@ import hashlib
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from support.archives import Archive
-from support.chain import job_counts, snakemake
+from support.chain import DATASET, job_counts, snakemake
 
 # Two threads: with one core they share it, with eight several trainings run side by side.
-SETTINGS = ("dataset={name: small, source: archive, archive: archive.zip}", "train={threads: 2}")
+SETTINGS = (DATASET, "train={threads: 2}")
 ENVIRONMENT = os.environ | {"HISTO_DEVICE": "cpu", "OMP_WAIT_POLICY": "passive"}
 
 
@@ -23,16 +21,13 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_cores_change_no_bit(tmp_path):
-    Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
+def test_cores_change_no_bit(tiny_copy):
     found = {}
     for cores in ("1", "2", "8"):
-        again = () if cores == "1" else ("--forcerun", "train")
-        done = snakemake(
-            tmp_path, "results/small/submission.csv", *SETTINGS, "--cores", cores, *again, environment=ENVIRONMENT
-        )
+        options = ("--cores", cores, "--forcerun", "train")
+        done = snakemake(tiny_copy, "results/small/submission.csv", *SETTINGS, *options, environment=ENVIRONMENT)
         assert done.returncode == 0, done.stderr
         assert job_counts(done)["train"] == job_counts(done)["predict"] == 2
-        found[cores] = digests(tmp_path / "results/small")
+        found[cores] = digests(tiny_copy / "results/small")
     assert len(found["1"]) == 2 + 4 + 2 + 1
     assert found["1"] == found["2"] == found["8"]

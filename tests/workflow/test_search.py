@@ -1,13 +1,11 @@
 """A search as a run of the workflow: trials are jobs, and a model takes the settings of the best one."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from histo.files import read_json
 from histo.training import checkpoints
-from support.archives import Archive
-from support.chain import job_counts, snakemake
+from support.chain import DATASET, job_counts, snakemake
 
 
 def test_a_configuration_without_a_search_is_an_error(tmp_path):
@@ -17,14 +15,12 @@ def test_a_configuration_without_a_search_is_an_error(tmp_path):
 
 
 @pytest.mark.slow
-def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
-    Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
-
+def test_trials_are_jobs_and_a_model_takes_the_best(tiny_copy):
     def run(target, trials, *options, sampler="random"):
         space = "{learning_rate: {low: 1e-3, high: 1e-2, log: true}, network.width: {choices: [8, 16]}}"
         sampling = f"sampler: {sampler}, trials: {trials}, trials_per_batch: 2, seed: 1, folds: [0]"
         return snakemake(
-            tmp_path, target, f"dataset={{name: small, source: archive, archive: {tmp_path / 'archive.zip'}}}",
+            tiny_copy, target, DATASET,
             f"search={{fine: {{model: tiny, {sampling}, space: {space}}}}}",
             "models={tuned: {search: fine, epochs: 2, batch_size: 4}}", *options,
         )  # fmt: skip
@@ -32,7 +28,7 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
     done = run("search", 2)
     assert "Out-of-fold AUC" not in done.stderr  # of the submission before
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "results/small/search/fine"
+    folder = tiny_copy / "results/small/search/fine"
     first = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.glob("trial-*.json"))}
     assert [path.name for path in first] == ["trial-001.json", "trial-002.json"]
     assert not list(folder.glob("*.pt"))
@@ -51,13 +47,13 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tmp_path):
     assert not job_counts(done).keys() & {"search_trial", "search_best"}
     best = max(trials, key=lambda trial: trial["score"])
     for fold in range(2):
-        used = checkpoints.load(tmp_path / f"results/small/train/tuned/fold-{fold}/weights.pt")["settings"]
+        used = checkpoints.load(tiny_copy / f"results/small/train/tuned/fold-{fold}/weights.pt")["settings"]
         assert used["learning_rate"] == best["draws"]["learning_rate"]
         assert used["network"] == {"name": used["network"]["name"], "width": best["draws"]["network.width"]} | {
             key: used["network"][key] for key in used["network"] if key not in ("name", "width")
         }
         assert (used["epochs"], used["batch_size"], used["center_crop"]) == (2, 4, 32)
-    report = (tmp_path / "results/small/report.html").read_text()
+    report = (tiny_copy / "results/small/report.html").read_text()
     assert "tuned: a search chose the settings by validation AUC" in report
     assert str(best["draws"]["learning_rate"]) in report
 

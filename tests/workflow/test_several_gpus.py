@@ -2,27 +2,25 @@
 
 import os
 
-import numpy as np
 import pytest
 
 from histo.files import read_json
-from support.archives import Archive
-from support.chain import job_counts, snakemake
+from support.chain import DATASET, job_counts, snakemake
 
 
 @pytest.mark.slow
-def test_one_fold_in_two_processes(tmp_path):
-    Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
+def test_one_fold_in_two_processes(tiny_copy):
     target = "results/small/train/tiny/fold-0/weights.pt"
 
     def run(*options):
-        source = f"dataset={{name: small, source: archive, archive: {tmp_path / 'archive.zip'}}}"
-        return snakemake(tmp_path, target, source, *options, environment=os.environ | {"HISTO_DEVICE": "cpu"})
+        settings = (DATASET, "models={tiny: {seed: 2}}")
+        return snakemake(tiny_copy, target, *settings, *options, environment=os.environ | {"HISTO_DEVICE": "cpu"})
 
     done = run("--resources", "gpu=2", "--set-resources", "train:gpu=2")
     assert done.returncode == 0, done.stderr
-    assert read_json(tmp_path / target.replace("weights.pt", "training.json"))["device"] == "2 × CPU, 1 threads"
-    assert (tmp_path / "logs/small/train/tiny/fold-0.log").read_text().count("Kept the weights of epoch") == 1
+    assert job_counts(done) == {"train": 1}
+    assert read_json(tiny_copy / target.replace("weights.pt", "training.json"))["device"] == "2 × CPU, 1 threads"
+    assert (tiny_copy / "logs/small/train/tiny/fold-0.log").read_text().count("Kept the weights of epoch") == 1
     # Hardware is not a setting: with one process, nothing runs again.
     again = run("--dry-run")
     assert again.returncode == 0
