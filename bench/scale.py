@@ -47,6 +47,7 @@ class Size:
 
     tiles: int
     folder: Path
+    parts: int = SHARDS
     pack_seconds: list[float] = field(default_factory=list)  # per tile, one value per shard and repeat
     copy_seconds: list[float] = field(default_factory=list)
     pack_peak: float = 0.0
@@ -67,8 +68,8 @@ class Size:
         """Write index.parquet and folds.parquet."""
         self.folder.mkdir()
         frame = pd.DataFrame({"id": [f"{row:040x}" for row in range(self.tiles)]})
-        parts = np.array_split(np.arange(self.tiles), SHARDS)
-        frame["shard"] = np.repeat(np.arange(SHARDS), [len(part) for part in parts])
+        parts = np.array_split(np.arange(self.tiles), self.parts)
+        frame["shard"] = np.repeat(np.arange(self.parts), [len(part) for part in parts])
         frame["row"] = np.concatenate([np.arange(len(part)) for part in parts])
         frame["label"] = np.arange(self.tiles) % 2
         numbers = {"offset": 0, "compressed": 0, "size": 0, "crc": 0, "method": 0}
@@ -181,15 +182,15 @@ def train_job(folder: Path, steps: int, batch_size: int) -> dict[str, float]:
     return {"memory": peak_mb() - framework}
 
 
-def measure_packing(sizes: list[Size], folder: Path) -> None:
-    """Pack and copy every shard of every size; folder: for temporary data."""
-    first = Size(8 * SHARDS, folder / "first")
+def measure_packing(sizes: list[Size], folder: Path, repeats: int) -> None:
+    """Pack and copy every shard of every size `repeats` times; folder: for temporary data."""
+    first = Size(80, folder / "first")
     first.write_tables()
     first.write_tiles(0)
-    for shard in range(SHARDS):
+    for shard in range(sizes[0].parts):
         for size in sizes:
             count = size.write_tiles(shard)
-            for _ in range(PACKED):
+            for _ in range(repeats):
                 elapsed, peak = in_process(pack_job, size.folder, shard, first.folder)
                 size.pack_seconds.append(elapsed / count)
                 size.pack_peak = max(size.pack_peak, peak)
@@ -206,18 +207,19 @@ def main() -> None:
     options = parser.parse_args()
     numbers, repeats = (sorted(options.sizes), options.repeats) if not options.smoke else ([400, 800], 1)
     steps, batch_size = (2, 8) if options.smoke else (TRAINED, 128)
+    parts, packed, streams = (2, 1, 1) if options.smoke else (SHARDS, PACKED, 4 * repeats - 1)
     report = Report(
         __file__, "scale: cost per tile as the data grow", machine("torch", "numpy", "pandas", "h5py"), options.smoke
     )
     with tempfile.TemporaryDirectory() as name:
-        sizes = [Size(number, Path(name) / str(number)) for number in numbers]
+        sizes = [Size(number, Path(name) / str(number), parts) for number in numbers]
         for size in sizes:
             size.write_tables()
-        measure_packing(sizes, Path(name))
+        measure_packing(sizes, Path(name), packed)
         for _ in range(repeats):
             for size in sizes:
                 size.cache.append(in_process(load_job, size.folder, "cache"))
-        for _ in range(4 * repeats - 1):  # more repeats, since each is short and the disk is shared
+        for _ in range(streams):  # more repeats, since each is short and the disk is shared
             for size in sizes:
                 evict(size.shards)
                 size.stream.append(in_process(load_job, size.folder, "stream"))
@@ -231,8 +233,8 @@ def main() -> None:
         return f"{max(job['memory'] for job in found):,.0f}"
 
     report.add(
-        f"{SHARDS} shards of random tiles, each packed {PACKED} times, in separate processes; medians over these "
-        f"(pack, copy), over n = {repeats} processes (page cache) and n = {4 * repeats - 1} (streamed, cold, "
+        f"{parts} shards of random tiles, each packed {packed} times, in separate processes; medians over these "
+        f"(pack, copy), over n = {repeats} processes (page cache) and n = {streams} (streamed, cold, "
         f"{sizes[-1].stream[0]['tiles']:,} tiles of the largest data set)."
     )
     report.table(

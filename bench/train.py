@@ -35,7 +35,7 @@ def main() -> None:
         forms = Forms(Path(name), 64 if options.smoke else 8192, others=False)
         tiles = forms.tiles(torch.device("cpu"), "cache")
         for network, (label, batch_size) in NETWORKS.items():
-            batch_size = 8 if options.smoke else batch_size
+            batch_size = 2 if options.smoke else batch_size
             comparison = Comparison(network, tiles, batch_size)
             real, ceiling, steps = comparison.run(
                 0 if options.smoke else options.seconds, 0 if options.smoke else options.block
