@@ -46,6 +46,7 @@ include: "workflow/rules/classical.smk"
 include: "workflow/rules/results.smk"
 include: "workflow/rules/apply.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/track.smk"
 
 
 # Snakemake refuses a benchmark of a rule whose output may come from its cache.
@@ -61,6 +62,7 @@ rule submission:
         result("submission.csv"),
         result("report.html"),
         result("audit.html"),
+        [result(f"track/{model}.json") for model in NETWORKS if config["track"]["mlflow"]],
 
 
 rule search:
