@@ -49,6 +49,7 @@ include: "workflow/rules/results.smk"
 include: "workflow/rules/sketch.smk"
 include: "workflow/rules/apply.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/track.smk"
 
 
 # Snakemake refuses a benchmark of a rule whose output may come from its cache.
@@ -64,6 +65,7 @@ rule submission:
         result("submission.csv"),
         result("report.html"),
         result("audit.html"),
+        [result(f"track/{model}.json") for model in NETWORKS if config["track"]["mlflow"]],
 
 
 rule search:

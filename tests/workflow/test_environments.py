@@ -17,7 +17,12 @@ def pins(text):
 def test_conda_and_pip_pin_the_same_versions():
     text = (ROOT / "envs" / "requirements.txt").read_text()
     blocks = dict(re.findall(r"^# --- (\w+)\n([^#]+)", text, flags=re.MULTILINE))
-    for file, names in (("histo", ["jobs"]), ("export", ["jobs", "export"]), ("slides", ["jobs", "slides"])):
+    for file, names in (
+        ("histo", ["jobs"]),
+        ("export", ["jobs", "export"]),
+        ("slides", ["jobs", "slides"]),
+        ("track", ["jobs", "track"]),
+    ):
         packages = yaml.safe_load((ROOT / "envs" / f"{file}.yaml").read_text())["dependencies"][-1]["pip"]
         expected = "".join(blocks[name] for name in names)
         assert packages == expected.splitlines()

@@ -66,6 +66,7 @@ STAINED = config["stain"]["method"] != "none"
 TILES = "stain" if STAINED else "pack"  # stage whose shards training and prediction read
 ENVIRONMENT = str(WORKFLOW.parent / "envs" / "histo.yaml")
 SLIDES_ENVIRONMENT = str(WORKFLOW.parent / "envs" / "slides.yaml")
+TRACK_ENVIRONMENT = str(WORKFLOW.parent / "envs" / "track.yaml")
 EXPORT_ENVIRONMENT = str(WORKFLOW.parent / "envs" / "export.yaml")
 
 

@@ -56,7 +56,7 @@ def search_by_content(name):
 def reported_settings():
     """All settings that the report shows; of models and searches only those of the submission."""
     return {
-        **{name: section for name, section in config.items() if name != "apply"},  # no result depends on it
+        **{name: section for name, section in config.items() if name not in ("apply", "track")},  # change no result
         "models": {name: config["models"][name] for name in NETWORKS},
         "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
         "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},

@@ -162,7 +162,7 @@ rule report:
     params:
         **templates("report"),
         config=uncompared(reported_settings()),
-        settings=uncompared({name: section for name, section in config.items() if name != "apply"}),
+        settings=uncompared({name: section for name, section in config.items() if name not in ("apply", "track")}),
         given=uncompared(given_contents()),
         compared=lambda wildcards: reported_by_content(),
         evaluated=MODELS,

@@ -28,6 +28,7 @@ from histo.config.stain import Stain
 from histo.config.submission import Submission
 from histo.config.submit import Submit
 from histo.config.synthesize import Synthesize
+from histo.config.track import Track
 from histo.config.train import TrainSettings
 from histo.config.validate import Validate
 from histo.errors import InputError
@@ -77,6 +78,7 @@ class Configuration(Section):
     predict: Predict = Field(Predict(), description="The rule predict")
     submission: Submission = Field(Submission(), description="What is submitted")
     submit: Submit = Field(Submit(), description="The rule submit")
+    track: Track = Field(Track(), description="The rule track")
     apply: Apply | None = Field(None, description="The rule apply")
 
 
