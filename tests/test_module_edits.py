@@ -86,9 +86,12 @@ def test_exactly_the_stages_that_import_a_module_run_again(copy):
 
 
 def test_every_stage_that_builds_a_network_has_its_module_in_its_fingerprint():
-    """The rules give it with `network_code`; the report takes the networks from `submission_modules`."""
+    """The rules give it with `network_code`; the report takes the networks from `submission_modules`.
+
+    sketch has no outputs that a rule could find outdated.
+    """
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
-    building = {stage for stage in STAGES if "histo/networks/network.py" in code_version(stage)}
+    building = {stage for stage in STAGES if "histo/networks/network.py" in code_version(stage)} - {"sketch"}
     assert building == set(re.findall(r'network_code\(\s*"(\w+)"', rules))
 
 

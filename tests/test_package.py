@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from histo.networks.names import BUILDERS, network_module
 from histo.tiles.shards import Shard
 from support import ROOT
 from support.finished_run import write_run
@@ -96,7 +97,10 @@ def test_dependencies_are_what_the_modules_import(module, extras):
     """All third-party packages that a module and those it imports use, whether at once or in a function."""
     declared = {name for extra in extras for name in PROJECT["optional-dependencies"][extra]}
     imported = set()
-    for name in loaded_modules(module):
+    modules = loaded_modules(module)
+    if "histo.networks.names" in modules:  # the module of a network is imported by its name
+        modules = loaded_modules(module, *map(network_module, BUILDERS))
+    for name in modules:
         path = ROOT / "workflow/scripts" / f"{name.replace('.', '/')}.py"
         for node in ast.walk(ast.parse(path.read_text())) if path.is_file() else ():
             if isinstance(node, ast.Import):

@@ -64,6 +64,6 @@ def test_the_elapsed_time_is_that_of_the_command(tmp_path):
 def test_all_stages_of_a_report_are_listed():
     """All that have a benchmark file, without those that run on request, after the report."""
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    on_request = {"verify", "submit", "scores", "apply", "export_model"}
+    on_request = {"verify", "submit", "scores", "apply", "export_model", "sketch_folds"}
     named = set(re.findall(r'benchmark_path\("([^"]+)"', rules)) - on_request
     assert (named - {"folds{kind}"}) | {"folds", "folds-by-stain"} == set(STAGES)
