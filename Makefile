@@ -11,7 +11,7 @@
 # make settings      JSON schema and the tables of config/README.md, from the types of the settings
 # make networks      name, parameters and trainable parameters of each network
 # make architecture  docs/architecture.svg, from the source code
-# make augmentations docs/augmentations.webp, from the settings of train.augment
+# make augmentations docs/augmentations.webp, with the strengths of the model lite0
 # make pictures      docs/overlaps.webp; docs/report.webp and docs/tiles.webp, from the report of the demo (make demo); needs Chromium
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 

@@ -1,9 +1,9 @@
 """Write augmentations.webp: a synthetic tile under each random change, at the default's strength and at the largest.
 
-Every row is a setting of `train.augment`, its other settings are off. A cell shows an end of what is drawn: all random
-numbers of the setting at 0 or at 1. Of three values (channels or stains), the second is at the opposite end, so that
-the colour changes too. `make augmentations` runs this script; tests/test_augmentations.py compares the committed
-picture with the drawn one.
+Every row is a setting of `augment`, its other settings are off. The default's strengths are those of the model `lite0`.
+A cell shows an end of what is drawn: all random numbers of the setting at 0 or at 1. Of three values (channels or
+stains), the second is at the opposite end, so that the colour changes too. `make augmentations` runs this script;
+tests/test_augmentations.py compares the committed picture with the drawn one.
 """
 
 import io
@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from histo.augmentation.changes import apply  # noqa: E402
 from histo.augmentation.plans import DRAWS, draw, from_draws  # noqa: E402
+from histo.config.configuration import default_settings  # noqa: E402
 from histo.config.train import Augmentation  # noqa: E402
 from histo.geometry import BLOCK, SIDE  # noqa: E402
 from histo.synthetic.slides import REGION, Painter  # noqa: E402
@@ -95,8 +96,7 @@ def examples(name: str, tiles: np.ndarray) -> list[np.ndarray]:
 def rows(tiles: np.ndarray) -> list[tuple[str, str, list[np.ndarray | None]]]:
     """Return name, strengths and cells of all settings in their order."""
     found: list[tuple[str, str, list[np.ndarray | None]]] = []
-    defaults = Augmentation().model_dump()
-    for name, default in defaults.items():
+    for name, default in default_settings("lite0")["augment"].items():
         if name in SHARES:
             found.append((name, "examples", [tiles[0], *examples(name, tiles)]))
         elif name in COLUMNS:
