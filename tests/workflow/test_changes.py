@@ -208,8 +208,8 @@ FILES = {
     "a pixel in the archive": (repaint, "archive.zip", INDEXED),
     "a model is removed": (remove_model, "tiny.yaml", BLENDED),
     "a network is added": (add_network, f"{NETWORKS}/names.py", set()),
-    "a network of no model": (edit_network("equivariant"), f"{NETWORKS}/equivariant.py", set()),
-    "the network of the models": (edit_network("residual"), f"{NETWORKS}/residual.py", TRAINED),
+    "a network of no model": (edit_network("residual"), f"{NETWORKS}/residual.py", set()),
+    "the network of the models": (edit_network("equivariant"), f"{NETWORKS}/equivariant.py", TRAINED),
 }
 # A copy that keeps times (cp -a, rsync -a), the repository cloned again, on a machine with other cores and profile.
 ELSEWHERE_OPTIONS = ("--cores", "8", "--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local")
