@@ -1,9 +1,11 @@
-"""The demo on a real SLURM, with and without the groups of profiles/slurm.
+"""The demo on a real SLURM with and without the groups of profiles/slurm, and a training through a limit of one minute.
 
 Starts the SLURM of tests/slurm on this machine: two virtual nodes, GPUs only in its books, so networks run on CPUs.
 `make slurm` installs what it needs. Time in which no job runs is time in the queue and between jobs.
 """
 
+import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,24 +23,26 @@ from slurm.cluster import Cluster
 CORES = "1"  # of a job
 TILES = "synthesize={train_tiles: 600, test_tiles: 200}"
 MODEL = "models={small: {epochs: 2, center_crop: 32}}"
+PROFILES = ROOT / "profiles"
+TRAINING = "small/fold-0"
 
 
 def ungrouped(folder: Path) -> Path:
     """Write profiles/slurm without its groups; return the folder of the profile."""
-    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    profile = yaml.safe_load((PROFILES / "slurm" / "config.yaml").read_text())
     del profile["groups"], profile["group-components"]
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(profile))
     return folder
 
 
-def run_demo(folder: Path, profile: Path, cluster: Cluster) -> float:
-    """Run all stages of the demo; return the seconds."""
+def run(folder: Path, target: str, model: str, profile: Path, cluster: Cluster, *options: str) -> float:
+    """Run the demo up to a target; return the seconds."""
     command = [
-        sys.executable, "-m", "snakemake", "submission", "--snakefile", str(ROOT / "Snakefile"),
+        sys.executable, "-m", "snakemake", target, "--snakefile", str(ROOT / "Snakefile"),
         "--directory", str(folder), "--workflow-profile", str(profile), "--cores", CORES, "--max-threads", CORES,
         "--configfile", *(str(ROOT / "config" / name) for name in ("config.yaml", "demo.yaml")),
-        "--config", TILES, MODEL,
+        "--config", TILES, model, *options,
     ]  # fmt: skip
     variables = cluster.environment | {"OMP_NUM_THREADS": "1", "HISTO_DEVICE": "cpu"}
     begun = time.monotonic()
@@ -65,10 +69,9 @@ def busy(jobs: list[dict[str, str]]) -> float:
 def compare(folder: Path, cluster: Cluster, report: Report) -> None:
     """Run the demo with and without groups; report submissions and waiting."""
     rows, found = [], {}
-    for name, profile in (("with", ROOT / "profiles" / "slurm"), ("without", ungrouped(folder / "profile"))):
+    for name, profile in (("with", PROFILES / "slurm"), ("without", ungrouped(folder / "profile"))):
         before = len(cluster.jobs())
-        run = folder / name
-        seconds = run_demo(run, profile, cluster)
+        seconds = run(folder / name, "submission", MODEL, profile, cluster)
         jobs = cluster.jobs()[before:]
         found[name] = len(jobs), seconds - busy(jobs)
         queued = sum(start - submitted for submitted, start, _ in map(times, jobs))
@@ -80,14 +83,39 @@ def compare(folder: Path, cluster: Cluster, report: Report) -> None:
     report.ratio("waiting_with_groups_vs_without", found["with"][1] / found["without"][1])
 
 
+def time_limit(folder: Path, cluster: Cluster, report: Report, epochs: int) -> None:
+    """Train a network without SLURM, and on SLURM through a limit of one minute; compare the weights."""
+    model = f"models={{small: {{epochs: {epochs}, center_crop: 32}}}}"
+    weights = f"results/demo/train/{TRAINING}/weights.pt"
+    undisturbed, limited = folder / "undisturbed", folder / "limited"
+    run(undisturbed, "results/demo/folds.parquet", model, PROFILES / "default", cluster)
+    shutil.copytree(undisturbed, limited)
+    # SLURM looks at time limits every 30 seconds and sends the signal at the last look before it is due.
+    options = ("--set-resources", "train:runtime=1", "train:slurm_extra='--signal=TERM@1'")
+    seconds = run(undisturbed, weights, model, PROFILES / "default", cluster)
+    limited_seconds = run(limited, weights, model, PROFILES / "slurm", cluster, *options)
+    digests = [hashlib.sha256((path / weights).read_bytes()).hexdigest() for path in (undisturbed, limited)]
+    jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(limited)]
+    resumed = (limited / f"logs/demo/train/{TRAINING}.log").read_text().count("Resumed after epoch")
+    report.add("", f"A training of {epochs} epochs (`small` with `center_crop: 32`) through a limit of one minute:", "")
+    rows = [["none", f"{seconds:.0f}", "-", "-", "-"]]
+    rows.append(["1 minute", f"{limited_seconds:.0f}", len(jobs), sum(int(job["Restarts"]) for job in jobs), resumed])
+    report.table(["limit", "seconds", "submissions", "restarts", "resumed from a save"], rows)
+    report.add("SHA-256 of the weights, without and with the limit:", "", *(f"- `{digest}`" for digest in digests))
+    report.ratio("weights_with_limit_equal", digests[0] == digests[1])
+
+
 def main() -> None:
-    """Start SLURM, run the demo twice, stop SLURM."""
-    options = arguments(__doc__).parse_args()
+    """Start SLURM, run the demo twice and the trainings, stop SLURM."""
+    parser = arguments(__doc__)
+    parser.add_argument("--epochs", type=int, default=400, help="of the training through the time limit")
+    options = parser.parse_args()
     report = Report(__file__, "cluster: the demo on SLURM", machine("snakemake"), options.smoke)
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, tempfile.TemporaryDirectory() as runs:
         cluster = Cluster(Path(folder))
         try:
             compare(Path(runs), cluster, report)
+            time_limit(Path(runs), cluster, report, 2 if options.smoke else options.epochs)
         finally:
             cluster.stop()
     report.close()

@@ -10,8 +10,9 @@ import pytest
 from histo.errors import InputError
 from histo.files import read_json, write_json
 from histo.training import loop
+from histo.training.requeue import position
 from histo.training.trial_sampling import sample
-from search_trial import search_trial
+from search_trial import resume_files, search_trial
 from support.curves import read_curves
 from support.search import RATE, WIDTH, trial_result
 from support.training import CODE, make_training_tiles, settings
@@ -111,6 +112,33 @@ def test_a_killed_trial_resumes(data, tmp_path, monkeypatch):
     assert [step for step, _ in curve] == [5, 10, 15]
     for result in (uninterrupted, resumed):
         result.pop("seconds"), result["folds"][0].pop("seconds")
+    assert resumed == uninterrupted
+
+
+def test_finished_folds_are_not_trained_again(data, tmp_path, monkeypatch):
+    """A trial of two folds that is killed before the second one is trained."""
+    output, trained = tmp_path / "trial-001.json", []
+    uninterrupted = run_trial(data, tmp_path / "uninterrupted.json", folds=(0, 2))
+
+    def killed_before_another(*arguments, fold, **options):
+        if fold not in trained and len(trained) == 1:
+            trained.append(fold)
+            raise SystemExit(143)
+        trained.append(fold)
+        loop.train(*arguments, fold=fold, **options)
+
+    monkeypatch.setattr("search_trial.train", killed_before_another)
+    finished, *trainings = resume_files(output, [0, 2])
+    with pytest.raises(SystemExit):
+        run_trial(data, output, folds=(0, 2))
+    assert [position(path) for path in (finished, *trainings)] == [(1, 0), None, None]
+    resumed = run_trial(data, output, folds=(0, 2))
+    assert trained == [0, 2, 2]
+    assert not finished.exists()
+    for result in (uninterrupted, resumed):
+        result.pop("seconds")
+        for row in result["folds"]:
+            row.pop("seconds")
     assert resumed == uninterrupted
 
 

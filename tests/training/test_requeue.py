@@ -49,6 +49,17 @@ def test_a_job_with_new_progress_goes_back_to_the_queue(slurm):
     assert stop(slurm, 143, (1, 5)) == "requeue 17\n" * 2
 
 
+def test_progress_in_any_training_of_a_trial_counts(slurm):
+    first, second = slurm / "fold-0.resume.pt", slurm / "fold-1.resume.pt"
+    save(first, 3, 0)
+    for saved, asked in ((second, "requeue 17\n"), (None, "requeue 17\n")):
+        with pytest.raises(SystemExit), requeued_after_sigterm(first, second):
+            if saved:
+                save(saved, 1, 2)
+            raise SystemExit(143)
+        assert (slurm / "asked").read_text() == asked
+
+
 @pytest.mark.parametrize(
     ("status", "before", "saved", "state"),
     [

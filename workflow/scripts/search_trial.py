@@ -2,23 +2,29 @@
 
 Writes `trial-<n>.json`: the sampled settings, the score (best validation AUC, mean over the folds), the validation loss
 of that epoch, number of epochs, seconds, the validation AUC of each epoch. The weights are discarded, because a search
-only looks for settings. A trial whose training diverges is a result without a score.
+only looks for settings. A trial whose training diverges is a result without a score. With the resource `requeue` a job
+of SLURM that reaches its time limit goes back to the queue.
 """
 
 import logging
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
+from histo import tables
 from histo.config.train import TrainSettings
 from histo.errors import DivergedError
 from histo.files import read_json, write_json
 from histo.overrides import with_values
 from histo.tiles.node_copies import on_this_node
+from histo.tiles.shards import open_shards
 from histo.training.loop import train
+from histo.training.requeue import requeued_after_sigterm
+from histo.training.resume import ResumeFile, fingerprint
 from histo.training.trial_sampling import sample
 
 log = logging.getLogger(__name__)
@@ -35,6 +41,12 @@ def summarise(history: pd.DataFrame) -> dict[str, Any]:
         "seconds": round(float(history["seconds"].sum()), 3),
         "aucs": history["auc"].tolist(),
     }
+
+
+def resume_files(output: Path, folds: list[int]) -> list[Path]:
+    """Resume files of a trial: one with the results of its finished folds, and one of the training of each fold."""
+    names = ["resume", *(f"fold-{fold}.resume" for fold in folds)]
+    return [output.with_name(f"{output.stem}.{name}.pt") for name in names]
 
 
 def search_trial(
@@ -54,8 +66,8 @@ def search_trial(
     earlier: files of the earlier trials, from which `tpe` samples; trial: counted from 1; settings: `base` (all
     settings of a model), `space`, `sampler`, `seed` (see histo/training/trial_sampling.py) and `folds` (the validation
     folds); weights_in: file of pretrained weights if `base` needs one; search: its name, for what is shown. A killed
-    trial resumes in the fold that was trained. Raises InputError for unusable input, but not for a training run that
-    diverges.
+    trial resumes in the fold that was trained; finished folds are not trained again. Raises InputError for unusable
+    input, but not for a training run that diverges.
     """
     output = Path(output)
     sampled = sample(
@@ -64,9 +76,16 @@ def search_trial(
     )  # fmt: skip
     log.info("Trial %d: %s.", trial, ", ".join(f"{name} {value}" for name, value in sampled.items()))
     train_settings = TrainSettings(**with_values(settings["base"], sampled))
-    results, failed = [], None
-    for fold in settings["folds"]:
-        resume = output.with_name(f"{output.stem}.fold-{fold}.resume.pt")
+    finished_path, *resume_paths = resume_files(output, settings["folds"])
+    identity = fingerprint(
+        settings=train_settings, code=code, fold=None, replicate=0, folds=tables.read(folds, tables.FOLDS),
+        shards=open_shards(shards, "train").values(), files=[weights_in] if weights_in else [],
+    )  # fmt: skip
+    finished = ResumeFile(finished_path, identity | {"validation_folds": settings["folds"]})
+    saved, failed = finished.load(), None
+    results: list[dict[str, Any]] = saved["progress"]["history"] if saved else []
+    left = list(zip(settings["folds"], resume_paths, strict=True))[len(results) :]
+    for fold, resume in left:
         curves = output.with_suffix("") / f"fold-{fold}"
         curves.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +102,8 @@ def search_trial(
                 resume.unlink(missing_ok=True)
                 break
             results.append({"fold": fold} | summarise(pd.read_csv(history)))
+        # With the keys of the resume file of a training, whose position histo/training/requeue.py reads.
+        finished.save({"progress": {"history": results, "steps": 0}})
     score = None if failed else fmean(result["auc"] for result in results)
     write_json(
         output,
@@ -97,6 +118,7 @@ def search_trial(
             "folds": results,
         },
     )
+    finished.remove()
     log.info("Trial %d: %s.", trial, "failed" if failed else f"AUC {score:.4f}")
 
 
@@ -104,14 +126,17 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
-    search_trial(
-        on_this_node(snakemake.input.shards, snakemake.resources.get("scratch", "")),
-        snakemake.input.folds,
-        list(snakemake.input.earlier),
-        snakemake.output[0],
-        trial=int(snakemake.wildcards.trial),
-        settings=snakemake.params.settings,
-        code=snakemake.params.code,
-        weights_in=next(iter(snakemake.input.weights), snakemake.params.weights),
-        search=snakemake.wildcards.search,
-    )
+    output = Path(snakemake.output[0])
+    resume_paths = resume_files(output, snakemake.params.settings["folds"])
+    with requeued_after_sigterm(*resume_paths) if snakemake.resources.get("requeue", 0) else nullcontext():
+        search_trial(
+            on_this_node(snakemake.input.shards, snakemake.resources.get("scratch", "")),
+            snakemake.input.folds,
+            list(snakemake.input.earlier),
+            output,
+            trial=int(snakemake.wildcards.trial),
+            settings=snakemake.params.settings,
+            code=snakemake.params.code,
+            weights_in=next(iter(snakemake.input.weights), snakemake.params.weights),
+            search=snakemake.wildcards.search,
+        )

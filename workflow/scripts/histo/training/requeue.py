@@ -1,4 +1,4 @@
-"""A training job that SLURM stops at its time limit goes back to the queue, as long as it makes progress.
+"""A training or search trial that SLURM stops at its time limit goes back to the queue, as long as it makes progress.
 
 The job is put back by itself, under its own number, so Snakemake waits for it and counts no failed attempt.
 """
@@ -27,16 +27,18 @@ def position(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def requeued_after_sigterm(resume_path: Path) -> Iterator[None]:
+def requeued_after_sigterm(*resume_paths: Path) -> Iterator[None]:
     """Put this SLURM job back into the queue if the training inside ends by SIGTERM with new progress.
 
-    resume_path: the resume file of the training. Without progress, or if `scancel` sent the signal, the job fails.
+    resume_paths: the resume files of the training, or of the trainings of a trial. Without progress, or if `scancel`
+    sent the signal, the job fails.
     """
-    before = position(resume_path)
+    before = [position(path) for path in resume_paths]
     try:
         yield
     except SystemExit as ended:
-        if ended.code == SIGTERM_STATUS and position(resume_path) not in (None, before) and _running():
+        after = [position(path) for path in resume_paths]
+        if ended.code == SIGTERM_STATUS and after != before and any(after) and _running():
             job = os.environ["SLURM_JOB_ID"]
             log.info("The time limit is near: job %s goes back to the queue.", job)
             done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
