@@ -33,18 +33,27 @@ def test_rows_of_groups(random):
     assert first["found"] == pytest.approx((part.loc[part["label"] == 1, "probability"] >= 0.5).mean())
     assert first["false"] == pytest.approx((part.loc[part["label"] == 0, "probability"] >= 0.5).mean())
     assert found["rows"][2]["auc"] is found["rows"][2]["found"] is None
-    aucs = [row["auc"] for row in found["rows"][:2]]
-    assert found["auc"] == {
-        "groups": 2,
-        "median": pytest.approx(np.mean(aucs)),
-        "lowest": min(aucs),
-        "highest": max(aucs),
-    }
+    for name, count in (("auc", 2), ("found", 2), ("false", 3)):
+        values = [row[name] for row in found["rows"] if row[name] is not None]
+        assert found[name] == {
+            "groups": count,
+            "median": pytest.approx(np.median(values)),
+            "lowest": min(values),
+            "highest": max(values),
+        }
+    assert found["missed"] == 0
+
+
+def test_groups_in_which_no_positive_tile_is_found_are_counted(random):
+    tiles = frame(random, [30, 50, 20, 40])
+    tiles.loc[tiles["group"] == "s1", "probability"] = 0.4
+    found = by_group(tiles)
+    assert (found["missed"], found["found"]["lowest"], found["found"]["groups"]) == (1, 0, 3)
 
 
 def test_without_large_groups_there_is_no_spread(random):
     found = by_group(frame(random, [5, 6]))
-    assert found == {"rows": [], "auc": None, "others": 11}
+    assert found == {"rows": [], "auc": None, "found": None, "false": None, "missed": 0, "others": 11}
 
 
 def test_quintiles_of_a_measurement(random):

@@ -13,9 +13,9 @@ from ensemble import ensemble
 from evaluate import evaluate
 from histo import tables
 from histo.files import write_json
+from histo.pages.report_inputs import ReportInputs
 from histo.pages.run_times import STAGES, Run
 from histo.tiles.shards import write_shard
-from report import ReportInputs
 from submission_csv import submission_csv
 from support import ROOT
 from support.html_page import Page

@@ -8,15 +8,13 @@ other stages; the layout of the page is in its template.
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from histo import tables
 from histo.config.configuration import default_settings
 from histo.files import atomic_write, read_json, write_json
 from histo.hardware import hardware
@@ -33,13 +31,13 @@ from histo.pages.layout import SOURCES, links, provenance, render, write_page
 from histo.pages.numbers import write_numbers
 from histo.pages.probability_mosaics import probability_mosaics
 from histo.pages.report_data import data_section
+from histo.pages.report_inputs import ReportContents, ReportInputs, read_inputs
 from histo.pages.report_results import (
     CALIBRATION_METRICS,
     CLASS_METRICS,
     METHODS,
     METRICS,
     VIEWS,
-    class_names,
     gains_table,
     results_section,
     training_section,
@@ -48,41 +46,7 @@ from histo.pages.rule_graph import rule_graph
 from histo.pages.run_times import Run, read_run, run_times
 from histo.pages.saliency_maps import saliency_section
 from histo.pages.settings_table import settings_table
-from histo.predictions import join_folds
 from histo.reproduction import digests_of_networks, record
-from histo.tiles.shards import geometry_of, open_shards
-
-
-@dataclass(frozen=True)
-class ReportInputs:
-    """The files that the report reads; histories, trainings and predictions (out-of-fold): of each model, one per fold.
-
-    trainings: `training.json` of the networks; classical models have none, and the report then omits number of
-    parameters, device and precision. saliency, feature_maps: of each network; without any, the report has no such
-    section.
-    """
-
-    template: Path
-    layout: Path
-    audit: Path
-    tiles: Path
-    overlaps: Path
-    overlaps_summary: Path
-    groups: Path
-    folds: Path
-    folds_summary: Path
-    train_shards: list[Path]
-    test_shards: list[Path]
-    histories: dict[str, list[Path]]
-    trainings: dict[str, list[Path]]
-    evaluations: list[Path]
-    evaluations_by_stain: list[Path]
-    ensemble: Path
-    oof: Path
-    predictions: dict[str, list[Path]]
-    submission: Path
-    saliency: dict[str, Path] = field(default_factory=dict)
-    feature_maps: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,17 +80,6 @@ def kaggle_submissions(paths: list[Path], digest: str) -> list[dict[str, Any]]:
     return sorted(rows.values(), key=lambda row: row["time"] or "", reverse=True)
 
 
-def add_training_details(evaluations: list[dict[str, Any]], trainings: dict[str, list[Path]]) -> None:
-    """Add to each evaluation the number of parameters and the hardware of its model, None and empty if not known.
-
-    trainings: see `ReportInputs`.
-    """
-    for row in evaluations:
-        runs = [read_json(path) for path in trainings.get(row["model"], [])]
-        row["parameters"] = runs[0]["parameters"] if runs else None
-        row["hardware"] = sorted({f"{run['device']}, {run['precision']}" for run in runs})
-
-
 def tiles_sha256(shards: Shards) -> str:
     """Return the SHA-256 of the digests of all shards, each of which covers ids, labels and pixels."""
     parts = (shard.sha256 for split in sorted(shards) for _, shard in sorted(shards[split].items()))
@@ -153,6 +106,71 @@ def making(run: Run, benchmarks: dict[str, Path], shards: Shards, code: dict[str
     }
 
 
+def sections(
+    contents: ReportContents, config: dict[str, Any], models: dict[str, dict[str, Any]], sent: list[Path]
+) -> dict[str, Any]:
+    """Return the sections of the page, by the names that the template uses; config, models, sent: see `report`."""
+    shards, names, ensemble, submission = contents.shards, contents.names, contents.ensemble, contents.submission
+    data = data_section(
+        shards, contents.audit, contents.tiles, contents.folds, contents.folds_summary, contents.groups,
+        contents.pairs, contents.overlaps_summary, names,
+    )  # fmt: skip
+    kaggle = kaggle_submissions(sent, submission["sha256"])
+    found = warnings(config, models, data, ensemble, submission)
+    ranks = ensemble["probability"] is None
+    return {
+        "data": data,
+        "unknown_slides": data["unknown_slides"],
+        "warnings": found,
+        "verdict": verdict(config, data, ensemble, submission, found),
+        "evaluations": contents.shown,
+        "ensemble": ensemble,
+        "results": results_section(
+            shards, contents.folds, contents.oof, contents.shown, ensemble, contents.predictions
+        ),
+        "gains": gains_table(contents.evaluations, ensemble, config),
+        "fold_kinds": fold_kinds_section(
+            contents.evaluations, contents.evaluations_by_stain, submission["rows"], observed_aucs(submission, kaggle)
+        ),
+        "mosaics": probability_mosaics(shards, contents.tiles, contents.pairs, contents.oof, ranks=ranks)
+        if len(names) == 2
+        else [],
+        "saliency": saliency_section(contents.saliency, contents.folds, shards, names),
+        "feature_maps": feature_section(contents.feature_maps, contents.guesses, names),
+        "training": training_section(contents.histories, models),
+        "submission": submission,
+        "submission_chart": submission_chart(submission, len(names)),
+        "sent": kaggle,
+        "checklist": checklist(config, data, ensemble, truth="truth" in submission, saliency=bool(contents.saliency)),
+    }
+
+
+def submission_chart(submission: dict[str, Any], classes: int) -> Markup:
+    """Return the histogram of the predictions for the test tiles; submission: the summary of `submission_csv`."""
+    distribution = submission["histogram"]
+    return histogram(
+        "Predictions for the test tiles",
+        distribution["edges"],
+        Bars("test tiles", distribution["tiles"], 2),
+        "predicted probability of tumour" if classes == 2 else "predicted probabilities of all classes",
+        f"{submission['rows']:,} rows, from {submission['min']:.4f} to {submission['max']:.4f}.",
+    )
+
+
+def summary(page: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the page that no other stage writes; page: `sections`; made: `making`."""
+    data = page["data"]
+    return {
+        "verdict": page["verdict"],
+        "warnings": [{"weight": one.weight, "text": one.text} for one in page["warnings"]],
+        "gains": page["gains"],
+        "groups": data["groups"] | {"unknown_slides": data["unknown_slides"]},
+        "overlaps": data["overlaps"],
+        "training_seconds": {section["model"]: section["seconds"] for section in page["training"]},
+        "made": made,
+    }
+
+
 def report(
     inputs: ReportInputs,
     outputs: ReportOutputs,
@@ -174,83 +192,27 @@ def report(
     `kaggle_submissions`; networks: `training.json` of those that the provenance names; settings, given: see
     `histo.reproduction.record`.
     """
-    audit, ensemble, submission = (read_json(path) for path in (inputs.audit, inputs.ensemble, inputs.submission))
-    training = training_section(
-        {model: [pd.read_csv(path) for path in paths] for model, paths in inputs.histories.items()}, models
-    )
-    evaluations = [read_json(path) for path in inputs.evaluations]
-    add_training_details(evaluations, inputs.trainings)
-    # With a single model the ensemble equals the model, unless its probabilities become ranks.
-    distinct = len(evaluations) > 1 or ensemble["method"] == "rank_mean"
-    shown = [*evaluations, ensemble | {"parameters": None, "hardware": []}] if distinct else evaluations
-
-    shards = {"train": open_shards(inputs.train_shards, "train"), "test": open_shards(inputs.test_shards, "test")}
-    tiles = tables.read(inputs.tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept", "fault", "detail"])
-    folds_table = tables.read(inputs.folds, tables.FOLDS)
-    geometry = geometry_of(shards["train"])
-    names = class_names(geometry.classes)
-    pairs = tables.read(inputs.overlaps, tables.OVERLAPS)
-    pairs = pairs[pairs["confirmed"]]
-    groups = tables.read(inputs.groups, tables.GROUPS)
-    folds, overlaps = read_json(inputs.folds_summary), read_json(inputs.overlaps_summary)
-    data = data_section(shards, audit, tiles, folds_table, folds, groups, pairs, overlaps, names)
-    oof = tables.read(inputs.oof, tables.probabilities(geometry.classes))
-    predicted = {
-        name: tables.probability_values(join_folds(paths, folds_table)) for name, paths in inputs.predictions.items()
-    }
-    results = results_section(shards, folds_table, oof, shown, ensemble, predicted)
-    with atomic_write(outputs.errors) as temporary:
-        results["error_table"].to_csv(temporary, index=False)
-    painted = (
-        probability_mosaics(shards, tiles, pairs, oof, ranks=ensemble["probability"] is None)
-        if geometry.classes == 2
-        else []
-    )
-    saliency = {
-        model: tables.read(path, tables.saliency(geometry.tile_side)) for model, path in inputs.saliency.items()
-    }
-    feature_maps = {model: tables.read(path, tables.FEATURE_MAP) for model, path in inputs.feature_maps.items()}
-    # `predicted` is sorted by id.
-    guesses = {
-        model: pd.Series(
-            values.argmax(axis=1) if values.ndim == 2 else (values >= 0.5).astype(int), sorted(folds_table["id"])
-        )
-        for model, values in predicted.items()
-    }
-    distribution = submission["histogram"]
+    contents = read_inputs(inputs)
+    page = sections(contents, config, models, sent)
+    made = making(run, benchmarks, contents.shards, code)
     config_text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
-
-    kaggle = kaggle_submissions(sent, submission["sha256"])
-    by_stain = [read_json(path) for path in inputs.evaluations_by_stain]
-    fold_kinds = fold_kinds_section(evaluations, by_stain, submission["rows"], observed_aucs(submission, kaggle))
-    found = warnings(config, models, data, ensemble, submission)
-    sentence = verdict(config, data, ensemble, submission, found)
-    made = making(run, benchmarks, shards, code)
+    with atomic_write(outputs.config) as temporary:
+        temporary.write_text(config_text, encoding="utf-8")
+    with atomic_write(outputs.errors) as temporary:
+        page["results"]["error_table"].to_csv(temporary, index=False)
     digests = digests_of_networks(networks)
-    write_json(outputs.provenance, record(made, settings, given, code, digests, submission["sha256"]))
-    gains = gains_table(evaluations, ensemble, config)
-    write_json(
-        outputs.summary,
-        {
-            "verdict": sentence,
-            "warnings": [{"weight": one.weight, "text": one.text} for one in found],
-            "gains": gains,
-            "groups": data["groups"] | {"unknown_slides": data["unknown_slides"]},
-            "overlaps": data["overlaps"],
-            "training_seconds": {section["model"]: section["seconds"] for section in training},
-            "made": made,
-        },
-    )
-    summaries = [inputs.ensemble, inputs.submission, inputs.audit, inputs.folds_summary]
-    sources = [*inputs.evaluations, *inputs.evaluations_by_stain, *summaries]
-    write_numbers(outputs.numbers, [outputs.summary, *sources])
-    page = render(
+    write_json(outputs.provenance, record(made, settings, given, code, digests, contents.submission["sha256"]))
+    write_json(outputs.summary, summary(page, made))
+    write_numbers(outputs.numbers, [outputs.summary, *inputs.summaries])
+    linked = [*inputs.summaries, outputs.summary, outputs.numbers, outputs.errors, outputs.config]
+    text = render(
         inputs.template,
         inputs.layout,
+        **page,
         name=config["dataset"]["name"],
-        geometry=geometry,
-        names=names,
         source=SOURCES[config["dataset"]["source"]],
+        geometry=contents.geometry,
+        names=contents.names,
         config=config,
         config_text=config_text,
         models=models | config["classical"],
@@ -260,40 +222,15 @@ def report(
         metrics=METRICS,
         calibration_metrics=CALIBRATION_METRICS,
         class_metrics=CLASS_METRICS,
-        provenance=made["provenance"],
-        warnings=found,
-        verdict=sentence,
-        numbers=links([*sources, outputs.summary, outputs.numbers, outputs.errors, outputs.config], outputs.report),
-        data=data,
-        unknown_slides=data["unknown_slides"],
-        training=training,
-        evaluations=shown,
-        ensemble=ensemble,
-        results=results,
-        errors_link=outputs.errors.name,
-        gains=gains,
-        mosaic_style=Markup(mosaics.STYLE),
-        mosaics=painted,
-        feature_maps=feature_section(feature_maps, guesses, names),
-        saliency=saliency_section(saliency, folds_table, shards, names),
-        submission=submission,
-        submission_chart=histogram(
-            "Predictions for the test tiles",
-            distribution["edges"],
-            Bars("test tiles", distribution["tiles"], 2),
-            "predicted probability of tumour" if geometry.classes == 2 else "predicted probabilities of all classes",
-            f"{submission['rows']:,} rows, from {submission['min']:.4f} to {submission['max']:.4f}.",
-        ),
-        sent=kaggle,
-        fold_kinds=fold_kinds,
         kinds=KINDS,
+        mosaic_style=Markup(mosaics.STYLE),
         made=made,
+        provenance=made["provenance"],
         rule_graph=rule_graph(run.rules, run.jobs),
-        checklist=checklist(config, data, ensemble, truth="truth" in submission, saliency=bool(saliency)),
+        numbers=links(linked, outputs.report),
+        errors_link=outputs.errors.name,
     )
-    write_page(outputs.report, page)
-    with atomic_write(outputs.config) as temporary:
-        temporary.write_text(config_text, encoding="utf-8")
+    write_page(outputs.report, text)
 
 
 if __name__ == "__main__":

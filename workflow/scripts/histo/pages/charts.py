@@ -40,7 +40,7 @@ STYLE = """
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .chart .dashed { stroke-dasharray: 6 4; }
 .chart .points { fill: none; stroke-width: 4; stroke-linecap: round; stroke-opacity: .65; }
-.chart .points.others { stroke: var(--quiet); stroke-opacity: .3; }
+.chart .points.others { stroke: var(--quiet); stroke-opacity: .3; } .chart .legend .points { stroke-width: 9; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: 0 0 .25rem; padding: 0; }
 .legend li { display: flex; align-items: center; gap: .4rem; font-size: .85rem; color: var(--quiet); }
 .chart .legend svg { width: 22px; height: 10px; flex: none; }

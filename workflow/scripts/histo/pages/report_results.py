@@ -21,6 +21,7 @@ from histo.pages.charts import (
     line_chart,
 )
 from histo.pages.gallery import Shards, tile_gallery
+from histo.pages.group_chart import group_chart
 from histo.statistics.calibration import calibration_bins
 
 BINS = 50  # of the histogram of probabilities
@@ -225,8 +226,8 @@ def results_section(
 
     folds_table: `tables.FOLDS`; oof: `tables.probabilities` of what is submitted; evaluations: of all models that are
     shown, see `evaluate_oof`; ensemble: the summary of the stage `ensemble`; models: out-of-fold probabilities of each,
-    in the order of the ids. "distribution" and "calibration" are None for ranks. Of more than two classes, these, "roc"
-    and "precision_recall" are None; "left_out" says what is not shown, else it is empty.
+    in the order of the ids. "distribution", "calibration" and "groups" are None for ranks. Of more than two classes,
+    these, "roc" and "precision_recall" are None; "left_out" says what is not shown, else it is empty.
     """
     frame = folds_table.assign(split="train").merge(oof.drop(columns="fold"), on="id", validate="1:1")
     frame = frame.sort_values("id", ignore_index=True)
@@ -250,7 +251,7 @@ def results_section(
         "left_out": "" if two_classes else LEFT_OUT,
     }  # fmt: skip
     if not two_classes:
-        return section | dict.fromkeys(("roc", "precision_recall", "distribution", "calibration"))
+        return section | dict.fromkeys(("roc", "precision_recall", "distribution", "calibration", "groups"))
     return section | _binary_charts(frame, evaluations, ensemble, models, ranks)
 
 
@@ -298,6 +299,7 @@ def _binary_charts(
         ),
         "distribution": None if ranks else distribution_chart(labels, values, ensemble["confusion"]),
         "calibration": None if ranks else calibration_chart(labels, values),
+        "groups": None if ranks else group_chart(ensemble["by_group"]["rows"]),
     }  # fmt: skip
 
 

@@ -14,12 +14,13 @@ QUINTILES = 5
 
 
 def by_group(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the results of the groups with at least `SMALLEST` tiles, and the spread of their AUCs.
+    """Return the results of the groups with at least `SMALLEST` tiles, and their spread.
 
     frame: label, probability, fold, group. "rows", the largest group first: group, fold, tiles, positives, auc (None
     with one class), found (proportion of its positive tiles with a probability of at least 0.5, None without any),
-    false (the same of its negative tiles). "auc": number, median, lowest and highest AUC of the groups that have one,
-    None if there is none. "others": number of tiles in smaller groups.
+    false (the same of its negative tiles). "auc", "found", "false": of the groups that have the value, their number,
+    median, lowest and highest value, None if there is none. "missed": number of groups with positive tiles of which
+    none was found. "others": number of tiles in smaller groups.
     """
     sizes = frame["group"].value_counts()
     rows: list[dict[str, Any]] = []
@@ -39,11 +40,24 @@ def by_group(frame: pd.DataFrame) -> dict[str, Any]:
                 "false": float(called[~positive].mean()) if not positive.all() else None,
             }
         )
-    aucs = [row["auc"] for row in rows if row["auc"] is not None]
-    spread = None
-    if aucs:
-        spread = {"groups": len(aucs), "median": float(np.median(aucs)), "lowest": min(aucs), "highest": max(aucs)}
-    return {"rows": rows, "auc": spread, "others": int(sizes[sizes < SMALLEST].sum())}
+    return {
+        "rows": rows,
+        **{name: _spread([row[name] for row in rows if row[name] is not None]) for name in ("auc", "found", "false")},
+        "missed": sum(row["found"] == 0 for row in rows),
+        "others": int(sizes[sizes < SMALLEST].sum()),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    """Return number, median, lowest and highest of values of groups; None without any."""
+    if not values:
+        return None
+    return {
+        "groups": len(values),
+        "median": float(np.median(values)),
+        "lowest": min(values),
+        "highest": max(values),
+    }
 
 
 def by_stratum(frame: pd.DataFrame, measurements: dict[str, npt.NDArray[np.floating]]) -> list[dict[str, Any]]:
