@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 import time
 
 import jsonschema
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from histo.config import __main__ as generated
-from histo.config.configuration import Configuration, check, model_settings, train_settings
+from histo.config.configuration import LITE0, Configuration, check, model_settings, train_settings
 from histo.config.section import Section
 from histo.errors import InputError
 from histo.overrides import merge
@@ -432,6 +433,51 @@ def test_pseudo_labels_and_more_than_two_classes_exclude_each_other():
     config = merge(DEFAULT, {"dataset": {"classes": 3}, "models": {"student": {"pseudo_labels": ["p4m"]}}})
     with pytest.raises(InputError, match=r"models\.student\.pseudo_labels: expected \[\] with more than two classes"):
         check(config)
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            {"more": {"warm_start": "nobody"}},
+            "models.more.warm_start: 'nobody' is none of the networks. Known: lite0, ",
+        ),
+        ({"more": {"warm_start": "more"}}, "expected no circle, found more → more. "),
+        (
+            {"more": {"warm_start": "p4m"}, "p4m": {"warm_start": "more"}},
+            "models.more.warm_start: expected no circle, found more → p4m → more. ",
+        ),
+        ({"more": {"warm_start": "p4m", "network": {"width": 16}}}, "expected the network of p4m, {'name': 'p4m_resid"),
+        (
+            {"more": {"warm_start": "lite0", **LITE0}},
+            "models.more: warm_start: its weights replace those of network.weights; set network.weights: none.",
+        ),
+        ({"more": {"warm_start": "p4m", "search": "rate"}}, "expected two models without `search`, found one with it"),
+        ({"p4m": {"warm_start": "base"}, "base": {}}, "search.rate.settings.warm_start: expected null, since trials "),
+    ],
+)
+def test_a_warm_start_from_what_cannot_be_started_from_is_refused(models, message):
+    search = {"model": "p4m", "sampler": "random", "trials": 2, "trials_per_batch": 2, "seed": 1, "folds": [0]}
+    space = {"learning_rate": {"choices": [0.001, 0.002]}}
+    with pytest.raises(InputError, match=re.escape(message)):
+        check(merge(DEFAULT, {"models": models, "search": {"rate": search | {"space": space}}}))
+
+
+def test_a_search_tries_no_warm_starts():
+    search = {"model": "p4m", "sampler": "random", "trials": 2, "trials_per_batch": 2, "seed": 1, "folds": [0]}
+    with pytest.raises(InputError, match=r"search\.rate\.space\.warm_start: cannot be searched"):
+        check(merge(DEFAULT, {"search": {"rate": search | {"space": {"warm_start": {"choices": ["lite0"]}}}}}))
+
+
+def test_a_warm_start_from_the_same_network_is_taken():
+    lite0 = {"name": "efficientnet_lite0", "dropout": 0.4}
+    lite = {"warm_start": "lite0", "network": lite0}
+    models = {"more": {"warm_start": "p4m"}, "most": {"warm_start": "more"}, "lite": lite}
+    config = merge(DEFAULT, {"models": models})
+    check(config)
+    assert [model_settings(config, name)["warm_start"] for name in ("p4m", "more", "most", "lite")] == [
+        None, "p4m", "more", "lite0",
+    ]  # fmt: skip
 
 
 def test_pos_weight_is_for_two_classes():

@@ -43,14 +43,14 @@ LONGEST_FUNCTION = 60  # lines
 TIMES = ["seconds", "tiles_per_second"]
 
 
-def run(data, out, code=CODE, chosen=None, **changes):
+def run(data, out, code=CODE, chosen=None, weights_in=None, **changes):
     """(checkpoint, history) of a training run with the settings `chosen`, else with `changes`."""
     folder, shards = data
     out.mkdir(exist_ok=True)
     train(
         shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json", fold=0,
         settings=chosen or settings(**changes), code=code, resume_path=out / "resume.pt", model="tiny",
-        curves=out,
+        curves=out, weights_in=weights_in,
     )  # fmt: skip
     return checkpoints.load(out / "weights.pt"), pd.read_csv(out / "history.csv")
 
@@ -422,6 +422,27 @@ def test_augmentation_gets_the_mean_colour_of_the_tiles(data, tmp_path, monkeypa
     run(data, tmp_path, epochs=1, normalisation=normalisation)
     # Uniform random values; the centres, 1/9 of the pixels, of half of the tiles are halved.
     assert len(means) == 1 and np.allclose(means, 0.5 - 0.25 / 9 / 2, atol=0.003)
+
+
+def parameters(network):
+    return {name: value for name, value in network.named_parameters()}
+
+
+def test_a_warm_start_begins_with_the_weights_that_predict(data, tmp_path):
+    first, _ = run(data, tmp_path / "first", epochs=2, ema=0.5, checkpoint="ema")
+    expected = parameters(checkpoints.load_network(first))
+    assert any(not torch.equal(value, first["weights"]["last"][name]) for name, value in expected.items())
+    still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0, "seed": 9, "normalisation": "imagenet"}
+    source = tmp_path / "first" / "weights.pt"
+    second, _ = run(data, tmp_path / "second", weights_in=str(source), warm_start="first", **still)
+    found = parameters(checkpoints.load_network(second))
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    assert second["normalisation"] != first["normalisation"]
+    with pytest.raises(InputError, match=r"^warm_start: expected the weights of first, found none"):
+        run(data, tmp_path / "none", warm_start="first", **still)
+    network = {"name": "residual", "width": 16, "blocks": 1}
+    with pytest.raises(InputError, match=r"weights\.pt: the weights do not fit this network"):
+        run(data, tmp_path / "wide", weights_in=str(source), warm_start="first", network=network, **still)
 
 
 def test_pos_weight_from_the_counts_of_the_fold(data, tmp_path):

@@ -51,7 +51,7 @@ def planned_network(settings, names, trials):
     shared = workflow.local_exec and not workflow.remote_exec
     slots = min(settings["threads"], workflow.cores) if shared and not gpus_of("train") else 1
     return {
-        "settings": settings,
+        "settings": settings | {"warm_start": None},  # changes no speed
         "weights": next(iter(imagenet_weights(settings)), own_weights(settings)),
         "networks": names,
         "trials": trials,

@@ -39,10 +39,17 @@ def teachers(model):
     return [] if "search" in config["models"][model] else model_settings(config, model)["pseudo_labels"]
 
 
+def warm_start(model):
+    """Model whose weights a model starts from, or None."""
+    return None if "search" in config["models"][model] else model_settings(config, model)["warm_start"]
+
+
 def trained_models():
-    """Models of which networks are trained for the submission: its own, and those that give them pseudo-labels."""
-    taught = [teacher for name in NETWORKS for teacher in teachers(name) if teacher in config["models"]]
-    return list(dict.fromkeys([*NETWORKS, *taught]))
+    """Models of which networks are trained for the submission: its own, and those that these need, and so on."""
+    found = list(NETWORKS)
+    for name in found:  # grows meanwhile
+        found += [one for one in [*teachers(name), warm_start(name)] if one in config["models"] and one not in found]
+    return found
 
 
 def pseudo_labels(model, network):
@@ -62,6 +69,16 @@ def imagenet_weights(settings):
     """
     path = weights_file(settings["network"])
     return [ancient(path)] if path and settings["network"]["weights"] == "imagenet" else []
+
+
+def initial_weights(model, network):
+    """Path of the weights that a network starts from, as a list; empty for random ones and the user's own file.
+
+    With `warm_start`, those of the other model's network of the same fold alone: the others know its labels.
+    """
+    if warm_start(model):
+        return [result(f"train/{warm_start(model)}/{network}/weights.pt")]
+    return imagenet_weights(model_settings(config, model))
 
 
 def own_weights(settings):

@@ -3,7 +3,8 @@
 # all tiles (full-{replicate}).
 #
 # Needs:  pack/*.h5 or stain/*.h5, folds.parquet, tiles.parquet; search/{search}/best.yaml for a model that names a search;
-#         resources/imagenet_weights/* for models that start from ImageNet weights
+#         resources/imagenet_weights/* for models that start from ImageNet weights, train/*/{network}/weights.pt of
+#         another model with warm_start
 # Makes:  train/{model}/{network}/weights.pt, history.csv, training.json   trained on all other folds, or on all tiles
 #         predict/{model}/{network}/oof.parquet, test.parquet   probabilities for its fold and for the test tiles
 #         predict/{model}/full-{replicate}/test.parquet   probabilities for the test tiles
@@ -16,7 +17,7 @@ rule train:
         bests=lambda wildcards: bests_of([wildcards.model]),
         test_shards=lambda wildcards: shards_of(TILES, "h5", ["test"]) if teachers(wildcards.model) else [],
         pseudo_labels=lambda wildcards: pseudo_labels(wildcards.model, wildcards.network),
-        weights=lambda wildcards: imagenet_weights(model_settings(config, wildcards.model)),
+        weights=lambda wildcards: initial_weights(wildcards.model, wildcards.network),
     output:
         weights=result("train/{model}/{network}/weights.pt"),
         history=report(

@@ -253,6 +253,7 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
             lines.append(f"models.{name}.pos_weight: expected 1 with more than two classes, found {found}.")
         if settings["pseudo_labels"]:
             lines.append(f"models.{name}.pseudo_labels: expected [] with more than two classes.")
+    lines += _warm_start(config, name, settings)
     for setting, reference in own_functions(settings).items():
         lines += _function(reference, f"models.{name}.{setting}")
     weights = settings["network"].get("weights", "none")
@@ -260,6 +261,35 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
         return lines
     expected = "expected none, imagenet or the path of a file"
     return [*lines, f"models.{name}.network.weights: {expected}, found no such file: {weights}"]
+
+
+def _warm_start(config: dict[str, Any], name: str, settings: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the model whose weights a model starts from."""
+    where, source = f"models.{name}.warm_start", settings["warm_start"]
+    if source is None:
+        return []
+    if source not in config["models"]:
+        return [f"{where}: {source!r} is none of the networks. Known: {', '.join(config['models'])}."]
+    if "search" in config["models"][name] or "search" in config["models"][source]:
+        return [f"{where}: expected two models without `search`, found one with it; write its best settings instead."]
+    first, _ = search_space.typed(model_settings(config, source), source)
+    if first is None:
+        return []  # its mistakes have lines of their own
+    own, other = (
+        {key: value for key, value in one["network"].items() if key not in ("weights", "frozen_stages", "dropout")}
+        for one in (settings, first)
+    )
+    if own != other:
+        return [f"{where}: expected the network of {source}, {other}, found {own}."]
+    chain = [name]
+    while source in config["models"]:
+        if source in chain:
+            circle = " → ".join([*chain, source])
+            return [f"{where}: expected no circle, found {circle}. Start one of them from random weights."]
+        chain.append(source)
+        following, _ = search_space.typed(model_settings(config, source), source)
+        source = following["warm_start"] if following else None
+    return []
 
 
 def _function(reference: str, where: str) -> list[str]:
@@ -298,6 +328,8 @@ def _search(config: dict[str, Any], name: str) -> list[str]:
     base, lines = search_space.typed(_search_base(config, name), "settings")
     if base is None:
         return lines
+    if base["warm_start"]:
+        return ["settings.warm_start: expected null, since trials run before models are trained; set it to null."]
     search = config["search"][name]
     search["settings"] = _same_keys(base, search["settings"])
     search["space"], lines = search_space.check(Search(**search), base)

@@ -65,6 +65,8 @@ def _try(base: Settings, name: str, part: Range) -> tuple[list[Any], list[str]]:
         return [], [
             f"space.{name}: cannot be searched, since networks differ in their options; compare models instead."
         ]
+    if name == "warm_start":
+        return [], ["space.warm_start: cannot be searched, since trials run before models are trained."]
     values = []
     for value in part.probes:
         settings, mistakes = _one(base, name, value)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from histo.config.network import Network, P4mResidual
-from histo.config.section import Section, Seed, Unique
+from histo.config.section import Name, Section, Seed, Unique
 from histo.user_functions import PATTERN
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -126,6 +126,10 @@ class TrainSettings(Section):
         description="Models whose probabilities of the test tiles are soft labels, with which these are trained on too "
         "(transductive); empty: off",
     )
+    warm_start: Name | None = Field(
+        None,
+        description="Model of the same network whose trained weights this one starts from, fold by fold; null: none",
+    )
     augment: Augmentation = Field(Augmentation(), description="Random changes of the training tiles")
     augmentation: Annotated[str, Field(pattern=PATTERN)] | None = Field(
         None, description="Changes after those of `augment`, from a Python file of yours, `path/to/file.py:function`"
@@ -146,6 +150,8 @@ class TrainSettings(Section):
         weights = getattr(self.network, "weights", "none")
         if weights == "imagenet" and self.normalisation != "imagenet":
             raise ValueError("normalisation: ImageNet weights expect ImageNet's; set normalisation: imagenet.")
+        if weights != "none" and self.warm_start:
+            raise ValueError("warm_start: its weights replace those of network.weights; set network.weights: none.")
         if weights == "none" and self.pretrained_learning_rate is not None:
             raise ValueError("pretrained_learning_rate: set network.weights, or remove it.")
         return self

@@ -150,6 +150,22 @@ def load(path: str | Path) -> dict[str, Any]:
     return value
 
 
+def load_body(network: Network, path: str | Path) -> None:
+    """Load into a network the weights that predict from a weights file, without its normalisation.
+
+    Raises InputError if the file is unusable or has the weights of another network.
+    """
+    checkpoint = load(path)
+    state = checkpoint["weights"][checkpoint["settings"]["checkpoint"]]
+    try:
+        network.body.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("body.")})
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: the weights do not fit this network ({error}). Set warm_start to a model of the same network and "
+            "size of the input."
+        ) from None
+
+
 def load_network(checkpoint: dict[str, Any]) -> Network:
     """The network of a loaded weights file in evaluation mode, with the weights that its setting `checkpoint` names.
 

@@ -182,14 +182,14 @@ def train(
 
     shards: of the training tiles; fold: the validation fold, or None to train on all tiles without validation; its
     number, or else `replicate`, is added to the seed; code: fingerprint, stored with the weights; weights_in: file of
-    pretrained weights, see histo.networks.torchvision.load_weights; test_shards, pseudo_labels: for models with the
-    setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain: method of stain
-    normalisation of the shards, stored with the weights; processes: those that train this model together, of which the
-    first writes, by default one; model: its name, for what is shown; curves: existing folder for TensorBoard's files,
-    None for none. Raises InputError for unusable input and DivergedError for a loss or logits that are not finite.
-    After SIGTERM it saves its progress and raises SystemExit(143).
+    weights to start from, see torchvision.load_weights and checkpoints.load_body; test_shards, pseudo_labels: for
+    models with the setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain:
+    method of stain normalisation of the shards, stored with the weights; processes: those that train this model
+    together, of which the first writes, by default one; model: its name, for what is shown; curves: existing folder for
+    TensorBoard's files, None for none. Raises InputError for unusable input and DivergedError for a loss or logits that
+    are not finite. After SIGTERM it saves its progress and raises SystemExit(143).
     """
-    check(settings, fold, pseudo_labels)
+    check(settings, fold, pseudo_labels, weights_in)
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold, geometry_of(opened).classes)
@@ -219,7 +219,9 @@ def train(
             write_results(run, progress, weights_out, history_out, summary_out, code, stain)
 
 
-def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str]) -> None:
+def check(
+    settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str], weights_in: str | None = None
+) -> None:
     """Raise InputError for settings that do not fit to what is trained on."""
     if fold is None and (settings.checkpoint == "best" or settings.patience):
         raise InputError(
@@ -231,6 +233,8 @@ def check(settings: TrainSettings, fold: int | None, pseudo_labels: Sequence[str
             f"pseudo_labels: expected predictions by {', '.join(settings.pseudo_labels) or 'no model'}, found "
             f"{len(pseudo_labels)} tables. Searches cannot train with pseudo-labels: set pseudo_labels: []."
         )
+    if settings.warm_start and not weights_in:
+        raise InputError(f"warm_start: expected the weights of {settings.warm_start}, found none. Train it first.")
 
 
 def split(folds: pd.DataFrame, fold: int | None, classes: int = 2) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -291,7 +295,9 @@ def prepare(
     torch.manual_seed(settings.seed)
     options = settings.network.model_dump()
     network = build(options, settings.center_crop, training.geometry, input_size=settings.input_size)
-    if options.get("weights", "none") != "none":
+    if settings.warm_start and weights_in:
+        checkpoints.load_body(network, weights_in)
+    elif options.get("weights", "none") != "none":
         load_pretrained(network, options, weights_in)
     mean, std = training.statistics()
     if settings.normalisation == "tiles":
