@@ -1,4 +1,7 @@
-"""Faults of the machine in the stages from training to the report: one message, nothing left, then the same bits."""
+"""Faults of the machine in the stages from training to the report: one message, nothing left, then the same bits.
+
+SIGTERM and SIGKILL in a training are in training/test_loop.py.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +19,7 @@ from histo.job import unwritable
 from histo.training.loop import train
 from predict import predict
 from submission_csv import submission_csv
-from support.machine import calls, digests, largest_file
+from support.machine import calls, digests, interrupt, kill_in_call, largest_file
 from support.results import finished_run
 from support.training import CODE, make_split, settings, write_folds, write_tiles
 
@@ -62,7 +65,7 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
 
 
 def fail(stage: Callable[[], object], folder: Path, count: int) -> None:
-    """Run a stage on a full disk and without memory; it leaves no temporary file. count: of its calls."""
+    """Run a stage on a full disk, without memory, and with Ctrl-C; it leaves no temporary file. count: of its calls."""
     before = digests(folder)
     for size in (0, 100):
         with largest_file(size), pytest.raises(Exception) as caught:
@@ -74,6 +77,8 @@ def fail(stage: Callable[[], object], folder: Path, count: int) -> None:
         with pytest.raises(Exception) as caught:
             calls(stage, stop)
         assert out_of_memory(caught.value), repr(caught.value)
+        with pytest.raises(KeyboardInterrupt):
+            calls(stage, stop, interrupt)
         assert not list(folder.glob(".*"))  # Snakemake deletes the outputs of a failed job, not temporary files
 
 
@@ -82,7 +87,7 @@ def results(folder: Path) -> dict[str, str]:
     return {name: digest for name, digest in digests(folder).items() if not name.startswith(("history", "training"))}
 
 
-def test_a_full_disk_and_no_memory_from_training_to_submission(tmp_path, monkeypatch):
+def test_faults_from_training_to_submission(tmp_path, monkeypatch):
     monkeypatch.setenv("HISTO_DEVICE", "cpu")
     inputs, clean, faulty = (tmp_path / name for name in ("inputs", "clean", "faulty"))
     for folder in (inputs, clean, faulty):
@@ -91,12 +96,14 @@ def test_a_full_disk_and_no_memory_from_training_to_submission(tmp_path, monkeyp
     counts = {name: calls(stage) for name, stage in stages(inputs, clean).items()}
     for name, stage in stages(inputs, faulty).items():
         fail(stage, faulty, counts[name])
-        stage()
+        if not name.startswith("train"):  # no process can train that was forked after a training; see test_loop.py
+            kill_in_call(stage, counts[name] // 2)
+        stage()  # also deletes what the killed process left
     assert results(faulty) == results(clean)
     assert {"weights.pt-0", "test.parquet", "submission.csv"} <= results(clean).keys()
 
 
-def test_a_full_disk_and_no_memory_in_the_report(tmp_path):
+def test_faults_in_the_report(tmp_path):
     run = finished_run(tmp_path)
     count = calls(run.write_report)
     names = ("report.html", "config.yaml", "errors.csv", "report.json", "numbers.csv", "provenance.json")
@@ -111,5 +118,9 @@ def test_a_full_disk_and_no_memory_in_the_report(tmp_path):
         assert digests(tmp_path) == before
     with pytest.raises(MemoryError):
         calls(run.write_report, count // 2)
+    with pytest.raises(KeyboardInterrupt):
+        calls(run.write_report, count // 2, interrupt)
+    kill_in_call(run.write_report, count // 2)
     run.write_report()
+    assert not list(tmp_path.glob(".*"))
     assert (tmp_path / "errors.csv").read_bytes() == errors
