@@ -12,12 +12,14 @@ import pytest
 
 from ensemble import ensemble
 from evaluate import evaluate
+from feature_map import feature_map
 from histo import tables
 from histo.errors import out_of_memory
 from histo.files import write_json
 from histo.job import unwritable
 from histo.training.loop import train
 from predict import predict
+from saliency import saliency
 from submission_csv import submission_csv
 from support.machine import calls, digests, interrupt, kill_in_call, largest_file
 from support.results import finished_run
@@ -43,16 +45,19 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
     shards, test_shards = ([str(path) for path in sorted(inputs.glob(f"{name}-*.h5"))] for name in ("train", "test"))
     found: dict[str, Callable[[], object]] = {}
     for k in FOLDS:
-        weights, oof, test = (out / f"{name}-{k}" for name in ("weights.pt", "oof.parquet", "test.parquet"))
+        network, oof, test = (out / f"{name}-{k}" for name in ("weights.pt", "oof.parquet", "test.parquet"))
         beside = (out / f"history-{k}.csv", out / f"training-{k}.json")
         found[f"train {k}"] = partial(
-            train, shards, folds, weights, *beside, fold=k, settings=settings(epochs=1), code=CODE,
+            train, shards, folds, network, *beside, fold=k, settings=settings(epochs=1), code=CODE,
             resume_path=out / f"resume-{k}.pt",
         )  # fmt: skip
         found[f"predict {k}"] = partial(
-            predict, weights, shards, test_shards, folds, tiles, oof, test, tta="none", average="logits"
+            predict, network, shards, test_shards, folds, tiles, oof, test, tta="none", average="logits"
         )
     oofs, tests = ([out / f"{name}.parquet-{k}" for k in FOLDS] for name in ("oof", "test"))
+    weights = [out / f"weights.pt-{k}" for k in FOLDS]
+    found["saliency"] = partial(saliency, weights, shards, folds, oofs, out / "saliency.parquet")
+    found["feature_map"] = partial(feature_map, weights, shards, test_shards, folds, tiles, out / "map.parquet")
     blend = [out / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
     found["evaluate"] = partial(evaluate, oofs, folds, out / "evaluate.json", model="tiny", tta="none")
     found["ensemble"] = partial(
@@ -96,7 +101,7 @@ def test_faults_from_training_to_submission(tmp_path, monkeypatch):
     counts = {name: calls(stage) for name, stage in stages(inputs, clean).items()}
     for name, stage in stages(inputs, faulty).items():
         fail(stage, faulty, counts[name])
-        if not name.startswith("train"):  # no process can train that was forked after a training; see test_loop.py
+        if not name.startswith(("train", "saliency")):  # torch has no gradients in a process that was forked after some
             kill_in_call(stage, counts[name] // 2)
         stage()  # also deletes what the killed process left
     assert results(faulty) == results(clean)

@@ -74,4 +74,4 @@ def test_every_stage_gives_the_same_bits(tiny_run, tmp_path):
     files = [path for path in (folder / "results").rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert not [path for path in files if ".part" in path.name]
-    assert "Traceback" not in (folder / "output.txt").read_text()
+    assert not [path for path in (folder / "logs").rglob("*.log") if "Traceback" in path.read_text()]
