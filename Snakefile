@@ -76,6 +76,7 @@ rule search:
 
 onstart:
     check_space()
+    check_address_space()
     record_run()
     show_progress()
     show_unused_models()

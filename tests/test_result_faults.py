@@ -1,4 +1,7 @@
-"""Faults of the machine in the stages from training to the report: one message, nothing left, then the same bits."""
+"""Faults of the machine in the stages from training to the report: one message, nothing left, then the same bits.
+
+SIGTERM and SIGKILL in a training are in training/test_loop.py.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,14 +12,16 @@ import pytest
 
 from ensemble import ensemble
 from evaluate import evaluate
+from feature_map import feature_map
 from histo import tables
 from histo.errors import out_of_memory
 from histo.files import write_json
 from histo.job import unwritable
 from histo.training.loop import train
 from predict import predict
+from saliency import saliency
 from submission_csv import submission_csv
-from support.machine import calls, digests, largest_file
+from support.machine import calls, digests, interrupt, kill_in_call, largest_file
 from support.results import finished_run
 from support.training import CODE, make_split, settings, write_folds, write_tiles
 
@@ -40,16 +45,19 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
     shards, test_shards = ([str(path) for path in sorted(inputs.glob(f"{name}-*.h5"))] for name in ("train", "test"))
     found: dict[str, Callable[[], object]] = {}
     for k in FOLDS:
-        weights, oof, test = (out / f"{name}-{k}" for name in ("weights.pt", "oof.parquet", "test.parquet"))
+        network, oof, test = (out / f"{name}-{k}" for name in ("weights.pt", "oof.parquet", "test.parquet"))
         beside = (out / f"history-{k}.csv", out / f"training-{k}.json")
         found[f"train {k}"] = partial(
-            train, shards, folds, weights, *beside, fold=k, settings=settings(epochs=1), code=CODE,
+            train, shards, folds, network, *beside, fold=k, settings=settings(epochs=1), code=CODE,
             resume_path=out / f"resume-{k}.pt",
         )  # fmt: skip
         found[f"predict {k}"] = partial(
-            predict, weights, shards, test_shards, folds, tiles, oof, test, tta="none", average="logits"
+            predict, network, shards, test_shards, folds, tiles, oof, test, tta="none", average="logits"
         )
     oofs, tests = ([out / f"{name}.parquet-{k}" for k in FOLDS] for name in ("oof", "test"))
+    weights = [out / f"weights.pt-{k}" for k in FOLDS]
+    found["saliency"] = partial(saliency, weights, shards, folds, oofs, out / "saliency.parquet")
+    found["feature_map"] = partial(feature_map, weights, shards, test_shards, folds, tiles, out / "map.parquet")
     blend = [out / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
     found["evaluate"] = partial(evaluate, oofs, folds, out / "evaluate.json", model="tiny", tta="none")
     found["ensemble"] = partial(
@@ -62,7 +70,7 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
 
 
 def fail(stage: Callable[[], object], folder: Path, count: int) -> None:
-    """Run a stage on a full disk and without memory; it leaves no temporary file. count: of its calls."""
+    """Run a stage on a full disk, without memory, and with Ctrl-C; it leaves no temporary file. count: of its calls."""
     before = digests(folder)
     for size in (0, 100):
         with largest_file(size), pytest.raises(Exception) as caught:
@@ -74,6 +82,8 @@ def fail(stage: Callable[[], object], folder: Path, count: int) -> None:
         with pytest.raises(Exception) as caught:
             calls(stage, stop)
         assert out_of_memory(caught.value), repr(caught.value)
+        with pytest.raises(KeyboardInterrupt):
+            calls(stage, stop, interrupt)
         assert not list(folder.glob(".*"))  # Snakemake deletes the outputs of a failed job, not temporary files
 
 
@@ -82,7 +92,7 @@ def results(folder: Path) -> dict[str, str]:
     return {name: digest for name, digest in digests(folder).items() if not name.startswith(("history", "training"))}
 
 
-def test_a_full_disk_and_no_memory_from_training_to_submission(tmp_path, monkeypatch):
+def test_faults_from_training_to_submission(tmp_path, monkeypatch):
     monkeypatch.setenv("HISTO_DEVICE", "cpu")
     inputs, clean, faulty = (tmp_path / name for name in ("inputs", "clean", "faulty"))
     for folder in (inputs, clean, faulty):
@@ -91,12 +101,14 @@ def test_a_full_disk_and_no_memory_from_training_to_submission(tmp_path, monkeyp
     counts = {name: calls(stage) for name, stage in stages(inputs, clean).items()}
     for name, stage in stages(inputs, faulty).items():
         fail(stage, faulty, counts[name])
-        stage()
+        if not name.startswith(("train", "saliency")):  # torch has no gradients in a process that was forked after some
+            kill_in_call(stage, counts[name] // 2)
+        stage()  # also deletes what the killed process left
     assert results(faulty) == results(clean)
     assert {"weights.pt-0", "test.parquet", "submission.csv"} <= results(clean).keys()
 
 
-def test_a_full_disk_and_no_memory_in_the_report(tmp_path):
+def test_faults_in_the_report(tmp_path):
     run = finished_run(tmp_path)
     count = calls(run.write_report)
     names = ("report.html", "config.yaml", "errors.csv", "report.json", "numbers.csv", "provenance.json")
@@ -111,5 +123,9 @@ def test_a_full_disk_and_no_memory_in_the_report(tmp_path):
         assert digests(tmp_path) == before
     with pytest.raises(MemoryError):
         calls(run.write_report, count // 2)
+    with pytest.raises(KeyboardInterrupt):
+        calls(run.write_report, count // 2, interrupt)
+    kill_in_call(run.write_report, count // 2)
     run.write_report()
+    assert not list(tmp_path.glob(".*"))
     assert (tmp_path / "errors.csv").read_bytes() == errors

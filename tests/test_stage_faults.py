@@ -1,4 +1,4 @@
-"""Faults of the machine in the stages from archive to folds: one message, nothing left behind, then the same bits.
+"""Faults of the machine in the stages from archive to leaks: one message, nothing left behind, then the same bits.
 
 docs/faults.md lists all faults with the tests that cover them.
 """
@@ -19,6 +19,7 @@ from groups import groups
 from histo.job import unwritable
 from histo.tiles import decoding
 from index import index
+from leaks import leaks
 from overlaps import overlaps
 from pack import pack
 from support import ROOT
@@ -31,7 +32,7 @@ SPLITS = ("train", "test")
 
 
 def stages(archive: Path, root: Path) -> dict[str, Callable[[], None]]:
-    """All stages from archive to folds with one shard per split, by name, in their order."""
+    """All stages from archive to leaks with one shard per split, by name, in their order."""
     table, sample = root / "index.parquet", root / "sample.csv"
     tiles, pairs, grouped, folded = (root / f"{name}.parquet" for name in ("tiles", "overlaps", "groups", "folds"))
     validations = [root / f"{split}.parquet" for split in SPLITS]
@@ -50,6 +51,7 @@ def stages(archive: Path, root: Path) -> dict[str, Callable[[], None]]:
         "overlaps": partial(overlaps, validations, shards[:1], shards[1:], pairs, summary, pixels="auto"),
         "groups": partial(groups, tiles, validations[:1], pairs, None, grouped),
         "folds": partial(folds, tiles, grouped, pairs, [], folded, root / "folds.json", by="groups", count=2, seed=1),
+        "leaks": partial(leaks, tiles, validations, pairs, summary, grouped, folded, root / "leaks.json"),
     }
 
 

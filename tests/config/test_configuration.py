@@ -168,6 +168,11 @@ def test_numbers_of_shards_have_five_digits(name):
         ),
         ("dataset.name", None, "dataset.name: missing; expected text of the form"),
         ("dataset.source", "archive", "dataset.archive: missing; expected text"),
+        (
+            "dataset",
+            {"name": "mine", "source": "archive", "archive": "config"},
+            "dataset.archive: expected the path of a zip, found a folder; for its files write source: folder: config",
+        ),
         ("dataset.source", "synthetic", "synthesize: missing; source: synthetic needs it"),
         (
             "folds.slides",

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,20 +114,28 @@ def test_the_workflow_trains_from_the_file_at_a_path(tiny_copy):
     state = models.mobilenet_v3_small(weights=None).state_dict()
     torch.save(state, tiny_copy / "own.pth")
 
-    def run(target):
+    def run(target, *options, file="own.pth"):
         return snakemake(
             tiny_copy, target, DATASET,
-            f"models={{own: {{network: {{name: mobilenet_v3_small, weights: {tiny_copy / 'own.pth'}}}, "
+            f"models={{own: {{network: {{name: mobilenet_v3_small, weights: {tiny_copy / file}}}, "
             "center_crop: 64, epochs: 1, batch_size: 8, learning_rate: 1e-9, schedule: constant, weight_decay: 0}}",
-            "submission={models: [own]}",
+            "submission={models: [own]}", *options,
         )  # fmt: skip
+
+    done = run("results/small/train/own/fold-0/weights.pt")
+    assert done.returncode == 0, done.stderr
+    assert "Out-of-fold AUC" not in done.stderr  # of the submission before
 
     done = run("submission")
     assert done.returncode == 0, done.stderr
     kept = checkpoints.load(tiny_copy / "results/small/train/own/fold-1/weights.pt")
     kernel = checkpoints.load_network(kept).body.features[0][0].weight
     assert torch.allclose(kernel, state["features.0.0.weight"], atol=1e-6)
+    shutil.copy(tiny_copy / "own.pth", tiny_copy / "copy.pth")
+    same = run("submission", "-n", file="copy.pth")
+    assert "Nothing to be done" in same.stdout + same.stderr
     (tiny_copy / "own.pth").write_bytes(b"cut")
+    os.utime(tiny_copy / "own.pth", (0, 0))  # older than the results
     done = run("submission")
     assert done.returncode != 0
     assert "own.pth: expected a state dict of torchvision's mobilenet_v3_small, found a file that" in done.stderr

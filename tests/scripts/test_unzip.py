@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 
+from histo import tables
 from histo.errors import InputError
 from index import index
 from support.stages import unzipped
@@ -44,3 +45,16 @@ def test_damaged_entries_are_named(archive, tmp_path):
     with pytest.raises(InputError, match=rf"1 of 12 entries .* train/{archive.train[0]}\.tif: CRC"):
         unzip(path, tmp_path / "index.parquet", tmp_path / "out.tiles", split="train", shard=0)
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_ids_of_a_changed_index_lead_nowhere(archive, tmp_path):
+    """Files of a shard lie one after the other in one file; no id becomes a path."""
+    path = archive.write(tmp_path / "a.zip")
+    index(path, tmp_path / "index.parquet", tmp_path / "sample.csv", train_shards=1, test_shards=1)
+    rows = tables.read(tmp_path / "index.parquet", tables.INDEX)
+    rows["id"] = "../../" + rows["id"].str[:20]
+    tables.write(rows, tmp_path / "index.parquet", tables.INDEX)
+    (tmp_path / "results").mkdir()
+    unzip(path, tmp_path / "index.parquet", tmp_path / "results" / "out.tiles", split="train", shard=0)
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["out.tiles"]
+    assert {file.name for file in tmp_path.iterdir()} == {"a.zip", "index.parquet", "sample.csv", "results"}

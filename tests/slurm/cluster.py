@@ -44,7 +44,7 @@ SwitchType=switch/none
 ReturnToService=2
 SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
+SelectTypeParameters=CR_CPU_Memory,CR_LLN
 SlurmdParameters=config_overrides
 SlurmdTimeout=300
 MessageTimeout=60

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slurm.cluster import CPUS, Cluster
+from slurm.cluster import CPUS, NODES, Cluster
 from support import ROOT
 from support.archives import Archive
 from support.chain import CONFIG, DATASET, run_snakemake
@@ -283,7 +283,7 @@ def special(straight, tmp_path_factory) -> Iterator[Site]:
 
 
 def test_a_run_from_archive_to_submission(straight):
-    """40 training tiles in two shards: 26 jobs, seven submissions; only jobs with a network ask for a GPU."""
+    """40 training tiles in two shards: 26 jobs, seven submissions on both nodes; jobs with a network ask for a GPU."""
     runs: dict[str, list[dict[str, str]]] = {}
     for job in straight.jobs():
         runs.setdefault(job["JobName"], []).append(job)
@@ -292,6 +292,7 @@ def test_a_run_from_archive_to_submission(straight):
         assert [job["JobState"] for job in jobs] == ["COMPLETED"] * 7
         assert [job.get("TresPerJob") for job in jobs] == [None] * 3 + ["gres:gpu:1"] * 3 + [None]
         assert {int(job["NumCPUs"]) for job in jobs} == {1}
+    assert {job["BatchHost"] for jobs in runs.values() for job in jobs} == set(NODES)
     assert not list((straight.folder / ".snakemake" / "slurm_logs").rglob("*.log"))
 
 

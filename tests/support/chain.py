@@ -16,6 +16,8 @@ DEMO_SETTINGS = ("synthesize={train_tiles: 900, test_tiles: 300}", "models={smal
 # A data set whose archive is in the folder of the run: a copy of the folder has the same settings.
 DATASET = "dataset={name: small, source: archive, archive: archive.zip}"
 TIMEOUT = 1200  # seconds
+# What a copy of the workflow consists of.
+TREE = ("Snakefile", "config", "envs", "profiles", "workflow")
 
 
 def run_snakemake(

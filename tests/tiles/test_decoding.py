@@ -2,11 +2,12 @@
 
 import io
 import re
+import struct
 import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from histo.synthetic.tiff import tiff
 from histo.tiles.decoding import Decoded, Decoder
@@ -288,6 +289,39 @@ def test_the_pages_of_a_long_chain_are_not_read(pixels, monkeypatch):
     read.clear()
     assert decode(chain_of_pages(pixels, 30_000)).detail == "more than one page"
     assert len(read) < 10
+
+
+def bigtiff(pixels: np.ndarray, order: str) -> bytes:
+    """A BigTIFF with uncompressed pixels; order: of its bytes, < or >."""
+    size = 8 + 8 + 8 + 10 * 20 + 8  # bytes before the pixels
+    side = len(pixels)
+    entries = [
+        (256, "I", side), (257, "I", side), (258, "HHH", 8, 8, 8), (259, "H", 1), (262, "H", 2), (273, "Q", size),
+        (277, "H", 3), (278, "I", side), (279, "Q", pixels.nbytes), (284, "H", 1),
+    ]  # fmt: skip
+    file = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, len(entries))
+    for tag, kinds, *values in entries:
+        number = {"H": 3, "I": 4, "Q": 16}[kinds[0]]
+        file += struct.pack(f"{order}HHQ", tag, number, len(values))
+        file += struct.pack(order + kinds, *values).ljust(8, b"\0")
+    file += bytes(8)
+    assert len(file) == size
+    return file + pixels.tobytes()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_bigtiff_is_read_where_pillow_reads_it(pixels, order):
+    """Pillow 13 reads it in little-endian byte order alone."""
+    file = bigtiff(pixels, order)
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            expected = np.asarray(image)
+    except UnidentifiedImageError:
+        expected = None
+    decoded = decode(file)
+    assert expected is not None or order == ">"
+    assert decoded.fault == ("unreadable" if expected is None else "")
+    np.testing.assert_array_equal(decoded.pixels, expected)
 
 
 def test_an_empty_file_is_a_fault():

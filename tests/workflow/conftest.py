@@ -7,9 +7,7 @@ import pytest
 
 from support import ROOT
 from support.archives import Archive
-from support.chain import DEMO_CONFIG, DEMO_SETTINGS, run_snakemake, snakemake
-
-TREE = ("Snakefile", "config", "envs", "profiles", "workflow")
+from support.chain import DEMO_CONFIG, DEMO_SETTINGS, TREE, run_snakemake, snakemake
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from histo.config.configuration import check
 from support import ROOT
-from support.chain import DEMO_CONFIG, DEMO_SETTINGS, job_counts, run_snakemake, snakemake
+from support.chain import DEMO_CONFIG, DEMO_SETTINGS, TREE, job_counts, run_snakemake, snakemake
 
 REPORTED = {"report"}  # the report shows all settings
 BLENDED = REPORTED | {"ensemble", "submission_csv"}
@@ -165,19 +166,20 @@ def repaint(folder: Path) -> None:
     rewrite(folder, ".tif", lambda tile: tile[:5000] + bytes([tile[5000] ^ 1]) + tile[5001:])
 
 
+def move_slide(folder: Path) -> None:
+    """Give one tile another slide in the table of slides."""
+    table = folder / "slides.csv"
+    before = table.read_text()
+    table.write_text(before.replace(",s1\n", ",s2\n", 1))
+    assert table.read_text() != before
+
+
 def remove_model(folder: Path) -> None:
     """Remove one of two models from the settings."""
     path = folder / "tiny.yaml"
     before, section, after = path.read_text().partition("  other:\n")
     path.write_text(before + after[after.index("\npredict:") :].replace("[tiny, other]", "[tiny]"))
     assert section and "other" not in path.read_text()
-
-
-def clone(folder: Path) -> None:
-    """Renew the times of the repository's files, as a fresh checkout does."""
-    for name in ("Snakefile", "config", "envs", "profiles", "workflow"):
-        for path in [folder / name, *(folder / name).rglob("*")]:
-            path.touch()
 
 
 def add_network(folder: Path) -> None:
@@ -206,38 +208,78 @@ FILES = {
     "a bit of a shard is flipped": (flip, SHARD, GROUPED | {"overlaps"}),
     "a label in the archive": (relabel, "archive.zip", INDEXED),
     "a pixel in the archive": (repaint, "archive.zip", INDEXED),
+    "a slide in the table": (move_slide, "slides.csv", GROUPED),
     "a model is removed": (remove_model, "tiny.yaml", BLENDED),
     "a network is added": (add_network, f"{NETWORKS}/names.py", set()),
     "a network of no model": (edit_network("residual"), f"{NETWORKS}/residual.py", set()),
     "the network of the models": (edit_network("equivariant"), f"{NETWORKS}/equivariant.py", TRAINED),
 }
-# A copy that keeps times (cp -a, rsync -a), the repository cloned again, on a machine with other cores and profile.
-ELSEWHERE_OPTIONS = ("--cores", "8", "--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local")
-ADDED = ("--config", "submission={models: [tiny, other, p4m]}")
+# The rules that run again with these options.
+OPTIONS = {
+    "a model is added": (("--config", "submission={models: [tiny, other, p4m]}"), TRAINED),
+    "a shard less": (("--config", "index={train_shards: 1}"), INDEXED),
+    "eight cores": (("--cores", "8"), set()),
+    "another profile": (("--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local"), set()),
+}
+COPIES = {"cp -a": ("cp", "-a"), "rsync -a": ("rsync", "-a")}
+
+
+def again(folder: Path, *options: str | Path) -> set[str]:
+    """The rules that would run again in a folder."""
+    done = run_snakemake("submission", "--configfile", "tiny.yaml", "-n", *options, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return set(job_counts(done)) - {"submission"}
 
 
 @pytest.mark.slow
-def test_exactly_what_depends_on_a_file_or_a_place_runs_again(finished, tmp_path):
+def test_exactly_what_depends_on_a_file_runs_again(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished[0], folder, symlinks=True)
-
-    def again(*options: str | Path) -> set[str]:
-        done = run_snakemake("submission", "--configfile", "tiny.yaml", "-n", *options, folder=folder)
-        assert done.returncode == 0, done.stderr
-        return set(job_counts(done)) - {"submission"}
-
     found = {}
     for name, (change, file, _) in FILES.items():
         shutil.copy2(folder / file, tmp_path / "before")
         change(folder)
-        found[name] = again()
+        found[name] = again(folder)
         shutil.copy2(tmp_path / "before", folder / file)
-    clone(folder)
-    found["a copy and clone elsewhere"] = again(*ELSEWHERE_OPTIONS)
-    found["a model is added"] = again(*ADDED)
+    found |= {name: again(folder, *options) for name, (options, _) in OPTIONS.items()}
     show(found)
-    expected = {name: rules for name, (_, _, rules) in FILES.items()}
-    assert found == expected | {"a copy and clone elsewhere": set(), "a model is added": TRAINED}
+    assert found == {name: rules for name, (*_, rules) in (FILES | OPTIONS).items()}
+
+
+def git(folder: Path, *arguments: str | Path) -> None:
+    """Run git in a folder, without the configuration of this machine."""
+    author = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    subprocess.run(["git", *author, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_nothing_runs_again_in_another_place_and_after_another_branch(finished, tmp_path):
+    copies = {name: command for name, command in COPIES.items() if shutil.which(command[0])}
+    found = {}
+    for name, command in copies.items():
+        subprocess.run([*command, f"{finished[0]}/", tmp_path / name], check=True)
+        found[name] = again(tmp_path / name)
+
+    folder, clone = tmp_path / "cp -a", tmp_path / "clone"
+    (folder / ".gitignore").write_text("__pycache__/\n")
+    git(folder, "init", "--initial-branch", "first")
+    git(folder, "add", ".gitignore", *TREE, "tiny.yaml")
+    git(folder, "commit", "-m", "first")
+    git(folder, "clone", folder, clone)
+    git(folder, "checkout", "-b", "second")
+    edit_network("equivariant")(folder)
+    remove_model(folder)
+    git(folder, "commit", "-a", "-m", "second")
+    found["another branch"] = again(folder)
+    git(folder, "checkout", "first")
+    found["and back"] = again(folder)
+    for name in ("archive.zip", "slides.csv", "results", ".snakemake"):
+        subprocess.run([*COPIES["cp -a"], folder / name, clone], check=True)
+    found["a clone with the results"] = again(clone)
+    show(found)
+    assert found == {name: set() for name in found} | {"another branch": TRAINED}
+    assert len(found) == len(copies) + 3
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """An extracted archive as the source: the same index and the same tiles as from the zip archive."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from histo.errors import InputError
 from histo.files import read_json
 from index import index
 from support import ROOT, stages
-from support.chain import snakemake
+from support.chain import job_counts, snakemake
 
 SHARDS = {"train_shards": 2, "test_shards": 1}
 
@@ -126,7 +127,7 @@ def test_wrong_settings_are_refused(folder, message):
 
 
 @pytest.mark.slow
-def test_the_workflow_runs_on_a_folder(extracted, tmp_path):
+def test_the_workflow_runs_on_a_folder(archive, extracted, tmp_path):
     arguments = ("results/extracted/audit.json", f"dataset={{name: extracted, source: folder, folder: {extracted}}}")
     done = snakemake(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -134,3 +135,8 @@ def test_the_workflow_runs_on_a_folder(extracted, tmp_path):
     assert not (tmp_path / "results/extracted/unzip").exists()
     again = snakemake(tmp_path, *arguments, "--dry-run")
     assert "Nothing to be done" in again.stdout + again.stderr
+    archive.relabel(archive.train[0], str(1 - int(archive.labels[archive.train[0]])))
+    table = extracted / "train_labels.csv"
+    table.write_text(archive.tables[table.name])
+    os.utime(table, (0, 0))  # older than the results
+    assert job_counts(snakemake(tmp_path, *arguments, "--dry-run"))["index"] == 1

@@ -12,7 +12,7 @@ import pytest
 
 from support import REAL_ARCHIVE
 from support.archives import Archive
-from support.chain import snakemake
+from support.chain import job_counts, snakemake
 from support.kaggle_client import BY_KEY, assert_no_secret
 from support.kaggle_server import COMPETITION, KaggleServer
 
@@ -68,6 +68,9 @@ def test_from_credentials_to_score(archive: bytes, tmp_path: Path) -> None:
         shown = snakemake(folder, "submission", *SETTINGS, environment=environment)
         assert shown.returncode == 0, shown.stderr
         assert len(server.sent) == 1
+        md5 = hashlib.md5(archive).hexdigest()
+        known = snakemake(folder, "submission", *SETTINGS, f"download={{md5: {md5}}}", "-n", environment=environment)
+        assert job_counts(known) == {"report": 1, "submission": 1}  # the archive stays
 
     page = (results / "report.html").read_text()
     assert f"{record['reference']} (this submission)" in page

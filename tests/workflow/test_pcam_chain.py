@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from histo.metrics import auc
-from support.chain import snakemake
+from support.chain import job_counts, snakemake
 from support.file_server import FileServer
 from support.pcam import Pcam, md5s
 
@@ -39,6 +39,9 @@ def test_from_the_six_files_to_the_scores(random, tmp_path: Path, monkeypatch) -
 
         again = snakemake(tmp_path, "submission", *settings)
         assert "Nothing to be done" in again.stdout + again.stderr, again.stdout + again.stderr
+        mirror = settings[1].replace(server.address, "http://mirror.example")
+        elsewhere = snakemake(tmp_path, "submission", settings[0], mirror, "-n")
+        assert job_counts(elsewhere) == {"report": 1, "submission": 1}  # the files stay
 
     folds = pd.read_parquet(results / "folds.parquet")
     assert len(folds) == 40  # training tiles only

@@ -1,6 +1,7 @@
 """Faults of the machine that a run finds before its first job: one message, and nothing is changed."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,26 @@ def test_results_dated_in_the_future(tmp_path):
     assert "results/small/folds.parquet: dated 2" in done.stderr
     assert "Correct the clock, or give all such files its date and run again: find results/small " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_address_space_without_room_for_pytorch(tmp_path):
+    """Jobs without a network need less: the same limit is no fault for them."""
+    limit = 1_500_000_000
+
+    def run(target: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(tmp_path, target, dataset), capture_output=True, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )  # fmt: skip
+
+    path = Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
+    dataset = f"dataset={{name: small, source: archive, archive: {path}}}"
+    refused = run("submission")
+    assert refused.returncode == 1
+    assert "The address space of a process is limited to 1.50 GB, in which PyTorch cannot be loaded." in refused.stderr
+    assert "Traceback" not in refused.stderr and not (tmp_path / "results").exists()
+    done = run("results/small/index.parquet")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_second_run_in_the_same_folder(tmp_path):

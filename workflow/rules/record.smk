@@ -19,10 +19,12 @@ def record_run():
             first.setdefault(name, level)
     # Jobs form no cycle, rules may: a network that learns from pseudo-labels needs predictions of another one.
     rules = {name: sorted(other for other in others if first[other] < first[name]) for name, others in needed.items()}
+    # As UTF-8: with an ASCII locale, Python reads other characters as surrogates, which no file can hold.
+    arguments = [os.fsencode(argument).decode("utf-8", "replace") for argument in sys.argv[1:]]
     write_json(
         Path(result("run.json")),
         {
-            "command": shlex.join(["snakemake", *sys.argv[1:]]),
+            "command": shlex.join(["snakemake", *arguments]),
             "started": time.time(),
             "rules": dict(sorted(rules.items())),
             "jobs": jobs,

@@ -2,6 +2,7 @@
 
 import math
 
+from histo.address_space import require_torch
 from histo.gpus import gpu_expected
 
 NETWORK_MEMORY = {"train": (6000, 1.5), "predict": (6000, 0.8)}  # of a job: MB, and MB per MiB of its input
@@ -93,3 +94,12 @@ def tiles_per_area():
     """Tiles that are predicted per area of a tile: 1, or with apply.stride as many as overlap there."""
     stride = config["apply"]["stride"]
     return max(1, GEOMETRY["tile_side"] / stride) ** 2 if stride else 1
+
+
+def check_address_space():
+    """End the run before its first job if a limit of the address space leaves no room for PyTorch in a planned job."""
+    if workflow.is_main_process and any("gpu" in job.rule.resources for job in workflow.dag.needrun_jobs()):
+        try:
+            require_torch(shlex.split(sys.executable)[0])
+        except InputError as error:
+            raise WorkflowError(str(error))

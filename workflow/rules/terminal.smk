@@ -51,7 +51,7 @@ def show_unused_models():
 
 def show_errors(logs):
     """Print last the errors that failed jobs wrote into their logs; logs: path or paths of Snakemake's own."""
-    texts = [Path(log).read_text() for log in ([logs] if isinstance(logs, str) else logs)]
+    texts = [Path(log).read_text(encoding="utf-8") for log in ([logs] if isinstance(logs, str) else logs)]
     for failure in failures("\n".join(texts)):
         print(f"\nFailed: {failure}", file=sys.stderr)
 
@@ -60,7 +60,7 @@ def show_sketch():
     """Print the estimate that this command has made."""
     if any(job.rule.name == "sketch" for job in workflow.dag.jobs):
         path = Path(result("sketch.md"))
-        print(f"\n{path.read_text()}\nEstimate         {path}", file=sys.stderr)
+        print(f"\n{path.read_text(encoding='utf-8')}\nEstimate         {path}", file=sys.stderr)
 
 
 def show_results():

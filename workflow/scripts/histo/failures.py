@@ -63,13 +63,13 @@ def _written(paths: list[str]) -> float:
 
 def _has_error(path: str) -> bool:
     """Whether there is an error in a job's log."""
-    text = Path(path).read_text(errors="replace") if Path(path).is_file() else ""
+    text = Path(path).read_text(encoding="utf-8", errors="replace") if Path(path).is_file() else ""
     return bool(_ERROR.search(text) or _FATAL.search(text))
 
 
 def _failure(path: str, *further: str) -> str:
     """Return what a job's log at `path` says of its failure; further: logs of the cluster."""
-    text = Path(path).read_text(errors="replace").rstrip() if Path(path).is_file() else ""
+    text = Path(path).read_text(encoding="utf-8", errors="replace").rstrip() if Path(path).is_file() else ""
     if (found := _FATAL.search(text)) and found[1] == "Bus error":
         return (
             "a file that the job reads through a memory map, such as a shard, is shorter than when it was opened, or "

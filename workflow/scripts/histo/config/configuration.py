@@ -158,7 +158,8 @@ def _files(settings: Configuration) -> list[str]:
     """Return what is wrong with files and folders that the settings name."""
     lines, dataset, slides = [], settings.dataset, settings.folds.slides
     if isinstance(dataset, ArchiveSource) and not isfile(dataset.archive):
-        lines.append(f"dataset.archive: expected the path of a zip, found no such file: {dataset.archive}")
+        found = "a folder; for its files write source: folder" if isdir(dataset.archive) else "no such file"
+        lines.append(f"dataset.archive: expected the path of a zip, found {found}: {dataset.archive}")
     if isinstance(dataset, FolderSource):
         lines += _folder(dataset.folder)
     if dataset.centre_side > dataset.tile_side:
