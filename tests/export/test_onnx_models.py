@@ -9,7 +9,7 @@ import torch
 
 from histo.errors import InputError
 from histo.export import onnx_models
-from histo.export.onnx_models import Ensemble, largest_difference, log_mean, write_onnx
+from histo.export.onnx_models import Ensemble, export, largest_difference, log_mean, write_onnx
 from histo.networks.network import build
 from histo.tiles.shards import open_shards, write_shard
 from histo.training.loader import TileLoader
@@ -64,7 +64,7 @@ def test_an_onnx_file_gives_the_logits_for_any_number_of_tiles(tmp_path, monkeyp
     networks = [make_network(P4M, 64), make_network(RESIDUAL, 96, input_size=64)]
     model = Ensemble(networks, "flips", "probabilities")
     path = tmp_path / "ensemble.onnx"
-    write_onnx(model, 96, path)
+    write_onnx(export(model, 96), path)
     file = onnx.load(path)
     assert [(entry.domain, entry.version) for entry in file.opset_import if not entry.domain] == [("", 18)]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -71,7 +71,8 @@ def test_files_agree_with_the_run(tmp_path, monkeypatch, capsys):
     weights = [tmp_path / "train" / "tiny" / f"fold-{k}" / "weights.pt" for k in (0, 1)]
     export(tmp_path, tmp_path / "export", weights)
     assert {path.name for path in (tmp_path / "export").iterdir()} == {
-        "fold-0.onnx", "fold-1.onnx", "ensemble.onnx", "model.safetensors", "model.json", "README.md",
+        *(f"{name}.{ending}" for name in ("fold-0", "fold-1", "ensemble") for ending in ("onnx", "pt2")),
+        "model.safetensors", "model.json", "README.md",
     }  # fmt: skip
     description = read_json(tmp_path / "export" / "model.json")
     assert description["temperature"] == TEMPERATURE
@@ -93,6 +94,10 @@ def test_files_agree_with_the_run(tmp_path, monkeypatch, capsys):
     session = onnxruntime.InferenceSession(tmp_path / "export" / "ensemble.onnx")
     found = session.run(["probability"], {"tiles": images})[0]
     np.testing.assert_allclose(found, np.mean(means, axis=0), atol=1e-5)
+    for count in (1, 10):
+        program = torch.export.load(tmp_path / "export" / "ensemble.pt2").module()
+        _, probabilities = program(torch.from_numpy(images[:count].copy()))
+        np.testing.assert_allclose(probabilities.numpy(), np.mean(means, axis=0)[:count], atol=1e-5)
     assert "| 1.0 to 2.5 | 40 |" in (tmp_path / "export" / "README.md").read_text()
 
     # The programs of docs/tutorial.md: tiles as PNG files, and their probabilities by ONNX Runtime.

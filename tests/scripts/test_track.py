@@ -1,13 +1,18 @@
 """Logging to MLflow: a real store without a server, and what the rule asks of it."""
 
+import subprocess
 import sys
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from histo.config.track import Track
 from histo.errors import InputError
 from histo.files import read_json, write_json
+from support import ROOT
+from support.archives import Archive
+from support.chain import CONFIG, DATASET
 from track import flat, read_history, track
 
 HISTORY = "epoch,step,loss,auc\n1,10,0.7,0.6\n2,20,0.5,\n"
@@ -58,6 +63,21 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(InputError, match=r"^track\.mlflow: expected the package mlflow-skinny, found none"):
         run(tmp_path)
+
+
+def test_a_missing_package_is_named_before_the_first_job(tmp_path):
+    Archive(np.random.default_rng(9), train=40, test=10).write(tmp_path / "archive.zip")
+    without = (
+        "import importlib.util as util, sys; find = util.find_spec; "
+        "util.find_spec = lambda name, *more: None if name == 'mlflow' else find(name, *more); "
+        "from snakemake.cli import main; main()"
+    )
+    settings = ["--configfile", *map(str, CONFIG), "--config", DATASET, "track={mlflow: 'sqlite:///mlflow.db'}"]
+    command = [sys.executable, "-c", without, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    done = subprocess.run([*command, "--cores", "1", "-n", *settings], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0
+    assert "track.mlflow: expected the package mlflow-skinny, found none. Install it, or set mlflow" in done.stdout
+    assert "Job stats" not in done.stdout + done.stderr
 
 
 def test_settings_and_curves_are_read_as_they_are(tmp_path):

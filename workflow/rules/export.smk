@@ -2,6 +2,7 @@
 #
 # Needs:  train/{model}/{network}/weights.pt, evaluate/{model}.json, ensemble.json, pack/test-00000.h5
 # Makes:  export/{model}/{network}.onnx, ensemble.onnx   each network, and all with test-time augmentation
+#         export/{model}/{network}.pt2, ensemble.pt2     the same as programs of torch.export
 #         export/{model}/model.safetensors, model.json   weights, and what belongs to them
 #         export/{model}/README.md   model card
 
@@ -14,9 +15,10 @@ rule export_model:
         evaluation=result("evaluate/{model}.json"),
         shard=result("pack/test-00000.h5"),
     output:
-        onnx=[
-            result(f"export/{{model}}/{name}.onnx")
+        programs=[
+            result(f"export/{{model}}/{name}.{ending}")
             for name in [*networks(FOLDS, config["submission"]["full_networks"]), "ensemble"]
+            for ending in ("onnx", "pt2")
         ],
         weights=result("export/{model}/model.safetensors"),
         description=result("export/{model}/model.json"),

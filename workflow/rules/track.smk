@@ -3,6 +3,14 @@
 # Needs:  train/{model}/fold-{fold}/history.csv, training.json, evaluate/{model}.json
 # Makes:  track/{model}.json   ids of the runs at MLflow
 
+from importlib.util import find_spec
+
+# Before anything is trained. With --sdm the package is in the environment of the rule.
+if config["track"]["mlflow"] and not workflow.deployment_settings.deployment_method and find_spec("mlflow") is None:
+    raise WorkflowError(
+        "track.mlflow: expected the package mlflow-skinny, found none. Install it, or set mlflow: null."
+    )
+
 
 rule track:
     input:

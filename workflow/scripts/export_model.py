@@ -1,4 +1,4 @@
-"""Write a model for other programs: ONNX files of its networks and of their ensemble, safetensors, a model card.
+"""Write a model for other programs: its networks and their ensemble as ONNX and for PyTorch, safetensors, a model card.
 
 The ONNX files are compared with PyTorch on tiles of the data set before anything is kept.
 """
@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from histo.errors import InputError
 from histo.export.model_card import model_card
-from histo.export.onnx_models import OPSET, Ensemble, largest_difference, write_onnx
+from histo.export.onnx_models import OPSET, Ensemble, export, largest_difference, write_onnx, write_program
 from histo.files import atomic_write, read_json, write_json
 from histo.geometry import Geometry
 from histo.tiles.shards import Shard
@@ -46,7 +46,8 @@ def export_model(
     tta: str,
     average: str,
 ) -> None:
-    """Write `<network>.onnx`, `ensemble.onnx`, `model.safetensors`, `model.json`, `README.md` (the card) to `folder`.
+    """Write to `folder` `<network>.onnx` and `.pt2`, `ensemble.onnx` and `.pt2`, `model.safetensors`, `model.json`, and
+    the card, `README.md`.
 
     weights: `<network>/weights.pt` of each network; evaluation: metrics of the model; ensemble: summary of the
     submission if that consists of this model alone, for the results by stratum; shard: of `pack`; dataset, source: of
@@ -63,7 +64,9 @@ def export_model(
     differences = {}
     for name, one in models.items():
         path = folder / f"{name}.onnx"
-        write_onnx(one, geometry.tile_side, path)
+        program = export(one, geometry.tile_side)
+        write_program(program, path.with_suffix(".pt2"))
+        write_onnx(program, path)
         differences[name] = largest_difference(one, path, tiles)
     tensors = {
         f"{name}.{key}": value.contiguous()

@@ -54,6 +54,66 @@ def connect(uri: str) -> Any:
         raise InputError(f"track.mlflow: {uri}: expected a tracking URI, found: {error}. Correct it.") from None
 
 
+def log_run(
+    client: Any,
+    experiment: str,
+    name: str,
+    tags: dict[str, str],
+    settings: dict[str, Any],
+    metrics: list[tuple[str, float, int]],
+) -> str:
+    """Log a finished run and return its id; experiment: id; metrics: (name, value, step)."""
+    from mlflow.entities import Metric, Param
+
+    run: str = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    now = time.time_ns() // 1_000_000
+    params = [Param(key, str(value)) for key, value in flat(settings).items()]
+    for start in range(0, len(params), PARAMS):
+        client.log_batch(run, params=params[start : start + PARAMS])
+    points = [Metric(key, value, now, step) for key, value, step in metrics]
+    for start in range(0, len(points), BATCH):
+        client.log_batch(run, metrics=points[start : start + BATCH])
+    client.set_terminated(run)
+    return run
+
+
+def log_model(
+    client: Any,
+    experiment: str,
+    model: str,
+    settings: dict[str, Any],
+    code: dict[str, str],
+    metrics: dict[str, Any],
+    networks: dict[str, tuple[dict[str, Any], Path]],
+) -> dict[str, Any]:
+    """Log a model unless its weights are logged, and return the ids of its runs: {"run", "networks": {network: id}}.
+
+    experiment: name; metrics: of the evaluation; networks: `training.json` and the path of `history.csv`, by name.
+    """
+    digests = "".join(summary["weights_sha256"] for summary, _ in networks.values())
+    digest = hashlib.sha256(digests.encode()).hexdigest()
+    found = client.get_experiment_by_name(experiment)
+    identity = found.experiment_id if found else client.create_experiment(experiment)
+    if earlier := client.search_runs([identity], filter_string=f"tags.`{TAG}` = '{digest}'"):
+        run = earlier[0].info.run_id
+        logging.info("%s: these weights are logged in %s.", model, run)
+        below = client.search_runs([identity], filter_string=f"tags.`mlflow.parentRunId` = '{run}'")
+        return {"run": run, "networks": {one.info.run_name.partition("/")[2]: one.info.run_id for one in below}}
+    tags = {f"histo.code.{file}": fingerprint for file, fingerprint in code.items()}
+    values = [(name, float(metrics[name]), 0) for name in METRICS if metrics.get(name) is not None]
+    run = log_run(client, identity, model, tags, settings, values)
+    runs = {}
+    for name, (summary, history) in networks.items():
+        tags = {
+            "mlflow.parentRunId": run,
+            "histo.device": summary["device"],
+            "histo.network_sha256": summary["weights_sha256"],
+        }
+        runs[name] = log_run(client, identity, f"{model}/{name}", tags, settings, read_history(history))
+    client.set_tag(run, TAG, digest)  # last: a model that was logged in part is logged again
+    return {"run": run, "networks": runs}
+
+
 def track(
     histories: list[Path],
     trainings: list[Path],
@@ -66,57 +126,21 @@ def track(
     settings: dict[str, Any],
     code: dict[str, str],
 ) -> None:
-    """Log a model to the experiment and write the ids of the runs as JSON: {"run", "networks": {network: id}}.
+    """Log a model and write the ids of the runs as JSON.
 
     histories, trainings: `<network>/history.csv` and `training.json` of each network; evaluation: metrics of the model;
     settings: of the training; code: fingerprints of what trained it. Raises InputError if MLflow cannot be used.
     """
     client = connect(uri)
-    from mlflow.entities import Metric, Param
     from mlflow.exceptions import MlflowException
 
-    summaries = {path.parent.name: read_json(path) for path in trainings}
-    digests = "".join(summary["weights_sha256"] for summary in summaries.values())
-    digest = hashlib.sha256(digests.encode()).hexdigest()
-    metrics = read_json(evaluation)
-
-    def log_run(identity: str, name: str, tags: dict[str, str], values: list[tuple[str, float, int]]) -> str:
-        run = client.create_run(identity, run_name=name, tags=tags).info.run_id
-        now = time.time_ns() // 1_000_000
-        params = [Param(key, str(value)) for key, value in flat(settings).items()]
-        for start in range(0, len(params), PARAMS):
-            client.log_batch(run, params=params[start : start + PARAMS])
-        points = [Metric(key, value, now, step) for key, value, step in values]
-        for start in range(0, len(points), BATCH):
-            client.log_batch(run, metrics=points[start : start + BATCH])
-        client.set_terminated(run)
-        return str(run)
-
+    pairs = zip(trainings, histories, strict=True)
+    networks = {training.parent.name: (read_json(training), history) for training, history in pairs}
     try:
-        found = client.get_experiment_by_name(experiment)
-        identity = found.experiment_id if found else client.create_experiment(experiment)
-        earlier = client.search_runs([identity], filter_string=f"tags.`{TAG}` = '{digest}'")
-        if earlier:
-            run = earlier[0].info.run_id
-            below = client.search_runs([identity], filter_string=f"tags.`mlflow.parentRunId` = '{run}'")
-            networks = {one.info.run_name.partition("/")[2]: one.info.run_id for one in below}
-            logging.info("%s: these weights are logged in %s.", model, run)
-        else:
-            tags = {f"histo.code.{file}": fingerprint for file, fingerprint in code.items()}
-            networks = {}
-            values = [(name, float(metrics[name]), 0) for name in METRICS if metrics.get(name) is not None]
-            run = log_run(identity, model, tags, values)
-            for history in histories:
-                network = history.parent.name
-                summary = summaries[network]
-                own = {"mlflow.parentRunId": run, "histo.device": summary["device"]}
-                own |= {"histo.network_sha256": summary["weights_sha256"]}
-                networks[network] = log_run(identity, f"{model}/{network}", own, read_history(history))
-            client.set_tag(run, TAG, digest)  # last: a model that was logged in part is logged again
-            logging.info("%s: logged %d trainings to %s.", model, len(networks), uri)
+        runs = log_model(client, experiment, model, settings, code, read_json(evaluation), networks)
     except MlflowException as error:
         raise InputError(f"track.mlflow: {uri}: the server refused: {error}. Correct it and run again.") from None
-    write_json(output, {"run": run, "networks": networks})
+    write_json(output, runs)
 
 
 if __name__ == "__main__":

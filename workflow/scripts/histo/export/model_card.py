@@ -138,6 +138,7 @@ def _files(description: dict[str, Any], geometry: dict[str, int]) -> str:
 |---|---|
 | `ensemble.onnx` | all networks, with test-time augmentation |
 | `{description["networks"][0]}.onnx`, … | one network each, without test-time augmentation |
+| `ensemble.pt2`, … | the same as programs of PyTorch, for `torch.export.load` |
 | `model.safetensors` | weights of all networks, as `<network>.<parameter>` |
 | `model.json` | settings, normalisation, classes, temperature, versions |
 

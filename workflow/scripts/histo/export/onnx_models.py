@@ -1,9 +1,10 @@
-"""Networks as ONNX models that take tiles as they are decoded, checked under ONNX Runtime.
+"""Networks as ONNX models and programs of torch.export that take tiles as they are decoded; ONNX Runtime checks them.
 
 A model has one input, `tiles`, uint8 [N, side, side, 3], RGB, and computes what the workflow computes in float32: crop,
 normalisation, resizing, test-time augmentation and the means over views and networks are inside.
 """
 
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn import functional
 
 from histo.errors import InputError
@@ -61,17 +63,32 @@ class Ensemble(nn.Module):
         return logits, torch.softmax(logits, 1) if logits.ndim == 2 else torch.sigmoid(logits)
 
 
-def write_onnx(model: Ensemble, side: int, path: Path) -> None:
-    """Write a model for tiles of `side` pixels as one ONNX file, with the operators of version `OPSET`."""
-    for library in ("onnx_ir", "onnxscript"):  # which log each step of their optimizer
-        logging.getLogger(library).setLevel(logging.WARNING)
+def export(model: Ensemble, side: int) -> ExportedProgram:
+    """Return a model for any number of tiles of `side` pixels as a program of torch.export."""
     model = model.eval().requires_grad_(False)
     example = torch.zeros((EXAMPLE, side, side, 3), dtype=torch.uint8)
     # Strict: traced from bytecode, so that `len` of a tensor stays variable.
     with warnings.catch_warnings():
         # Equivariant layers keep their kernels between calls, of which torch warns; the program has its own.
         warnings.filterwarnings("ignore", "While compiling, we found certain side effects")
-        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("N")},), strict=True)
+        return torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("N")},), strict=True)
+
+
+def write_program(program: ExportedProgram, path: Path) -> None:
+    """Write a program as the file (.pt2) that `torch.export.load` reads."""
+    buffer = io.BytesIO()  # torch warns of other endings, and temporary files have one
+    with warnings.catch_warnings():
+        # Parts of one tensor are stored as that tensor, of which torch warns.
+        warnings.filterwarnings("ignore", "No complete tensor found in the group")
+        torch.export.save(program, buffer)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def write_onnx(program: ExportedProgram, path: Path) -> None:
+    """Write a program as one ONNX file, with the operators of version `OPSET`."""
+    for library in ("onnx_ir", "onnxscript"):  # which log each step of their optimizer
+        logging.getLogger(library).setLevel(logging.WARNING)
     with atomic_write(path) as temporary:
         torch.onnx.export(
             program,
