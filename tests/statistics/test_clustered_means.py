@@ -89,7 +89,7 @@ def test_the_bootstrap_agrees_with_the_variance_of_the_auc(random):
 
 
 def test_the_bootstrap_has_the_published_errors_of_the_mouse_data():
-    """Efron and Tibshirani, An Introduction to the Bootstrap, 1993, tables 2.1 and 2.2: survival of the treated mice."""
+    """Efron and Tibshirani, An Introduction to the Bootstrap, 1993, tables 2.1 and 2.2: survival of treated mice."""
     days = np.array([94.0, 197, 16, 38, 99, 141, 23])
 
     def mean_and_median(weights):
