@@ -113,8 +113,15 @@ def test_the_warnings_precede_the_first_section(page):
     assert "Tiles excluded because of a fault: 2 training and 0 test tiles." in box
     assert "Test tiles without a prediction: 1. In the submission they have the proportion of positive training" in box
     assert f"training tiles, {39 / 118:.4f}." in box
-    assert "No table of slides is given (`folds.slides`), so only tiles that share pixels are kept in one fold." in box
+    assert "No table of slides is given ( folds.slides ), so only tiles that share pixels are kept in one fold." in box
     assert "Pairs of a training and a test tile that share tissue: 1." in box
+    assert "(<code>folds.slides</code>)" in page.source
+
+
+def test_intervals_of_unknown_slides_are_called_too_narrow_where_they_are_shown_first(page):
+    cards = page.text[: page.text.index("Warnings")]
+    assert "mean of the AUCs of the folds slides unknown: interval too narrow" in cards
+    assert "19 new tiles slides unknown: interval too narrow" in cards
 
 
 def test_results_come_first_and_settings_last(page):
@@ -172,7 +179,7 @@ def test_flagged_tiles_are_not_counted_as_faulty(run):
     write_json(path, run.audit | {"kept": kept, "left_out": {"blank": 3, "black": 0}})
     page = run.write_report(inputs=replace(run.inputs, audit=path))
     assert "Tiles excluded because of a fault: 2 training and 0 test tiles." in page.text
-    assert "Training tiles excluded by the setting `audit.leave_out`: 3 blank, 0 black." in page.text
+    assert "Training tiles excluded by the setting audit.leave_out : 3 blank, 0 black." in page.text
 
 
 def test_warnings_on_biased_estimates(run):
@@ -242,7 +249,7 @@ def test_a_single_model_and_fold_without_faults_run_times_and_test_labels(tmp_pa
     write_json(run.inputs.submission, summary)
     folds = run.config["folds"] | {"count": 1, "seed": 1, "fraction": 0.5, "slides": "slides.csv"}
     page = run.write_report(config=run.config | {"folds": folds})
-    assert "training tiles are used, by the setting `folds.fraction`." in page.text
+    assert "training tiles are used, by the setting folds.fraction ." in page.text
     assert "No faults: every listed tile exists" in page.text
     assert "No run times were recorded." in page.text
     assert "1 model × 1 fold " in page.text
@@ -433,7 +440,7 @@ def test_networks_have_a_section_on_attribution(run, page, tmp_path):
     assert "inside the central 32 × 32 pixels; by area 11.1 %" in explained.text
     assert re.search(r"all 6 1 0\.150 (?!\d)", explained.text)  # of one group, without an interval
     assert "by 2.0 % of the absolute attribution (median)" in explained.text
-    assert "no tumour 0.7500, fold 0; 10 % in the centre" in explained.text
+    assert "predicted: no tumour 0.7500, fold 0; 10 % in the centre" in explained.text
 
 
 def test_networks_have_a_map_of_their_features(run, page, tmp_path):

@@ -86,3 +86,15 @@ def test_the_bootstrap_agrees_with_the_variance_of_the_auc(random):
     plain = stratified_auc(labels, scores, None, strata)
     assert samples.std(ddof=1) > 1.3 * plain.error()
     assert Ranking(labels, scores).auc(np.ones(400)) == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_the_bootstrap_has_the_published_errors_of_the_mouse_data():
+    """Efron and Tibshirani, An Introduction to the Bootstrap, 1993, tables 2.1 and 2.2: survival of treated mice."""
+    days = np.array([94.0, 197, 16, 38, 99, 141, 23])
+
+    def mean_and_median(weights):
+        return np.array([weights @ days / weights.sum(), np.median(np.repeat(days, weights.astype(int)))])
+
+    samples = bootstrap(mean_and_median, np.arange(7), np.zeros(7, int), 5000)
+    np.testing.assert_allclose(samples.std(axis=0, ddof=1), [23.36, 37.83], rtol=0.04)
+    assert mean_error(days, np.arange(7))[1] == pytest.approx(25.24, abs=0.01)

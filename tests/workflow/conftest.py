@@ -1,6 +1,7 @@
-"""Finished runs that several test files use: one that they change and run again, and the demo."""
+"""Finished runs that several test files use: one that they change and run again, the demo, and one on real tiles."""
 
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -46,3 +47,26 @@ def demo(tmp_path_factory):
     done = snakemake(folder, "submission", *DEMO_SETTINGS, config=DEMO_CONFIG)
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+@pytest.fixture(scope="session")
+def real_run(real_archive, tmp_path_factory):
+    """A run on 400 training and 120 test tiles of Kaggle's archive: its folder, and the rows of both tables."""
+    folder = tmp_path_factory.mktemp("real")
+    small = folder / "small.zip"
+    with zipfile.ZipFile(real_archive) as source, zipfile.ZipFile(small, "w") as target:
+        labels = source.read("train_labels.csv").decode().split()
+        sample = source.read("sample_submission.csv").decode().split()
+        train, test = labels[1:401], sample[1:121]
+        target.writestr("train_labels.csv", "\n".join([labels[0], *train]))
+        target.writestr("sample_submission.csv", "\n".join([sample[0], *test]))
+        for split, rows in (("train", train), ("test", test)):
+            for row in rows:
+                name = f"{split}/{row.split(',')[0]}.tif"
+                target.writestr(name, source.read(name), zipfile.ZIP_DEFLATED, 1)
+    done = snakemake(
+        folder, "submission", f"dataset={{name: real, source: archive, archive: {small}}}",
+        "models={tiny: {center_crop: 96, epochs: 6, batch_size: 32}}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, train, test

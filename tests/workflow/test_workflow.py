@@ -64,25 +64,10 @@ def test_the_demo_finds_the_planted_faults_and_learns(demo):
 
 
 @pytest.mark.slow
-def test_real_tiles_from_archive_to_submission(real_archive, tmp_path):
-    """400 training and 120 test tiles of Kaggle's archive, some of them overlapping; a fault would end the run."""
-    small = tmp_path / "small.zip"
-    with zipfile.ZipFile(real_archive) as source, zipfile.ZipFile(small, "w") as target:
-        labels = source.read("train_labels.csv").decode().split()
-        sample = source.read("sample_submission.csv").decode().split()
-        train, test = labels[1:401], sample[1:121]
-        target.writestr("train_labels.csv", "\n".join([labels[0], *train]))
-        target.writestr("sample_submission.csv", "\n".join([sample[0], *test]))
-        for split, rows in (("train", train), ("test", test)):
-            for row in rows:
-                name = f"{split}/{row.split(',')[0]}.tif"
-                target.writestr(name, source.read(name), zipfile.ZIP_DEFLATED, 1)
-    done = snakemake(
-        tmp_path, "submission", f"dataset={{name: real, source: archive, archive: {small}}}",
-        "models={tiny: {center_crop: 96, epochs: 6, batch_size: 32}}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    results = tmp_path / "results/real"
+def test_real_tiles_from_archive_to_submission(real_run):
+    """Some of the tiles overlap; a fault would end the run."""
+    folder, train, test = real_run
+    results = folder / "results/real"
     submission = pd.read_csv(results / "submission.csv")
     assert submission["id"].tolist() == [row.split(",")[0] for row in test]
     assert submission["label"].nunique() > 100

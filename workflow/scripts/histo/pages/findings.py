@@ -1,9 +1,10 @@
 """What a reader of the report must know first: one sentence on the AUC, and warnings by weight."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from histo.statistics.comparison import p_of_decrease, p_of_difference
 
@@ -15,14 +16,18 @@ FAR_MEAN = 0.05  # smallest difference of mean probabilities that is worth a war
 
 @dataclass(frozen=True)
 class Finding:
-    """A warning: one of `WEIGHTS`, the section of the page with the details, and a sentence or two."""
+    """A warning: one of `WEIGHTS`, the section of the page with the details, and a sentence or two.
+
+    Names of settings are between backticks in the text.
+    """
 
     weight: str
     section: str
     text: str
 
     def __html__(self) -> str:
-        return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, self.text, self.section)
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(self.text)))
+        return Markup('<b>{}.</b> {} <a href="#{}">Details</a>').format(self.weight, Markup(text), self.section)
 
 
 def warnings(

@@ -52,7 +52,7 @@ def saliency_section(
             maps = np.stack(shown["map"].tolist()).reshape(images.shape[:3])
             columns = (shown[name] for name in ("guess", "confidence", "fold", "share"))
             words = [
-                f"{names[guess]} {confidence:.4f}, fold {fold}; {100 * share:.0f} % in the centre"
+                f"predicted: {names[guess]} {confidence:.4f}, fold {fold}; {100 * share:.0f} % in the centre"
                 for guess, confidence, fold, share in zip(*columns, strict=True)
             ]
             captions = [

@@ -19,6 +19,8 @@ class Ranking:
         """Return the weights of the positive and of the negative tiles with each distinct score, highest first."""
         ordered = weights[self.order]
         positive = ordered * self.positive
+        if len(self.first) == len(ordered):  # no equal scores
+            return positive, ordered - positive
         return np.add.reduceat(positive, self.first), np.add.reduceat(ordered - positive, self.first)
 
     def auc(self, weights: Floats) -> float:
