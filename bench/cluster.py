@@ -91,7 +91,8 @@ def time_limit(folder: Path, cluster: Cluster, report: Report, epochs: int) -> N
     run(undisturbed, "results/demo/folds.parquet", model, PROFILES / "default", cluster)
     shutil.copytree(undisturbed, limited)
     # SLURM looks at time limits every 30 seconds and sends the signal at the last look before it is due.
-    options = ("--set-resources", "train:runtime=1", "train:slurm_extra='--signal=TERM@1'")
+    # A start without a step, on a machine with other work, is a failed attempt.
+    options = ("--set-resources", "train:runtime=1", "train:slurm_extra='--signal=TERM@1'", "--retries", "9")
     seconds = run(undisturbed, weights, model, PROFILES / "default", cluster)
     limited_seconds = run(limited, weights, model, PROFILES / "slurm", cluster, *options)
     digests = [hashlib.sha256((path / weights).read_bytes()).hexdigest() for path in (undisturbed, limited)]

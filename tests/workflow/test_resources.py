@@ -1,5 +1,6 @@
 """Requests for memory, disk and time follow the number of tiles and the attempt."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,8 @@ from histo.formatting import size_text
 from support import ROOT
 from support.chain import CONFIG, snakemake
 
+# What requests depend on, as in the default model.
+MODEL = {"epochs": 4, "input_size": 192, "batch_size": 32}
 COMPETITION = {"train": 220_025, "test": 57_458}
 SHARDS = {"train": 8, "test": 2}
 FOLDS = 2
@@ -55,11 +58,12 @@ def make_inputs(folder, tiles):
         write_sparse(results / f"{name}.json", 1000)
 
 
-def requests(folder, *options, dataset=None):
+def requests(folder, *options, dataset=None, model=MODEL):
     """Return {rule: {resource: largest request of its jobs}} of a dry run of all stages."""
     dataset = dataset or f"dataset={{name: sized, source: archive, archive: {folder / 'archive.zip'}}}"
     more = (f"index={{train_shards: {SHARDS['train']}, test_shards: {SHARDS['test']}}}",
             "submission={models: [tiny, forest]}",
+            f"models={json.dumps({'tiny': model})}",
             "classical={forest: {method: random_forest, n_estimators: 300, min_samples_leaf: 5, seed: 1}}")  # fmt: skip
     done = snakemake(folder, "submission", dataset, *more, "--dry-run", "--forceall", *options, config=CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -119,6 +123,18 @@ def test_requests_grow_with_the_number_of_tiles(competition, tmp_path):
     # A tenth of what exceeds the fixed part.
     assert small["overlaps"]["mem_mb"] - 500 == pytest.approx((large["overlaps"]["mem_mb"] - 500) / 10, rel=0.01)
     assert small["train"]["mem_mb"] - 6000 == pytest.approx((large["train"]["mem_mb"] - 6000) / 10, rel=0.01)
+
+
+def test_requests_of_networks_follow_the_model(competition):
+    folder, first = competition
+    large = requests(folder, model={"epochs": 12, "input_size": 384, "batch_size": 64})
+    tiles = first["train"]["mem_mb"] - 6000
+    assert large["train"]["mem_mb"] == pytest.approx(8 * 6000 + tiles, abs=1)
+    assert large["train"]["runtime"] - 120 == pytest.approx(12 * (first["train"]["runtime"] - 120), rel=0.02)
+    assert large["predict"]["runtime"] - 60 == pytest.approx(4 * (first["predict"]["runtime"] - 60), rel=0.02)
+    small = requests(folder, model={"epochs": 1, "input_size": None, "batch_size": 8})
+    assert small["train"]["mem_mb"] == first["train"]["mem_mb"]
+    assert small["train"]["runtime"] < first["train"]["runtime"]
 
 
 def test_requests_of_a_group_before_its_first_job_has_run(competition, tmp_path):

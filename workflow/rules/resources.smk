@@ -49,13 +49,42 @@ def megabytes(path):
 def by_size(fixed, per_mb=0):
     """Amount of a resource that a job requests: `fixed` + `per_mb` × size of its input in MiB, doubled at each retry.
 
-    The size of the input is proportional to the number of tiles.
+    The size of the input is proportional to the number of tiles. fixed, per_mb: numbers, or functions of the wildcards.
     """
 
     def requested(wildcards, input, attempt):
-        return math.ceil((fixed + per_mb * sum(map(megabytes, input))) * 2 ** (attempt - 1))
+        least, more = (amount(wildcards) if callable(amount) else amount for amount in (fixed, per_mb))
+        return math.ceil((least + more * sum(map(megabytes, input))) * 2 ** (attempt - 1))
 
     return requested
+
+
+def pixels(settings):
+    """Pixels of a tile as a network sees it, relative to the default model."""
+    return (settings["input_size"] or settings["center_crop"]) ** 2 / 192**2
+
+
+def settings_of_job(wildcards):
+    """Settings of the network of a job; of a trial those with which the search begins."""
+    return SEARCH_SETTINGS[wildcards.search]["base"] if "search" in wildcards.keys() else settings_of(wildcards.model)
+
+
+def batch_memory(wildcards):
+    """MB that a training requests beyond its tiles: more for batches of more pixels than those of the default model."""
+    settings = settings_of_job(wildcards)
+    return NETWORK_MEMORY["train"][0] * max(1, settings["batch_size"] / 32 * pixels(settings))
+
+
+def training_minutes(wildcards):
+    """Minutes of a training per MiB of its input, by the pixels that the network sees; those of a trial in all folds."""
+    settings = settings_of_job(wildcards)
+    folds = len(SEARCHES[wildcards.search]["folds"]) if "search" in wildcards.keys() else 1
+    return 0.1 * settings["epochs"] / 4 * pixels(settings) * folds
+
+
+def prediction_minutes(wildcards):
+    """Minutes of a prediction per MiB of its input."""
+    return 0.025 * pixels(settings_of_job(wildcards))
 
 
 def by_archive(fixed, per_mb, jobs=1):

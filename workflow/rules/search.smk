@@ -29,9 +29,9 @@ rule search_trial:
     threads: network_threads("search_trial", lambda wildcards: SEARCH_SETTINGS[wildcards.search]["base"]["threads"])
     resources:
         gpu=default_gpus,
-        mem_mb=by_size(*NETWORK_MEMORY["train"]),
+        mem_mb=by_size(batch_memory, NETWORK_MEMORY["train"][1]),
         disk_mb=by_size(2000),
-        runtime=by_size(120, 0.1),
+        runtime=by_size(120, training_minutes),
     params:
         # Without the number of trials, so that a larger number does not rerun finished trials.
         settings=lambda wildcards: search_by_content(wildcards.search),

@@ -39,9 +39,9 @@ rule train:
     threads: network_threads("train", computing_threads)
     resources:
         gpu=default_gpus,  # processes that train one fold together, each on its GPU: --set-resources train:gpu=2
-        mem_mb=by_size(*NETWORK_MEMORY["train"]),
+        mem_mb=by_size(batch_memory, NETWORK_MEMORY["train"][1]),
         disk_mb=by_size(2000),
-        runtime=by_size(120, 0.1),
+        runtime=by_size(120, training_minutes),
     params:
         settings=lambda wildcards: by_content(train_settings(config, wildcards.model)),
         weights=lambda wildcards, output: own_weights(model_settings(config, wildcards.model)),
@@ -74,7 +74,7 @@ rule predict:
     resources:
         gpu=default_gpus,
         mem_mb=by_size(*NETWORK_MEMORY["predict"]),
-        runtime=by_size(60, 0.025),
+        runtime=by_size(60, prediction_minutes),
     params:
         settings=config["predict"],
         code=lambda wildcards: network_code("predict", model_settings(config, wildcards.model)),
