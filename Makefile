@@ -62,7 +62,7 @@ slurm:
 	    slurmctld slurmd slurm-client munge > /dev/null; }
 
 runs: $(READY)
-	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.runs
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m histo.run_table
 
 axe-core: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m support.axe

@@ -1,6 +1,6 @@
 # Inputs of rules that depend on the models: their networks, and what these learn from.
 
-from histo.apply.runs import networks
+from histo.apply.finished_run import networks
 from histo.networks.names import weights_file
 
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from histo.apply.application import apply
+from histo.apply.finished_run import networks, read_settings
 from histo.apply.flags import read_reference
-from histo.apply.runs import networks, read_settings
 from histo.errors import InputError
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from histo import runs
+from histo import run_table
 from histo.errors import InputError
 from histo.files import write_json
 
@@ -25,7 +25,7 @@ def test_finished_runs_with_their_scores(tmp_path, monkeypatch, capsys):
     write_run(tmp_path / "demo", 0.9, 1.5e9, submission={"truth": {"auc": 0.91234}})
     (tmp_path / "kaggle/runs/unfinished").mkdir()
     monkeypatch.setattr("sys.argv", ["runs", str(tmp_path)])
-    runs.main()
+    run_table.main()
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert table[0][0] == "run"
     # without the date and the time, which depend on the time zone
@@ -38,7 +38,7 @@ def test_finished_runs_with_their_scores(tmp_path, monkeypatch, capsys):
 
 def test_no_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["runs", str(tmp_path / "none")])
-    runs.main()
+    run_table.main()
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
@@ -46,4 +46,4 @@ def test_a_damaged_file_is_named(tmp_path):
     write_run(tmp_path / "demo", 0.9, 1e9)
     write_json(tmp_path / "demo/ensemble.json", {"models": []})
     with pytest.raises(InputError, match=r"ensemble\.json: expected the key 'auc'"):
-        runs.finished_runs(tmp_path)
+        run_table.finished_runs(tmp_path)

@@ -48,7 +48,9 @@ def _read_optional(path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command; an InputError ends it with its message alone."""
-    parser = argparse.ArgumentParser(prog="python -m histo.runs", description="Print finished runs and their scores.")
+    parser = argparse.ArgumentParser(
+        prog="python -m histo.run_table", description="Print finished runs and their scores."
+    )
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"), help="folder (default: results)")
     try:
         rows = finished_runs(parser.parse_args().results)
