@@ -24,7 +24,7 @@ def workflow_folder():
 WORKFLOW = workflow_folder()
 sys.path.insert(0, str(WORKFLOW / "scripts"))
 
-os.environ["PYTHONUTF8"] = "1"  # of jobs: templates and logs are UTF-8, whatever the locale
+os.environ.update(PYTHONUTF8="1")  # of jobs: templates and logs are UTF-8, whatever the locale
 
 # Snakemake inserts it unquoted into a shell command, which fails if the path contains a space.
 sys.executable = shlex.quote(sys.executable)
