@@ -1,5 +1,8 @@
 """Parts that all pages share: provenance and rendering."""
 
+import base64
+import hashlib
+import re
 import shutil
 import subprocess
 
@@ -9,6 +12,7 @@ import pytest
 
 from histo.pages import layout
 from histo.pages.layout import evenly_spaced, provenance, render, write_page
+from support import ROOT
 
 
 def test_selected_rows_are_at_even_distances():
@@ -48,6 +52,29 @@ def test_texts_are_escaped_and_missing_values_are_errors(tmp_path):
     assert render(template, page, text="<b>", share=0.5) == "<main>&lt;b&gt; 50.0 %</main>"
     with pytest.raises(jinja2.UndefinedError, match="text"):
         render(template, page, share=0.5)
+
+
+def test_the_policy_allows_the_script_of_the_layout_alone(tmp_path):
+    """Not one that a text brings which was not escaped."""
+    page, template = tmp_path / "layout.j2", tmp_path / "page.j2"
+    head = '<meta http-equiv="Content-Security-Policy" content="{{ policy }}"><style>p {}</style>'
+    page.write_text(head + "{% block content %}{% endblock %}<script>own()</script>")
+    template.write_text('{% extends "layout.j2" %}{% block content %}{{ text | safe }}{% endblock %}')
+    own, style, other = (
+        base64.b64encode(hashlib.sha256(text).digest()).decode() for text in (b"own()", b"p {}", b"other()")
+    )
+    html = render(template, page, text="<script>other()</script>")
+    policy = html.partition('content="')[2].partition('"')[0].split("; ")
+    assert policy[:2] == ["default-src 'none'", "img-src data:"]
+    assert f"script-src 'sha256-{own}'" in policy and f"style-src-elem 'sha256-{style}'" in policy
+    assert "<script>other()</script>" in html and other not in html
+
+
+def test_the_script_of_the_layout_is_the_same_in_each_page():
+    """The policy has its digest, taken from the template."""
+    text = (ROOT / "workflow" / "report" / "page.html.j2").read_text(encoding="utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    assert not re.search(r"{[{%#]", script)
 
 
 def test_a_page_is_written_as_utf_8(tmp_path):

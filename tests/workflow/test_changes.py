@@ -16,7 +16,7 @@ import pytest
 
 from histo.config.configuration import check
 from support import ROOT
-from support.chain import DEMO_CONFIG, DEMO_SETTINGS, TREE, job_counts, run_snakemake, snakemake
+from support.chain import DATASET, DEMO_CONFIG, DEMO_SETTINGS, TREE, job_counts, run_snakemake, snakemake
 
 REPORTED = {"report"}  # the report shows all settings
 BLENDED = REPORTED | {"ensemble", "submission_csv"}
@@ -290,3 +290,14 @@ def test_one_fold_less(demo):
     assert done.returncode == 0, done.stderr
     assert set(job_counts(done)) - {"submission"} == FOLDED
     assert job_counts(done)["train"] == job_counts(done)["predict"] == 2
+
+
+@pytest.mark.slow
+def test_test_time_augmentation_reruns_no_classical_model(tiny_copy):
+    """Classical models have none. That of networks is in CHANGES."""
+    target, forest = "results/small/evaluate/forest.json", "classical={forest: {method: random_forest}}"
+    done = snakemake(tiny_copy, target, DATASET, forest)
+    assert done.returncode == 0, done.stderr
+    assert job_counts(done) == {"features": 3, "classical": 2, "evaluate": 1}
+    again = snakemake(tiny_copy, target, DATASET, forest, "predict={tta: all}", "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr

@@ -248,9 +248,11 @@ def test_wrong_settings_stop_before_any_job(tmp_path, settings, message):
 def test_the_error_of_a_broken_archive_is_the_last_output(tmp_path):
     path = tmp_path / "cut.zip"
     path.write_bytes(b"PK\3\4" + bytes(5000))
-    done = snakemake(tmp_path, "submission", f"dataset={{name: cut, source: archive, archive: {path}}}")
+    dataset = f"dataset={{name: cut, source: archive, archive: {path}}}"
+    done = snakemake(tmp_path, "submission", dataset, "models={spare: {}}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    assert "Not trained, because submission.models does not name them: spare\n" in done.stderr
     last = done.stderr.partition("\nFailed: ")[2]
     message = f"{path}: expected a complete zip archive, found 5004 bytes"
     assert last.startswith(message)

@@ -89,18 +89,22 @@ def _commit() -> str | None:
         return None
 
 
-def policy(page: str) -> str:
-    """Return the content security policy of a page: nothing but its own style sheet, script and embedded images."""
+def policy(layout: str, page: str) -> str:
+    """Return the content security policy of a page: nothing but its own style sheet, script and embedded images.
 
-    def source(tag: str) -> str:
-        texts = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.DOTALL)
+    layout: text of the template of all pages. Its script alone is allowed, not what stands in the page as one: a text
+    that is not escaped by mistake still does not run.
+    """
+
+    def source(tag: str, text: str) -> str:
+        texts = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
         digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
         return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
 
     # Widths of bars are style attributes.
     return (
-        f"default-src 'none'; img-src data:; script-src {source('script')}; style-src-elem {source('style')}; "
-        "style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; script-src {source('script', layout)}; "
+        f"style-src-elem {source('style', page)}; style-src-attr 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -109,18 +113,19 @@ def render(template: Path, layout: Path, **values: Any) -> str:
 
     Texts among the values are escaped. Raises jinja2.UndefinedError if the template uses a value that is not given.
     """
+    text = layout.read_text(encoding="utf-8")
     environment = Environment(
-        loader=DictLoader({layout.name: layout.read_text()}),
+        loader=DictLoader({layout.name: text}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    page = environment.from_string(template.read_text()).render(
+    page = environment.from_string(template.read_text(encoding="utf-8")).render(
         figure_style=Markup(charts.STYLE), policy=POLICY, **values
     )
-    return page.replace(POLICY, policy(page), 1)
+    return page.replace(POLICY, policy(text, page), 1)
 
 
 def write_page(output: Path, page: str) -> None:
