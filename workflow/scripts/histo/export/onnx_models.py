@@ -39,7 +39,7 @@ def log_mean(logits: Tensor) -> Tensor:
 
 
 def _log_sigmoid(logits: Tensor) -> Tensor:
-    """The logarithm of the sigmoid. That of PyTorch becomes log(sigmoid(x)) in ONNX, which loses small probabilities."""
+    """The logarithm of the sigmoid; that of PyTorch becomes log(sigmoid(x)) in ONNX, which rounds small values off."""
     return torch.clamp(logits, max=0) - torch.log1p(torch.exp(-logits.abs()))
 
 
