@@ -13,6 +13,7 @@
 # make architecture  docs/architecture.svg, from the source code
 # make augmentations docs/augmentations.webp, with the strengths of the model lite0
 # make pictures      docs/overlaps.webp; docs/report.webp and docs/tiles.webp, from the report of the demo (make demo); needs Chromium
+# make field-of-view docs/field_of_view.webp, from a finished run: RESULTS=results/kaggle MODEL=lite0
 # make bench-NAME    bench/NAME.py, writes bench/NAME.md; options: make bench-rehearsal OPTIONS="--tiles 28000"
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.pins
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations docs pictures check format
+.PHONY: environment demo test test-slurm slurm axe-core runs changes settings networks architecture augmentations docs pictures field-of-view check format
 .DELETE_ON_ERROR:
 
 environment: $(READY)
@@ -89,6 +90,11 @@ docs: $(READY)
 pictures: $(READY)
 	$(BIN)/python docs/overlaps.py
 	$(BIN)/python docs/pictures.py
+
+RESULTS ?= results/kaggle
+MODEL ?= lite0
+field-of-view: $(READY)
+	$(BIN)/python docs/field_of_view.py $(RESULTS) $(MODEL)
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet .

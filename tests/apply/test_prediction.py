@@ -127,6 +127,20 @@ def test_unlike_tiles_are_flagged(run, tmp_path):
     assert far.sum() == 1  # the farthest of 200
 
 
+def test_tiles_of_another_size_are_flagged_and_change_no_other(run, tmp_path):
+    folder, config = run
+    tiles = stained_tiles(6, 3)
+    for name, cut in (("same", 96), ("mixed", 50)):
+        (tmp_path / name).mkdir()
+        for number, tile in enumerate(tiles):
+            Image.fromarray(tile[: cut if number == 2 else 96]).save(tmp_path / name / f"{number}.png")
+    same, mixed = (applied(folder, tmp_path / name, tmp_path / f"{name}.csv", config) for name in ("same", "mixed"))
+    others = [0, 1, 3, 4, 5]
+    assert mixed["id"].tolist() == same["id"].tolist()
+    assert mixed.loc[2, ["probability", "calibrated", "flags"]].tolist() == ["", "", "size"]
+    assert mixed.loc[others].astype(str).equals(same.loc[others].astype(str))
+
+
 def test_unusable_input_is_refused_with_a_reason(run, tmp_path):
     folder, config = run
 
@@ -146,8 +160,10 @@ def test_unusable_input_is_refused_with_a_reason(run, tmp_path):
     Image.fromarray(stained_tiles(1)[0]).save(images / "a.png")
     Image.fromarray(stained_tiles(1)[0][:50]).save(images / "b.png")
     (images / "c.jpg").write_bytes(b"")
-    refused(images, r"found 2 of 3 that are not:\nb\.png: wrong_size: 96 × 50 pixels\nc\.jpg: empty_file: 0 bytes\nFix")
-    (images / "b.png").unlink()
+    refused(images, r"found 1 of 3 that are not:\nc\.jpg: empty_file: 0 bytes\nFix")
+    (tmp_path / "others").mkdir()
+    (images / "b.png").rename(tmp_path / "others" / "b.png")
+    refused(tmp_path / "others", r"found 1 of 1 that are not:\nb\.png: wrong_size: 96 × 50 pixels\nFix")
     (images / "c.jpg").rename(images / "a.jpg")
     refused(images, r"expected one image of each id, found 'a\.png'")
     archive = write_archive(folder, tmp_path / "archive.zip")

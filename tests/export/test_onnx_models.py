@@ -59,6 +59,22 @@ def test_an_ensemble_gives_the_probabilities_of_the_workflow(tmp_path, average):
     np.testing.assert_allclose(1 / (1 + np.exp(-logits.numpy())), probabilities.numpy(), rtol=1e-5)
 
 
+class Brightness(torch.nn.Module):
+    """A network with logits from -40 to 40."""
+
+    def forward(self, tiles):
+        return (tiles.float().mean((1, 2, 3)) - 127.5) * 80 / 255
+
+
+def test_extreme_logits_of_an_ensemble_agree(tmp_path):
+    model = Ensemble([Brightness(), Brightness()], "none", "logits")
+    write_onnx(export(model, 32), tmp_path / "ensemble.onnx")
+    tiles = np.arange(256, dtype=np.uint8)[:, None, None, None].repeat(32, 1).repeat(32, 2).repeat(3, 3)
+    expected = (np.arange(256) - 127.5) * 80 / 255
+    np.testing.assert_allclose(model(torch.from_numpy(tiles))[0].numpy(), expected, atol=2e-5)
+    assert largest_difference(model, tmp_path / "ensemble.onnx", tiles) < 2e-5
+
+
 @pytest.mark.slow
 def test_an_onnx_file_gives_the_logits_for_any_number_of_tiles(tmp_path, monkeypatch):
     networks = [make_network(P4M, 64), make_network(RESIDUAL, 96, input_size=64)]

@@ -6,7 +6,7 @@ The id of a file is its path inside the folder or archive, without the ending.
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +30,14 @@ class Images:
     """Tiles of one side.
 
     ids: of the N tiles; batches: yields their pixels in the order of the ids, uint8 [≤ 1024, side, side, 3], anew at
-    each call, and raises InputError at the end if there are files that are not such tiles: all are in its message.
+    each call, and raises InputError at the end if there are files that are not images of three channels of 8 bits, or
+    none of this side: all are in its message; resized: ids of files of another size, whose pixels are 0, complete when
+    all batches have been read.
     """
 
     ids: list[str]
     batches: Callable[[], Iterator[Pixels]]
+    resized: set[str] = field(default_factory=set)
 
 
 def open_images(path: str | Path, side: int) -> Images:
@@ -122,25 +125,31 @@ def _by_id(path: str, files: dict[str, Callable[[], bytes]]) -> dict[str, tuple[
 
 def _decoded(path: str, files: dict[str, tuple[str, Callable[[], bytes]]], side: int) -> Images:
     """Return the tiles of files, those of `image_files`."""
-    ids = list(files)
+    ids, resized = list(files), set[str]()
 
     def batches() -> Iterator[Pixels]:
-        decoder, unusable = Decoder(side), []
+        decoder, unusable, others = Decoder(side), [], []
         for start in range(0, len(ids), BATCH):
             tiles = []
             for key in ids[start : start + BATCH]:
                 name, read = files[key]
                 found = decoder.decode(read())
-                if found.pixels is None:
+                if found.fault == "wrong_size":
+                    others.append(f"{name}: {found.fault}: {found.detail}")
+                    resized.add(key)
+                    tiles.append(np.zeros((side, side, 3), np.uint8))
+                elif found.pixels is None:
                     unusable.append(f"{name}: {found.fault}: {found.detail}")
                 else:
                     tiles.append(found.pixels)
             if not unusable:
                 yield np.stack(tiles)
+        if len(others) == len(ids):
+            unusable = others
         if unusable:
             raise InputError(unusable_files(path, unusable, len(ids), f"tiles of {side} × {side} pixels"))
 
-    return Images(ids, batches)
+    return Images(ids, batches, resized)
 
 
 def unusable_files(path: str, unusable: list[str], files: int, expected: str) -> str:

@@ -139,7 +139,8 @@ def predict_tiles(model: Model, images: Images, reference: ColourReference, fold
     """Return the predictions of tiles in the order of their ids.
 
     Columns: id; probability (of more than two classes probability_0, …); calibrated, the probability with the
-    temperature of the calibration, if the model has one; flags. folder: for a temporary shard.
+    temperature of the calibration, if the model has one; flags. Tiles of another size have no probability and the flag
+    `size`. folder: for a temporary shard.
     """
     found: list[str] = []
 
@@ -153,7 +154,11 @@ def predict_tiles(model: Model, images: Images, reference: ColourReference, fold
     table = pd.DataFrame({"id": images.ids, **tables.probability_columns(values)})
     if model.temperature is not None:
         table["calibrated"] = calibrated(values, model.temperature)
-    return table.assign(flags=found)
+    table["flags"] = found
+    resized = table["id"].isin(images.resized)
+    table.loc[resized, table.columns[1:-1]] = np.nan
+    table.loc[resized, "flags"] = "size"
+    return table
 
 
 def calibrated(probabilities: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
@@ -168,4 +173,5 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     flagged = table.loc[table["flags"] != "", "flags"].str.split(";").explode().value_counts()
     log.info("%s: %d tiles.", path, len(table))
     for flag, count in flagged.items():
-        log.warning("%d of %d tiles are flagged %s: their predictions may be worth little.", count, len(table), flag)
+        meaning = "they are not predicted" if flag == "size" else "their predictions may be worth little"
+        log.warning("%d of %d tiles are flagged %s: %s.", count, len(table), flag, meaning)

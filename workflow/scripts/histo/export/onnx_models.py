@@ -35,8 +35,12 @@ def log_mean(logits: Tensor) -> Tensor:
     """
     if logits.ndim == 3:
         return torch.logsumexp(functional.log_softmax(logits, 2), 1) - float(np.log(logits.shape[1]))
-    positive = torch.logsumexp(functional.logsigmoid(logits), 1)
-    return positive - torch.logsumexp(functional.logsigmoid(-logits), 1)
+    return torch.logsumexp(_log_sigmoid(logits), 1) - torch.logsumexp(_log_sigmoid(-logits), 1)
+
+
+def _log_sigmoid(logits: Tensor) -> Tensor:
+    """The logarithm of the sigmoid; that of PyTorch becomes log(sigmoid(x)) in ONNX, which rounds small values off."""
+    return torch.clamp(logits, max=0) - torch.log1p(torch.exp(-logits.abs()))
 
 
 class Ensemble(nn.Module):
