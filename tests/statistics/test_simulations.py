@@ -7,6 +7,7 @@ from ensemble import rank_mean
 from histo.pages.findings import mean_warning, p_of_harder_test
 from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.clustered_means import mean_error
+from leaks import neighbours
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +84,18 @@ def test_false_alarms_of_the_warnings_on_test_tiles(test_slides):
         shifted += bool(mean_warning(ensemble, submission))
     assert harder / runs <= 0.05
     assert shifted / runs <= 0.05
+
+
+@pytest.mark.parametrize("count", [12, 30, 60])
+def test_false_alarms_of_the_number_of_overlapping_tiles(count):
+    """It differs between slides, as does the proportion of tumour, and says nothing on the label."""
+    random = np.random.default_rng(7)
+    alarms = 0
+    for _ in range(RUNS):
+        labels, _, slide = slides(random, count)
+        found = neighbours(labels, random.poisson(random.gamma(2, 1, count)[slide]), slide)
+        alarms += not found["auc_low"] <= 0.5 <= found["auc_high"]
+    assert alarms / RUNS <= 0.07  # nominally 5 %
 
 
 def test_a_harder_test_set_is_found():

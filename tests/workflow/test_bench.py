@@ -13,6 +13,7 @@ from support import ROOT
 # Comparisons with other loaders need bench/requirements.txt.
 LOADERS = {"gpu_load_vs_"} if importlib.util.find_spec("webdataset") else set()
 RATIOS = {
+    "evaluation": {"evaluation_"},
     "fingerprints": {"fingerprints_"},
     "hostile": {"hostile_handled"},
     "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS,
