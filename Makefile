@@ -43,12 +43,18 @@ $(READY):
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml -- submission
 
-# The tests on SLURM mostly wait: they run beside the others, and their output follows.
+# Three processes at once, since those of the workflow wait for one job after the other, and those on SLURM for the queue.
+# The output of these two follows.
 test: $(READY)
-	@output=$$(mktemp); $(SLURM_TESTS) > "$$output" 2>&1 & slurm=$$!; \
-	$(BIN)/pytest --ignore=tests/slurm; others=$$?; \
-	wait $$slurm; slurm=$$?; cat "$$output"; rm "$$output"; exit $$((others | slurm))
+	@export OMP_NUM_THREADS=1; folder=$$(mktemp -d); \
+	$(SLURM_TESTS) > "$$folder/slurm" 2>&1 & slurm=$$!; \
+	$(WORKFLOW_TESTS) > "$$folder/workflow" 2>&1 & workflow=$$!; \
+	$(BIN)/pytest --ignore=tests/slurm --ignore=tests/workflow; others=$$?; \
+	wait $$workflow; workflow=$$?; cat "$$folder/workflow"; \
+	wait $$slurm; slurm=$$?; cat "$$folder/slurm"; \
+	rm -r "$$folder"; exit $$((others | workflow | slurm))
 
+WORKFLOW_TESTS = $(BIN)/pytest -p no:cacheprovider tests/workflow
 SLURM_TESTS = $(BIN)/pytest -p no:cacheprovider --durations=0 tests/slurm
 
 test-slurm: $(READY) slurm
