@@ -68,6 +68,7 @@ def test_print(browser, page):
         browser.run("dispatchEvent(new Event('beforeprint')); null")
         assert browser.run("document.querySelectorAll('details:not([open])').length") == 0
         assert browser.run(WIDE) == 0
+        assert browser.run("document.querySelector('.tile svg').getBoundingClientRect().width") > 96
         assert browser.run("document.documentElement.scrollWidth") <= 795
     finally:
         browser.call("Emulation.setEmulatedMedia", media="")

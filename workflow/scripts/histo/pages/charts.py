@@ -56,7 +56,7 @@ STYLE = """
   overflow-wrap: anywhere; }
 .tile code { font-size: .7rem; } .tile figcaption .of-model { font-weight: 400; color: var(--quiet); }
 @media (max-width: 560px) { .chart > svg { font-size: 14.5px; } }
-@media print { .tiles { grid-template-columns: repeat(8, 1fr); break-inside: avoid; } }
+@media print { .tiles { grid-template-columns: repeat(6, 1fr); break-inside: avoid; } }
 .tile figcaption b { color: var(--ink); font-variant-numeric: tabular-nums; }
 """ + "".join(
     f".stroke-{k} {{ stroke: var(--colour-{k}); }} .fill-{k} {{ fill: var(--colour-{k}); }}\n" for k in range(COLOURS)
