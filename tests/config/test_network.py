@@ -25,7 +25,7 @@ def test_options_are_the_arguments_of_the_builder(name):
 
 def test_all_names_are_known():
     members = TypeAdapter(Network).json_schema()["discriminator"]["mapping"]
-    assert set(members) == {*OWN, *TORCHVISION, "custom"} - set(TOO_COARSE)
+    assert set(members) == {*OWN, *TORCHVISION, "custom", "timm"} - set(TOO_COARSE)
 
 
 def test_a_network_of_torchvision_starts_from_random_weights():

@@ -17,7 +17,7 @@ SETTINGS = {"name": "efficientnet_lite0", "weights": "imagenet", "dropout": 0.0,
 def pretrained(input_size=None, **options):
     network = build(SETTINGS | options, 96, input_size=input_size)
     load_pretrained(network, SETTINGS, None)
-    network.set_normalisation(*imagenet_normalisation("efficientnet_lite0"))
+    network.set_normalisation(*imagenet_normalisation({"name": "efficientnet_lite0"}))
     return network
 
 

@@ -12,8 +12,8 @@ ADDRESS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["imagene
 
 
 def test_each_name_has_a_function_that_builds_its_network():
-    assert BUILDERS.keys() == {*OWN, *TORCHVISION, "custom"}
-    for name in (*OWN, "custom"):
+    assert BUILDERS.keys() == {*OWN, *TORCHVISION, "custom", "timm"}
+    for name in (*OWN, "custom", "timm"):
         assert f"{builder(name).__module__}:{builder(name).__name__}" == f"histo.networks.{BUILDERS[name]}"
     assert network_module("p4m_residual") == "histo.networks.equivariant"
     assert {network_module(name) for name in TORCHVISION} == {"histo.networks.torchvision"}
@@ -33,4 +33,6 @@ def test_weights_file():
     imagenet = {"name": "mobilenet_v3_small", "weights": "imagenet"}
     assert weights_file(imagenet) == "resources/imagenet_weights/mobilenet_v3_small-047dcff4.pth"
     assert weights_file({"name": "resnet18", "weights": "my/own.pth"}) == "my/own.pth"
+    assert weights_file({"name": "timm", "model": "resnet18", "weights": "my/own.pth"}) == "my/own.pth"
+    assert weights_file({"name": "efficientnet_lite0", "weights": "imagenet"}) is None
     assert weights_file({"name": "resnet18", "weights": "none"}) is weights_file({"name": "residual"}) is None

@@ -1,6 +1,7 @@
 """The whole configuration: all sections, and what they must not contradict in each other."""
 
 import ast
+from importlib.util import find_spec
 from os.path import exists, isdir, isfile, join
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,8 @@ def _model(config: dict[str, Any], name: str) -> list[str]:
     lines += _warm_start(config, name, settings)
     for setting, reference in own_functions(settings).items():
         lines += _function(reference, f"models.{name}.{setting}")
+    if settings["network"]["name"] == "timm" and find_spec("timm") is None:
+        lines.append(f"models.{name}.network: expected the package timm, found none. Install it: pip install timm.")
     weights = settings["network"].get("weights", "none")
     if weights in ("none", "imagenet") or isfile(weights):
         return lines

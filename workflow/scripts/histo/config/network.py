@@ -5,7 +5,7 @@ The fields of a class are the keyword arguments of the network's builder in `his
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from histo.config.section import Section, UserPath
 from histo.networks.names import TORCHVISION
@@ -84,6 +84,19 @@ class Torchvision(_Network):
     weights: UserPath = Field("none", description="Initial weights: none (random), imagenet, or the path of a file")
 
 
+class Timm(_Network):
+    name: Literal["timm"] = Field(description="A network of timm, which is installed separately (docs/extending.md)")
+    model: str = Field(pattern=r"^[a-z0-9_.]+$", description="Its name in timm")
+    weights: UserPath = Field("none", description="Initial weights: none (random), or the path of a file of timm's")
+
+    @field_validator("weights")
+    @classmethod
+    def _not_downloaded(cls, value: str) -> str:
+        if value == "imagenet":
+            raise ValueError("nothing is downloaded for networks of timm; give the path of a file.")
+        return value
+
+
 class Custom(_Network):
     name: Literal["custom"] = Field(description="A network from a Python file of yours")
     builder: str = Field(pattern=PATTERN, description="`path/to/file.py:function`; docs/extending.md shows one")
@@ -91,6 +104,6 @@ class Custom(_Network):
 
 
 Network = Annotated[
-    P4mResidual | Residual | EfficientNetLite0 | BatchnormGap | Published | Custom | Torchvision,
+    P4mResidual | Residual | EfficientNetLite0 | BatchnormGap | Published | Custom | Timm | Torchvision,
     Field(discriminator="name"),
 ]

@@ -107,7 +107,11 @@ TORCHVISION = {
 
 
 # What builds the network of each name that a setting may have.
-BUILDERS = OWN | {"custom": "custom:build_body"} | dict.fromkeys(TORCHVISION, "torchvision:build_body")
+BUILDERS = (
+    OWN
+    | {"custom": "custom:build_body", "timm": "timm:build_body"}
+    | dict.fromkeys(TORCHVISION, "torchvision:build_body")
+)
 
 
 def network_module(name: str) -> str:
@@ -122,7 +126,7 @@ def weights_file(network: dict[str, Any]) -> str | None:
     for networks whose ImageNet weights are part of a package.
     """
     weights = network.get("weights", "none")
-    if network["name"] not in TORCHVISION:
+    if network["name"] in OWN:
         return None
     if weights == "imagenet":
         return f"resources/imagenet_weights/{TORCHVISION[network['name']]}"

@@ -100,12 +100,13 @@ def build(
     name = settings.get("name")
     if name not in BUILDERS:
         raise InputError(
-            f"network.name: expected one of {', '.join(OWN)}, custom or a classification network of torchvision, "
-            f"found {name!r}."
+            f"network.name: expected one of {', '.join(OWN)}, custom, timm or a classification network of "
+            f"torchvision, found {name!r}."
         )
     size = input_size or crop
-    if name in OWN:
+    if name not in TORCHVISION:
         options.pop("weights", None)  # see load_pretrained
+    if name in OWN:
         size = crop
     try:
         body = builder(name)(size, geometry, **options)
@@ -120,7 +121,7 @@ def build(
 def load_pretrained(network: Network, settings: dict[str, Any], path: str | Path | None) -> None:
     """Load the weights that `settings["weights"]` names into the body of a network that `build` built.
 
-    path: the file of weights of a network of torchvision, see `torchvision.load_weights`; None for networks whose
+    path: the file of weights of a network of torchvision or timm, see their `load_weights`; None for networks whose
     ImageNet weights come with a package. Raises InputError where the weights cannot be loaded.
     """
     module = _module(settings["name"])
@@ -134,9 +135,15 @@ def load_pretrained(network: Network, settings: dict[str, Any], path: str | Path
         module.load_weights(network.body, settings, network.input_size or network.crop, path)
 
 
-def imagenet_normalisation(name: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, in 0..1, that the ImageNet weights of the network `name` expect."""
-    module = _module(name)
+def imagenet_normalisation(settings: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, in 0..1, that the ImageNet weights of a network expect.
+
+    settings: the block `network` of a model.
+    """
+    module = _module(settings["name"])
+    if hasattr(module, "normalisation"):
+        found: tuple[list[float], list[float]] = module.normalisation(settings)
+        return found
     return list(getattr(module, "IMAGENET_MEAN", IMAGENET_MEAN)), list(getattr(module, "IMAGENET_STD", IMAGENET_STD))
 
 
@@ -146,6 +153,8 @@ def head_parameters(network: Network, settings: dict[str, Any]) -> set[str]:
         crop = network.input_size or network.crop
         head = _module(settings["name"]).head_parameters(network.body, settings["name"], crop)
         return {f"body.{name}" for name in head}
+    if settings["name"] == "timm":
+        return {f"body.{name}" for name in _module("timm").head_parameters(network.body)}
     return {name for name, _ in network.named_parameters() if name.startswith("body.head.")}
 
 

@@ -303,7 +303,7 @@ def prepare(
     if settings.normalisation == "tiles":
         network.set_normalisation(mean, std)
     else:
-        network.set_normalisation(*imagenet_normalisation(settings.network.name))
+        network.set_normalisation(*imagenet_normalisation(options))
     batch_size = min(settings.batch_size, len(training))
     if batch_size < processes.count:
         raise InputError(f"batch_size: expected a tile for each of {processes.count} GPUs, found {batch_size}.")
