@@ -93,7 +93,8 @@ def time_limit(folder: Path, cluster: Cluster, report: Report, epochs: int) -> N
     # SLURM looks at time limits every 30 seconds and sends the signal at the last look before it is due.
     # The command line replaces all lines of the profile's set-resources.
     short = ["--set-resources", "train:runtime=1", "train:slurm_extra='--signal=TERM@1'", "train:requeue=1"]
-    short += ["--retries", "9"]  # a start that gets no step done is a failed attempt
+    # A start that gets no step done is a failed attempt; each would request twice the memory.
+    short += ["train:mem_mb=8000", "--retries", "9"]
     seconds = run(undisturbed, weights, model, PROFILES / "default", cluster)
     limited_seconds = run(limited, weights, model, PROFILES / "slurm", cluster, *short)
     digests = [hashlib.sha256((path / weights).read_bytes()).hexdigest() for path in (undisturbed, limited)]

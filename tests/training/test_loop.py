@@ -43,14 +43,14 @@ LONGEST_FUNCTION = 60  # lines
 TIMES = ["seconds", "tiles_per_second"]
 
 
-def run(data, out, code=CODE, chosen=None, weights_in=None, **changes):
+def run(data, out, code=CODE, chosen=None, weights_in=None, keep_resume_file=False, **changes):
     """(checkpoint, history) of a training run with the settings `chosen`, else with `changes`."""
     folder, shards = data
     out.mkdir(exist_ok=True)
     train(
         shards, folder / "folds.parquet", out / "weights.pt", out / "history.csv", out / "training.json", fold=0,
         settings=chosen or settings(**changes), code=code, resume_path=out / "resume.pt", model="tiny",
-        curves=out, weights_in=weights_in,
+        curves=out, weights_in=weights_in, keep_resume_file=keep_resume_file,
     )  # fmt: skip
     return checkpoints.load(out / "weights.pt"), pd.read_csv(out / "history.csv")
 
@@ -336,6 +336,21 @@ def start(folder, out, shards):
 
 
 @pytest.mark.slow
+def test_killed_after_its_end_it_goes_on_from_its_last_save(data, tmp_path, monkeypatch, caplog):
+    """SLURM's signal came while the job of a complete training ended, and Snakemake deleted its outputs."""
+    monkeypatch.setenv("HISTO_SAVE_SECONDS", "0")
+    first, _ = run(data, tmp_path, epochs=2, keep_resume_file=True)
+    for name in ("weights.pt", "history.csv", "training.json"):
+        (tmp_path / name).unlink()
+    with caplog.at_level("INFO"):
+        second, history = run(data, tmp_path, epochs=2)
+    assert "Resumed after epoch" in caplog.text
+    assert len(history) == 2
+    digests = [checkpoints.digest(state["weights"]["last"]) for state in (first, second)]
+    assert digests[0] == digests[1]
+    assert not (tmp_path / "resume.pt").exists()
+
+
 def test_killed_at_any_point_it_ends_with_the_same_bits(data, tmp_path):
     """Runs with ten kills at random times give the weights, history and predictions of an undisturbed run."""
     from predict import predict

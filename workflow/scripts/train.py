@@ -44,7 +44,8 @@ if __name__ == "__main__":
     settings = train_settings(snakemake.params.settings, list(snakemake.input.bests))
     scratch = snakemake.resources.get("scratch", "")
     resume_path = Path(snakemake.output.weights).with_name("resume.pt")
-    with requeued_after_sigterm(resume_path) if snakemake.resources.get("requeue", 0) else nullcontext():
+    requeue = bool(snakemake.resources.get("requeue", 0))
+    with requeued_after_sigterm(resume_path) if requeue else nullcontext():
         launch(
             max(1, snakemake.resources.get("gpu", 1)),
             {
@@ -64,5 +65,7 @@ if __name__ == "__main__":
                 "resume_path": resume_path,
                 "model": snakemake.wildcards.model + (" by stain" if kind == "stain" else ""),
                 "curves": str(resume_path.parent),
+                # The signal may arrive while the job ends; Snakemake then deletes the outputs.
+                "keep_resume_file": requeue,
             },
         )

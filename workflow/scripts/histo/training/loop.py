@@ -177,6 +177,7 @@ def train(
     processes: Processes | None = None,
     model: str = "",
     curves: str | Path | None = None,
+    keep_resume_file: bool = False,
 ) -> None:
     """Train a model, validate it after each epoch, write weights, history (CSV) and summary (JSON).
 
@@ -186,8 +187,9 @@ def train(
     models with the setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain:
     method of stain normalisation of the shards, stored with the weights; processes: those that train this model
     together, of which the first writes, by default one; model: its name, for what is shown; curves: existing folder for
-    TensorBoard's files, None for none. Raises InputError for unusable input and DivergedError for a loss or logits that
-    are not finite. After SIGTERM it saves its progress and raises SystemExit(143).
+    TensorBoard's files, None for none; keep_resume_file: leave the last save, for a job that may be killed after its
+    training is complete. Raises InputError for unusable input and DivergedError for a loss or logits that are not
+    finite. After SIGTERM it saves its progress and raises SystemExit(143).
     """
     check(settings, fold, pseudo_labels, weights_in)
     opened = open_shards(shards, "train")
@@ -217,6 +219,8 @@ def train(
         train_epochs(run, progress, history_out)
         if run.leads:
             write_results(run, progress, weights_out, history_out, summary_out, code, stain)
+            if not keep_resume_file:
+                run.resume.remove()
 
 
 def check(
@@ -482,11 +486,10 @@ def write_results(
     code: dict[str, str],
     stain: str | None,
 ) -> None:
-    """Write weights, history and summary of a complete run, then remove its resume file."""
+    """Write weights, history and summary of a complete run."""
     write_history(progress.history, history_out)
     digest = write_weights(run, progress, weights_out, code, stain)
     write_summary(run, summary_out, digest)
-    run.resume.remove()
 
 
 def write_history(history: list[dict[str, Any]], path: str | Path) -> None:
