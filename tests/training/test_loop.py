@@ -335,7 +335,6 @@ def start(folder, out, shards):
         return subprocess.Popen([sys.executable, "-c", JOB, out / "job.json"], env=environment, stderr=log)
 
 
-@pytest.mark.slow
 def test_killed_after_its_end_it_goes_on_from_its_last_save(data, tmp_path, monkeypatch, caplog):
     """SLURM's signal came while the job of a complete training ended, and Snakemake deleted its outputs."""
     monkeypatch.setenv("HISTO_SAVE_SECONDS", "0")
@@ -351,6 +350,27 @@ def test_killed_after_its_end_it_goes_on_from_its_last_save(data, tmp_path, monk
     assert not (tmp_path / "resume.pt").exists()
 
 
+def test_more_epochs_of_a_constant_learning_rate_go_on_from_the_last(data, tmp_path, caplog):
+    """The result is that of a run with as many epochs; fewer epochs begin anew."""
+    constant = {"schedule": "constant", "ema": 0.9}
+    expected = {epochs: run(data, tmp_path / str(epochs), epochs=epochs, **constant) for epochs in (1, 3)}
+    for epochs, resumed in ((2, False), (3, True), (1, False)):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            found, history = run(data, tmp_path / "same", epochs=epochs, **constant)
+        assert ("Resumed after epoch 2, step 0" in caplog.text) == resumed
+        if epochs in expected:
+            assert checkpoints.digest(found["weights"]["ema"]) == checkpoints.digest(
+                expected[epochs][0]["weights"]["ema"]
+            )
+            assert history.drop(columns=TIMES).equals(expected[epochs][1].drop(columns=TIMES))
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run(data, tmp_path / "same", epochs=3, **constant, learning_rate=0.01)
+    assert "from a run with different settings" in caplog.text
+
+
+@pytest.mark.slow
 def test_killed_at_any_point_it_ends_with_the_same_bits(data, tmp_path):
     """Runs with ten kills at random times give the weights, history and predictions of an undisturbed run."""
     from predict import predict

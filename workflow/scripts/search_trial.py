@@ -81,7 +81,9 @@ def search_trial(
         settings=train_settings, code=code, fold=None, replicate=0, folds=tables.read(folds, tables.FOLDS),
         shards=open_shards(shards, "train").values(), files=[weights_in] if weights_in else [],
     )  # fmt: skip
-    finished = ResumeFile(finished_path, identity | {"validation_folds": settings["folds"]})
+    finished = ResumeFile(
+        finished_path, identity | {"validation_folds": settings["folds"], "epochs": train_settings.epochs}
+    )
     saved, failed = finished.load(), None
     results: list[dict[str, Any]] = saved["progress"]["history"] if saved else []
     left = list(zip(settings["folds"], resume_paths, strict=True))[len(results) :]
@@ -102,6 +104,7 @@ def search_trial(
                 resume.unlink(missing_ok=True)
                 break
             results.append({"fold": fold} | summarise(pd.read_csv(history)))
+            resume.unlink(missing_ok=True)  # left with a constant learning rate
         # With the keys of the resume file of a training, whose position histo/training/requeue.py reads.
         finished.save({"progress": {"history": results, "steps": 0}})
     score = None if failed else fmean(result["auc"] for result in results)

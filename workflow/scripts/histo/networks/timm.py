@@ -7,7 +7,7 @@ import copy
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -63,15 +63,19 @@ def load_weights(body: nn.Module, settings: dict[str, Any], crop: int, path: str
     """Load the weights in a file, except those of its head, into a body that `build_body` built.
 
     settings: the block `network` of a model; path: safetensors or a state dict, as timm publishes it for this network.
-    Position embeddings are interpolated to the tile's size. Raises InputError for a file that is missing, unreadable, or
-    of another network.
+    Position embeddings are interpolated to the tile's size. Raises InputError for a file that is missing, unreadable,
+    or of another network.
     """
     expected = f"{path}: expected the weights of timm's {settings['model']}"
     if not Path(path).is_file():
         raise InputError(f"{expected}, found no such file. Correct network.weights.")
     try:
         loaded = _create(
-            settings["model"], crop, body.num_classes, pretrained=True, pretrained_cfg_overlay={"file": str(path)}
+            settings["model"],
+            crop,
+            cast(int, body.num_classes),
+            pretrained=True,
+            pretrained_cfg_overlay={"file": str(path)},
         )
     except Exception as error:  # any error of safetensors, pickle or timm's conversion
         text = (str(error).splitlines() or [""])[0]
@@ -85,7 +89,7 @@ def load_weights(body: nn.Module, settings: dict[str, Any], crop: int, path: str
 
 def head_parameters(body: nn.Module) -> set[str]:
     """Names of the parameters of `body` whose shapes depend on the number of classes."""
-    names = body.pretrained_cfg["classifier"]
+    names = cast(dict[str, Any], body.pretrained_cfg)["classifier"]
     prefixes = tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
     return {key for key in body.state_dict() if key.startswith(prefixes)}
 

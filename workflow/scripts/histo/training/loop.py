@@ -187,19 +187,17 @@ def train(
     models with the setting `pseudo_labels`, shards of the test tiles and their predictions by the teachers; stain:
     method of stain normalisation of the shards, stored with the weights; processes: those that train this model
     together, of which the first writes, by default one; model: its name, for what is shown; curves: existing folder for
-    TensorBoard's files, None for none; keep_resume_file: leave the last save, for a job that may be killed after its
-    training is complete. Raises InputError for unusable input and DivergedError for a loss or logits that are not
-    finite. After SIGTERM it saves its progress and raises SystemExit(143).
+    TensorBoard's files, None for none; keep_resume_file: leave the last save. Raises InputError for unusable input,
+    DivergedError for a loss or logits that are not finite, and after SIGTERM, once progress is saved, SystemExit(143).
     """
     check(settings, fold, pseudo_labels, weights_in)
     opened = open_shards(shards, "train")
     table = tables.read(folds, tables.FOLDS, columns=["id", "shard", "row", "label", "fold"])
     training_rows, validation_rows = split(table, fold, geometry_of(opened).classes)
-    identity = fingerprint(
+    resume = ResumeFile(resume_path, fingerprint(
         settings=settings, code=code, fold=fold, replicate=replicate, folds=table, shards=opened.values(),
         files=[weights_in, *pseudo_labels] if weights_in else pseudo_labels,
-    )  # fmt: skip
-    resume = ResumeFile(resume_path, identity)
+    ))  # fmt: skip
     settings = with_seed(with_pos_weight(settings, training_rows["label"]), replicate if fold is None else fold)
     training_shards = opened
     if pseudo_labels:
@@ -219,8 +217,7 @@ def train(
         train_epochs(run, progress, history_out)
         if run.leads:
             write_results(run, progress, weights_out, history_out, summary_out, code, stain)
-            if not keep_resume_file:
-                run.resume.remove()
+            leave_state(run, progress, keep_resume_file)
 
 
 def check(
@@ -330,15 +327,34 @@ def prepare(
 
 
 def load_progress(run: Run) -> Progress:
-    """Restore progress and engine from the resume file if there is one, else start from the beginning."""
+    """Restore progress and engine from the resume file if there is one, else start from the beginning.
+
+    A resume file of more epochs, which a run with a constant learning rate may leave, is not used.
+    """
     saved = run.resume.load()
     progress = Progress()
-    if saved is not None:
+    if saved is not None and len(saved["progress"]["history"]) <= run.settings.epochs:
         run.engine.load_state_dict(saved["engine"])
         progress = Progress(**saved["progress"])
         log.info("[%s] Resumed after epoch %d, step %d.", run.display.name, len(progress.history), progress.steps)
     run.display.begin(progress.history, progress.best_epoch, progress.steps)
     return progress
+
+
+def save(run: Run, progress: Progress) -> None:
+    """Write the resume file."""
+    run.resume.save({"engine": run.engine.state_dict(), "progress": vars(progress)})
+
+
+def leave_state(run: Run, progress: Progress, keep: bool) -> None:
+    """Remove the resume file of a complete run unless it is to be kept.
+
+    With a constant learning rate it is replaced by the complete state: a run with more epochs goes on from it.
+    """
+    if run.settings.schedule == "constant":
+        save(run, progress)
+    elif not keep:
+        run.resume.remove()
 
 
 def save_if_due(run: Run, progress: Progress) -> None:
@@ -350,7 +366,7 @@ def save_if_due(run: Run, progress: Progress) -> None:
     decision = run.processes.highest(2 if terminated else int(run.leads and run.resume.due()))
     if decision and run.leads:
         run.display.flush()
-        run.resume.save({"engine": run.engine.state_dict(), "progress": vars(progress)})
+        save(run, progress)
     if decision == 2:
         if run.leads:
             log.warning(

@@ -45,8 +45,10 @@ def fingerprint(
     columns = folds[["id", "shard", "row", "label", "fold"]]
     # Not categorised: all ids differ.
     table = hashlib.sha256(pd.util.hash_pandas_object(columns, index=False, categorize=False).to_numpy().tobytes())
+    # With a constant learning rate, no step depends on the number of epochs.
+    without = {"epochs"} if settings.schedule == "constant" else set()
     return {
-        "settings": settings.model_dump(),
+        "settings": settings.model_dump(exclude=without),
         "code": code,
         "fold": fold,
         "replicate": replicate,
