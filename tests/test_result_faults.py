@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from classical import classical
 from ensemble import ensemble
 from evaluate import evaluate
 from feature_map import feature_map
+from features import measure
 from histo import tables
 from histo.errors import out_of_memory
 from histo.files import write_json
@@ -20,12 +22,16 @@ from histo.job import unwritable
 from histo.training.loop import train
 from predict import predict
 from saliency import saliency
+from search_best import search_best
+from search_page import search_page
 from submission_csv import submission_csv
 from support.machine import calls, digests, interrupt, kill_in_call, largest_file
 from support.results import finished_run
+from support.search import SPACE, TEMPLATE, TRIALS
 from support.training import CODE, make_split, settings, write_folds, write_tiles
 
 FOLDS = (0, 1)
+PAGE = "trials.html"  # has the date on it
 
 
 def write_inputs(folder: Path) -> None:
@@ -36,11 +42,15 @@ def write_inputs(folder: Path) -> None:
     write_tiles(pd.concat([trained, tested]), folder / "tiles.parquet")
     tables.write(pd.DataFrame(columns=tables.OVERLAPS.names), folder / "overlaps.parquet", tables.OVERLAPS)
     write_json(folder / "audit.json", {"positive_share": 0.5})
+    for shard in sorted(folder.glob("*.h5")):
+        measure(shard, folder / f"features-{shard.stem}.parquet")
+    for trial in TRIALS:
+        write_json(folder / f"trial-{trial['trial']}.json", trial)
     (folder / "sample.csv").write_text("id,label\n" + "".join(f"{name},0\n" for name in tested["id"]))
 
 
 def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
-    """All stages from training to the submission for one model of two folds, by name, in their order."""
+    """All stages from training to the submission for one model of two folds and for a search, by name, in order."""
     folds, tiles = inputs / "folds.parquet", inputs / "tiles.parquet"
     shards, test_shards = ([str(path) for path in sorted(inputs.glob(f"{name}-*.h5"))] for name in ("train", "test"))
     found: dict[str, Callable[[], object]] = {}
@@ -58,6 +68,19 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
     weights = [out / f"weights.pt-{k}" for k in FOLDS]
     found["saliency"] = partial(saliency, weights, shards, folds, oofs, out / "saliency.parquet")
     found["feature_map"] = partial(feature_map, weights, shards, test_shards, folds, tiles, out / "map.parquet")
+    features = [sorted(inputs.glob(f"features-{split}-*.parquet")) for split in ("train", "test")]
+    found["classical"] = partial(
+        classical, *features, folds, tiles, out / "classical-oof.parquet", out / "classical-test.parquet", fold=0,
+        settings={"method": "logistic_regression", "l2": 1.0}, threads=1,
+    )  # fmt: skip
+    trials, base = [inputs / f"trial-{trial['trial']}.json" for trial in TRIALS], settings().model_dump()
+    found["search_best"] = partial(search_best, trials, out / "best.yaml", search="fine", settings=base)
+    found["search_page"] = partial(
+        search_page, trials, *(out / name for name in ("best.yaml", "trials.csv", PAGE, "trials.json")),
+        template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), search="fine", code={},
+        dataset={"name": "small", "source": "synthetic"},
+        settings={"base": base, "space": SPACE, "sampler": "random", "seed": 4, "folds": [0, 1]},
+    )  # fmt: skip
     blend = [out / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
     found["evaluate"] = partial(evaluate, oofs, folds, out / "evaluate.json", model="tiny", tta="none")
     found["ensemble"] = partial(
@@ -89,7 +112,8 @@ def fail(stage: Callable[[], object], folder: Path, count: int) -> None:
 
 def results(folder: Path) -> dict[str, str]:
     """Digests of all results but those that hold times."""
-    return {name: digest for name, digest in digests(folder).items() if not name.startswith(("history", "training"))}
+    timed = ("history", "training", PAGE)
+    return {name: digest for name, digest in digests(folder).items() if not name.startswith(timed)}
 
 
 def test_faults_from_training_to_submission(tmp_path, monkeypatch):
@@ -105,7 +129,7 @@ def test_faults_from_training_to_submission(tmp_path, monkeypatch):
             kill_in_call(stage, counts[name] // 2)
         stage()  # also deletes what the killed process left
     assert results(faulty) == results(clean)
-    assert {"weights.pt-0", "test.parquet", "submission.csv"} <= results(clean).keys()
+    assert {"weights.pt-0", "test.parquet", "submission.csv", "best.yaml"} <= results(clean).keys()
 
 
 def test_faults_in_the_report(tmp_path):
