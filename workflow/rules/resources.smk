@@ -65,8 +65,10 @@ def pixels(settings):
 
 
 def settings_of_job(wildcards):
-    """Settings of the network of a job; of a trial those with which the search begins."""
-    return SEARCH_SETTINGS[wildcards.search]["base"] if "search" in wildcards.keys() else settings_of(wildcards.model)
+    """Settings of the network of a job; of a trial, and of a model that names a search, what the trials start from."""
+    if "search" in wildcards.keys():
+        return SEARCH_SETTINGS[wildcards.search]["base"]
+    return model_settings(config, wildcards.model)
 
 
 def batch_memory(wildcards):
