@@ -65,6 +65,7 @@ rule submission:
         result("submission.csv"),
         result("report.html"),
         result("audit.html"),
+        [result(f"search/{name}/trials.html") for name in searches_of(NETWORKS)],
         [result(f"track/{model}.json") for model in NETWORKS if config["track"]["mlflow"]],
 
 

@@ -474,6 +474,14 @@ def test_a_search_tries_no_warm_starts():
         check(merge(DEFAULT, {"search": {"rate": search | {"space": {"warm_start": {"choices": ["lite0"]}}}}}))
 
 
+def test_a_search_tries_no_functions_from_files():
+    search = {"model": "p4m", "sampler": "random", "trials": 2, "trials_per_batch": 2, "seed": 1, "folds": [0]}
+    space = {"optimizer": {"choices": ["adamw", "my.py:make"]}}
+    with pytest.raises(InputError, match=r"search\.rate\.space\.optimizer: functions from a file cannot be searched"):
+        check(merge(DEFAULT, {"search": {"rate": search | {"space": space}}}))
+    check(merge(DEFAULT, {"search": {"rate": search | {"space": {"optimizer": {"choices": ["adamw", "adam"]}}}}}))
+
+
 def test_a_warm_start_from_the_same_network_is_taken():
     lite0 = {"name": "efficientnet_lite0", "dropout": 0.4}
     lite = {"warm_start": "lite0", "network": lite0}

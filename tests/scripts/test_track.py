@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ HISTORY = "epoch,step,loss,auc\n1,10,0.7,0.6\n2,20,0.5,\n"
 SETTINGS = {"epochs": 2, "network": {"name": "residual", "width": 8}, "pseudo_labels": [], "loss": None}
 
 
-def run(folder, **changes):
+def run(folder, output=None, **changes):
     """Log a model of two networks to a store in the folder; returns what was written."""
+    output = output or folder / "out.json"
     for name, digest in (("fold-0", "a"), ("fold-1", "b")):
         path = folder / "train" / name
         path.mkdir(parents=True, exist_ok=True)
@@ -29,8 +31,8 @@ def run(folder, **changes):
     write_json(folder / "evaluate.json", {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "auc_pooled": None})
     values = {"uri": f"sqlite:///{folder}/mlflow.db", "experiment": "demo", "model": "tiny", "settings": SETTINGS}
     paths = [sorted(folder.glob(f"train/*/{name}")) for name in ("history.csv", "training.json")]
-    track(*paths, folder / "evaluate.json", folder / "out.json", **values | {"code": {"train.py": "01"}} | changes)
-    return read_json(folder / "out.json")
+    track(*paths, folder / "evaluate.json", output, **values | {"code": {"train.py": "01"}} | changes)
+    return read_json(output)
 
 
 @pytest.mark.slow
@@ -57,6 +59,23 @@ def test_a_model_is_logged_once(tmp_path):
     assert len(client.search_runs([experiment.experiment_id])) == 3
     with pytest.raises(InputError, match=r"^track\.mlflow: ftp://x: expected a tracking URI, found: "):
         run(tmp_path, uri="ftp://x")
+
+
+def log(folder, name):
+    (folder / name).mkdir()
+    run(folder / name, folder / f"{name}.json", uri=f"sqlite:///{folder}/mlflow.db", model=name)
+
+
+@pytest.mark.slow
+def test_two_models_are_logged_at_once(tmp_path):
+    """Only one of them creates the tables of the database, and the experiment."""
+    processes = [get_context("fork").Process(target=log, args=(tmp_path, name)) for name in ("one", "two")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert read_json(tmp_path / "two.json")["networks"].keys() == {"fold-0", "fold-1"}
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

@@ -58,13 +58,14 @@ def make_inputs(folder, tiles):
         write_sparse(results / f"{name}.json", 1000)
 
 
-def requests(folder, *options, dataset=None, model=MODEL):
+def requests(folder, *options, dataset=None, model=MODEL, search=None):
     """Return {rule: {resource: largest request of its jobs}} of a dry run of all stages."""
     dataset = dataset or f"dataset={{name: sized, source: archive, archive: {folder / 'archive.zip'}}}"
     more = (f"index={{train_shards: {SHARDS['train']}, test_shards: {SHARDS['test']}}}",
             "submission={models: [tiny, forest]}",
             f"models={json.dumps({'tiny': model})}",
-            "classical={forest: {method: random_forest, n_estimators: 300, min_samples_leaf: 5, seed: 1}}")  # fmt: skip
+            "classical={forest: {method: random_forest, n_estimators: 300, min_samples_leaf: 5, seed: 1}}",
+            *([f"search={json.dumps(search)}"] if search else []))  # fmt: skip
     done = snakemake(folder, "submission", dataset, *more, "--dry-run", "--forceall", *options, config=CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
@@ -135,6 +136,24 @@ def test_requests_of_networks_follow_the_model(competition):
     small = requests(folder, model={"epochs": 1, "input_size": None, "batch_size": 8})
     assert small["train"]["mem_mb"] == first["train"]["mem_mb"]
     assert small["train"]["runtime"] < first["train"]["runtime"]
+
+
+def test_requests_follow_the_largest_values_of_a_search(competition):
+    """Of a model that takes its settings from it, those that it does not set itself."""
+    folder, first = competition
+    space = {
+        "batch_size": {"choices": [32, 128]},
+        "input_size": {"choices": [96, 192]},
+        "epochs": {"low": 2, "high": 8},
+    }
+    search = {"model": "p4m", "sampler": "random", "trials": 2, "trials_per_batch": 2, "seed": 1, "folds": [0]}
+    found = requests(
+        folder, model={"search": "one", "batch_size": 32, "epochs": 4}, search={"one": search | {"space": space}}
+    )
+    tiles = first["train"]["mem_mb"] - 6000
+    assert found["search_trial"]["mem_mb"] == pytest.approx(4 * 6000 + tiles, abs=1)
+    assert found["train"]["mem_mb"] == pytest.approx(6000 + tiles, abs=1)
+    assert found["search_trial"]["runtime"] - 120 == pytest.approx(2 * (found["train"]["runtime"] - 120), rel=0.02)
 
 
 def test_requests_of_a_group_before_its_first_job_has_run(competition, tmp_path):

@@ -40,6 +40,7 @@ def test_trials_are_jobs_and_a_model_takes_the_best(tiny_copy):
     trials = [read_json(path) for path in sorted(folder.glob("trial-*.json"))]
     assert len({trial["draws"]["learning_rate"] for trial in trials}) == 3
     assert len(pd.read_csv(folder / "trials.csv")) == 3
+    assert "search_page" in job_counts(run("submission", 4, "submission={models: [tuned]}", "--dry-run"))
 
     done = run("submission", 3, "submission={models: [tuned]}")
     assert done.returncode == 0, done.stderr

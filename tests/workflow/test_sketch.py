@@ -5,6 +5,7 @@ import re
 import pytest
 
 from histo.files import read_json
+from support import ROOT
 from support.chain import job_counts, run_snakemake
 
 
@@ -38,3 +39,13 @@ def test_a_sketch_estimates_the_run_and_leaves_it_alone(finished):
     assert found["memory_mb"]["train"] > 6000
 
     assert job_counts(run("--dry-run")) == {}
+
+
+@pytest.mark.slow
+def test_a_sketch_needs_no_limits_of_resources(finished):
+    """Those of profiles/default are replaced by `--resources` and by another profile."""
+    slurm = ("--workflow-profile", ROOT / "profiles" / "slurm", "--executor", "local")
+    for options in (("--resources", "gpu=2"), ("--workflow-profile", "none"), slurm):
+        done = run_snakemake("sketch", "--dry-run", "--configfile", "tiny.yaml", *options, folder=finished[0])
+        assert done.returncode == 0, done.stderr
+        assert job_counts(done) == {"sketch_folds": 1, "sketch": 1} or job_counts(done) == {"sketch": 1}

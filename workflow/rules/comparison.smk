@@ -54,12 +54,12 @@ def search_by_content(name):
 
 
 def reported_settings():
-    """All settings that the report shows; of models and searches only those of the submission."""
+    """All settings that the report shows; of models and searches only those that the submission needs."""
     return {
         **{name: section for name, section in config.items() if name not in ("apply", "track")},  # change no result
-        "models": {name: config["models"][name] for name in NETWORKS},
+        "models": {name: config["models"][name] for name in trained_models()},
         "classical": {name: CLASSICAL[name] for name in MODELS if name in CLASSICAL},
-        "search": {name: SEARCHES[name] for name in searches_of(NETWORKS)},
+        "search": {name: SEARCHES[name] for name in searches_of(trained_models())},
     }
 
 

@@ -22,26 +22,23 @@ def network_names(model):
 
 
 def network_slots():
-    """Cores, or with GPUs these, that networks share on this machine; on a cluster each network has its own."""
+    """Cores, or GPUs where there are any, that networks share on this machine; on a cluster each has its own."""
     if workflow.remote_exec or not workflow.local_exec:
         return sum(len(network_names(model)) for model in trained_models())
-    return getattr(workflow.global_resources.get("gpu"), "value", 1) if gpus_of("train") else workflow.cores
+    # The value of a resource without a limit is None.
+    return getattr(workflow.global_resources.get("gpu"), "value", None) or 1 if gpus_of("train") else workflow.cores
+
+
+def network_settings(model):
+    """Settings of the networks of a model; of one that names a search, what the trials start from, and its own."""
+    return {key: value for key, value in model_settings(config, model).items() if key != "search"}
 
 
 def planned_networks():
     """What `sketch` measures and counts, by name of a model or search."""
-    recipes = {
-        name: (model_settings(config, name), network_names(name), 0)
-        for name in trained_models()
-        if "search" not in config["models"][name]
-    }
+    recipes = {name: (network_settings(name), network_names(name), 0) for name in trained_models()}
     for name in searches_of(trained_models()):
         base, trials = SEARCH_SETTINGS[name]["base"], SEARCHES[name]["trials"]
-        recipes |= {
-            model: (base, network_names(model), 0)
-            for model in trained_models()
-            if config["models"][model].get("search") == name
-        }
         recipes[f"search {name}"] = (base, [f"fold-{fold}" for fold in SEARCHES[name]["folds"]], trials)
     return {name: planned_network(*recipe) for name, recipe in recipes.items()}
 
@@ -64,7 +61,7 @@ def stages_before_networks():
     """Jobs that run side by side of each stage before the networks, by stage."""
     cores = workflow.cores if workflow.local_exec and not workflow.remote_exec else len(shards_of("pack", "h5"))
     stages = STAGES[: STAGES.index("search_trial")]
-    unzip = getattr(workflow.global_resources.get("unzip"), "value", cores)
+    unzip = getattr(workflow.global_resources.get("unzip"), "value", None) or cores
     return {stage: min(unzip, cores) if stage == "unzip" else cores for stage in stages}
 
 

@@ -64,17 +64,29 @@ def pixels(settings):
     return (settings["input_size"] or settings["center_crop"]) ** 2 / 192**2
 
 
+# Settings that memory and time of a network follow.
+REQUESTED = ("batch_size", "center_crop", "epochs", "input_size")
+
+
 def settings_of_job(wildcards):
-    """Settings of the network of a job; of a trial, and of a model that names a search, what the trials start from."""
-    if "search" in wildcards.keys():
-        return SEARCH_SETTINGS[wildcards.search]["base"]
-    return model_settings(config, wildcards.model)
+    """Settings of the network of a job; what a search samples has its largest value, unless the model has its own."""
+    own = {} if "search" in wildcards.keys() else config["models"][wildcards.model]
+    search = own.get("search") if own else wildcards.search
+    base = model_settings(config, wildcards.model) if own else SEARCH_SETTINGS[search]["base"]
+    space = SEARCH_SETTINGS[search]["space"] if search else {}
+    sampled = {name: part.get("choices") or [part["high"]] for name, part in space.items() if name not in own}
+    largest = {name: max(values, key=lambda value: value or 0) for name, values in sampled.items() if name in REQUESTED}
+    return base | largest
+
+
+def training_memory(settings):
+    """MB that a training requests beyond its tiles: more for batches of more pixels than those of the default model."""
+    return NETWORK_MEMORY["train"][0] * max(1, settings["batch_size"] / 32 * pixels(settings))
 
 
 def batch_memory(wildcards):
-    """MB that a training requests beyond its tiles: more for batches of more pixels than those of the default model."""
-    settings = settings_of_job(wildcards)
-    return NETWORK_MEMORY["train"][0] * max(1, settings["batch_size"] / 32 * pixels(settings))
+    """The same of a job."""
+    return training_memory(settings_of_job(wildcards))
 
 
 def training_minutes(wildcards):

@@ -63,7 +63,10 @@ rule sketch:
             "benchmarks": {stage: f"benchmarks/{run_folder(stage)}/{stage}" for stage in STAGES},
             "at_once": stages_before_networks(),
             "memory_mb": {
-                "train": by_size(*NETWORK_MEMORY["train"])(wildcards, input.train_shards, 1),
+                "train": by_size(
+                    max([training_memory(one["settings"]) for one in planned_networks().values()], default=0),
+                    NETWORK_MEMORY["train"][1],
+                )(wildcards, input.train_shards, 1),
                 "predict": by_size(*NETWORK_MEMORY["predict"])(
                     wildcards, [*input.train_shards, *input.test_shards], 1
                 ),

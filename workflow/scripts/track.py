@@ -5,6 +5,7 @@ variables.
 """
 
 import csv
+import fcntl
 import hashlib
 import importlib
 import logging
@@ -131,15 +132,18 @@ def track(
     histories, trainings: `<network>/history.csv` and `training.json` of each network; evaluation: metrics of the model;
     settings: of the training; code: fingerprints of what trained it. Raises InputError if MLflow cannot be used.
     """
-    client = connect(uri)
-    from mlflow.exceptions import MlflowException
-
     pairs = zip(trainings, histories, strict=True)
     networks = {training.parent.name: (read_json(training), history) for training, history in pairs}
-    try:
-        runs = log_model(client, experiment, model, settings, code, read_json(evaluation), networks)
-    except MlflowException as error:
-        raise InputError(f"track.mlflow: {uri}: the server refused: {error}. Correct it and run again.") from None
+    # Two jobs at once would both create the tables of a new database, and the experiment.
+    with open(output.with_name(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process ends, however it does
+        client = connect(uri)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            runs = log_model(client, experiment, model, settings, code, read_json(evaluation), networks)
+        except MlflowException as error:
+            raise InputError(f"track.mlflow: {uri}: the server refused: {error}. Correct it and run again.") from None
     write_json(output, runs)
 
 

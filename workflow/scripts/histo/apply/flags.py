@@ -1,4 +1,4 @@
-"""Flags of tiles that are unlike the training tiles, on which a prediction may be worth little."""
+"""Flags of tiles that are unlike the training tiles, whose predictions may be unreliable."""
 
 from pathlib import Path
 

@@ -173,5 +173,5 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     flagged = table.loc[table["flags"] != "", "flags"].str.split(";").explode().value_counts()
     log.info("%s: %d tiles.", path, len(table))
     for flag, count in flagged.items():
-        meaning = "they are not predicted" if flag == "size" else "their predictions may be worth little"
+        meaning = "they are not predicted" if flag == "size" else "their predictions may be unreliable"
         log.warning("%d of %d tiles are flagged %s: %s.", count, len(table), flag, meaning)

@@ -13,6 +13,9 @@ from histo.overrides import with_values
 
 Settings = dict[str, Any]
 
+# May name functions in a file of the user's, as in `histo.user_functions.own_functions`.
+FUNCTIONS = ("augmentation", "loss", "network.builder", "optimizer")
+
 
 def typed(settings: Settings, where: str) -> tuple[Settings | None, list[str]]:
     """Return all settings of a model with their types, or None, and what is wrong with them; where: a dotted name."""
@@ -67,6 +70,8 @@ def _try(base: Settings, name: str, part: Range) -> tuple[list[Any], list[str]]:
         ]
     if name == "warm_start":
         return [], ["space.warm_start: cannot be searched, since trials run before models are trained."]
+    if name in FUNCTIONS and any(isinstance(value, str) and ":" in value for value in part.probes):
+        return [], [f"space.{name}: functions from a file cannot be searched; compare models instead."]
     values = []
     for value in part.probes:
         settings, mistakes = _one(base, name, value)
