@@ -51,3 +51,13 @@ def job_counts(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """Return the number of jobs by rule that a run or a dry run announced."""
     table = (done.stdout + done.stderr).partition("Job stats:")[2].partition("total")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+def training_inputs(done: subprocess.CompletedProcess[str], model: str, pattern: str) -> dict[str, list[str]]:
+    """Return what the jobs that train a model read, by network, from a dry run; pattern: of a path, with one group."""
+    found = {}
+    for job in re.split(r"\n(?=rule |localrule )", done.stdout + done.stderr):
+        output = re.search(rf"output: \S*train/{model}/([^/]+)/weights\.pt", job)
+        if output:
+            found[output[1]] = re.findall(pattern, job.partition("output:")[0])
+    return found

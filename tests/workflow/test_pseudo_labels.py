@@ -1,27 +1,19 @@
 """A student trains on the test tiles with the probabilities of its teacher's networks."""
 
-import re
-
 import numpy as np
 import pytest
 
 from histo.files import read_json
 from histo.training import checkpoints
 from support.archives import Archive
-from support.chain import DATASET, job_counts, snakemake
+from support.chain import DATASET, job_counts, snakemake, training_inputs
 
 STUDENT = "models={student: {pseudo_labels: [tiny], network: {width: 8, blocks: 1}, epochs: 1, batch_size: 8}}"
 
 
 def teachers_of(done):
     """Return the predictions that each network of the student reads, from the jobs that a dry run prints."""
-    jobs = re.split(r"\n(?=rule |localrule )", done.stdout + done.stderr)
-    found = {}
-    for job in jobs:
-        output = re.search(r"output: \S*train/student/([^/]+)/weights\.pt", job)
-        if output:
-            found[output[1]] = re.findall(r"predict/(\w+/[\w-]+)/test\.parquet", job.partition("output:")[0])
-    return found
+    return training_inputs(done, "student", r"predict/(\w+/[\w-]+)/test\.parquet")
 
 
 def settings(tmp_path, *more):

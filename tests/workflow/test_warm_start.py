@@ -1,14 +1,12 @@
 """A model that starts from the trained weights of another one: each network from that of the same fold."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
 
 from histo.training import checkpoints
 from support.archives import Archive
-from support.chain import DATASET, job_counts, snakemake
+from support.chain import DATASET, job_counts, snakemake, training_inputs
 
 MORE = "models={more: {warm_start: tiny, network: {width: 8, blocks: 1}, center_crop: 32, epochs: 1, batch_size: 8, \
 precision: float32, learning_rate: 1.0e-30, weight_decay: 0}}"
@@ -16,13 +14,7 @@ precision: float32, learning_rate: 1.0e-30, weight_decay: 0}}"
 
 def sources_of(done):
     """Return the weights that each network of the model starts from, from the jobs that a dry run prints."""
-    jobs = re.split(r"\n(?=rule |localrule )", done.stdout + done.stderr)
-    found = {}
-    for job in jobs:
-        output = re.search(r"output: \S*train/more/([^/]+)/weights\.pt", job)
-        if output:
-            found[output[1]] = re.findall(r"train/(\w+/[\w-]+)/weights\.pt", job.partition("output:")[0])
-    return found
+    return training_inputs(done, "more", r"train/(\w+/[\w-]+)/weights\.pt")
 
 
 def test_a_network_starts_from_the_network_of_the_same_fold(tmp_path):
