@@ -70,9 +70,11 @@ REQUESTED = ("batch_size", "center_crop", "epochs", "input_size")
 
 def settings_of_job(wildcards):
     """Settings of the network of a job; what a search samples has its largest value, unless the model has its own."""
-    own = {} if "search" in wildcards.keys() else config["models"][wildcards.model]
-    search = own.get("search") if own else wildcards.search
-    base = model_settings(config, wildcards.model) if own else SEARCH_SETTINGS[search]["base"]
+    if "search" in wildcards.keys():
+        own, search, base = {}, wildcards.search, SEARCH_SETTINGS[wildcards.search]["base"]
+    else:
+        own, base = config["models"][wildcards.model], model_settings(config, wildcards.model)
+        search = own.get("search")
     space = SEARCH_SETTINGS[search]["space"] if search else {}
     sampled = {name: part.get("choices") or [part["high"]] for name, part in space.items() if name not in own}
     largest = {name: max(values, key=lambda value: value or 0) for name, values in sampled.items() if name in REQUESTED}
