@@ -1,13 +1,15 @@
 """The AUC of clustered data, compared with published numbers and with sums over all pairs of tiles."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from histo.statistics.clustered_auc import (
+    bounded_interval,
     holm,
-    logit_interval,
     placements,
     score_interval,
     score_variance,
@@ -231,9 +233,38 @@ def test_a_cluster_in_two_strata_is_refused():
         stratified_auc(np.array([0, 1, 0, 1]), np.arange(4.0), np.zeros(4, int), np.array([0, 0, 1, 1]))
 
 
-def test_logit_interval_stays_between_0_and_1():
-    low, high = logit_interval(0.99, 0.02, 5)
+def test_bounded_interval_stays_between_0_and_1():
+    low, high = bounded_interval(0.99, 0.02, 5)
     assert 0 < low < 0.99 < high < 1
+    low, high = bounded_interval(0.99, 0.5, 1)
+    assert 0 < low < 0.01 and high < 1
+
+
+def test_bounded_interval_is_on_the_scale_of_folded_powers():
+    """The limits are as far from the value on that scale: quantile × error × derivative."""
+
+    def folded(x):
+        return (1 - x) ** (-1 / 3) - x ** (-1 / 3)
+
+    value, error, degrees = 0.9, 0.03, 8
+    derivative = (folded(value + 1e-6) - folded(value - 1e-6)) / 2e-6
+    spread = 2.306004 * error * derivative  # two-sided 95 % quantile of t with 8 degrees of freedom
+    low, high = bounded_interval(value, error, degrees)
+    assert folded(low) == pytest.approx(folded(value) - spread, abs=1e-5)
+    assert folded(high) == pytest.approx(folded(value) + spread, abs=1e-5)
+
+
+def test_bounded_interval_of_a_small_error_is_that_of_the_logit_scale():
+    value, error = 0.95, 0.001
+    low, high = bounded_interval(value, error, 1e6)
+    middle, spread = math.log(value / (1 - value)), 1.959964 * error / (value * (1 - value))
+    logit = [1 / (1 + math.exp(-(middle + side * spread))) for side in (-1, 1)]
+    assert [low, high] == pytest.approx(logit, abs=2e-5)
+
+
+def test_bounded_interval_is_symmetric():
+    low, high = bounded_interval(0.8, 0.05, 10)
+    assert bounded_interval(0.2, 0.05, 10) == pytest.approx((1 - high, 1 - low))
 
 
 def test_holm_adjusts_as_in_its_definition():

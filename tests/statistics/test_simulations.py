@@ -42,11 +42,10 @@ def metrics(labels, probabilities, slide, folds):
 
 
 @pytest.mark.parametrize(
-    ("count", "folds", "distance", "lowest"),
-    [(30, 5, 2.0, 0.92), (30, 1, 2.0, 0.92), (30, 5, 3.5, 0.90), (60, 5, 2.0, 0.92)],
+    ("count", "folds", "distance"), [(30, 5, 2.0), (30, 1, 2.0), (30, 5, 3.5), (30, 1, 3.5), (60, 5, 2.0), (60, 5, 3.5)]
 )
-def test_the_interval_of_the_auc_covers_the_truth(count, folds, distance, lowest):
-    """Nominally 95 %, a little less at an AUC of 0.97; intervals of single tiles cover it in two thirds at most."""
+def test_the_interval_of_the_auc_covers_the_truth(count, folds, distance):
+    """Nominally 95 %, at AUCs of 0.86 and 0.97; intervals of single tiles cover it in two thirds at most."""
     random = np.random.default_rng(1)
     found, limits, plain = [], [], []
     while len(found) < RUNS:
@@ -60,7 +59,7 @@ def test_the_interval_of_the_auc_covers_the_truth(count, folds, distance, lowest
         plain.append(stratified_auc(labels, probabilities, None, fold).interval())
     truth = np.mean(found)
     covered, by_tile = (np.mean([low < truth < high for low, high in rows]) for rows in (limits, plain))
-    assert lowest <= covered <= 0.975
+    assert 0.92 <= covered <= 0.97
     assert by_tile < 0.67
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import norm, rankdata, t
 
 Floats = npt.NDArray[np.float64]
@@ -54,14 +55,14 @@ class AucEstimate:
         return float(np.sqrt(max(self.covariance[model, model], 0.0)))
 
     def interval(self, model: int = 0, confidence: float = 0.95) -> tuple[float, float]:
-        """Return the confidence interval of a model's AUC, computed on the logit scale with quantiles of t.
+        """Return the confidence interval of a model's AUC, that of `bounded_interval`.
 
         If the standard error is 0, as at an AUC of 1, the interval is `score_interval` with clusters in place of tiles.
         """
         value, error = float(self.values[model]), self.error(model)
         if error == 0 or not 0 < value < 1:
             return score_interval(value, self.positive_clusters, self.negative_clusters, confidence)
-        return logit_interval(value, error, float(self.degrees[model]), confidence)
+        return bounded_interval(value, error, float(self.degrees[model]), confidence)
 
     def difference(self, first: int, second: int, confidence: float = 0.95) -> Difference:
         """Return the AUC of model `first` minus that of model `second`, paired by cluster."""
@@ -173,13 +174,24 @@ def _correlation(deviations: Floats) -> Floats:
     return found
 
 
-def logit_interval(value: float, error: float, degrees: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the confidence interval of a value between 0 and 1, computed on the logit scale with quantiles of t."""
-    middle = np.log(value / (1 - value))
-    spread = t.ppf((1 + confidence) / 2, degrees) * error / (value * (1 - value))
-    with np.errstate(over="ignore"):
-        low, high = 1 / (1 + np.exp(-np.array([middle - spread, middle + spread])))
-    return float(low), float(high)
+def bounded_interval(value: float, error: float, degrees: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the confidence interval of a value between 0 and 1, exclusive, with quantiles of t.
+
+    It is computed on the scale of Mosteller and Tukey's folded powers (Data Analysis and Regression, 1977) with the
+    exponent -1/3, f(x) = (1 - x)^(-1/3) - x^(-1/3), and is that of the logit scale where the error is small. Few
+    clusters determine the error of an AUC near 1, so an estimate that is too high has an error that is too small: on
+    the logit scale the truth is below 6 to 8 % of the nominal 95 % intervals of 30 slides at an AUC of 0.97 and more,
+    on this one below 4 to 5 %.
+    """
+
+    def folded(log_odds: float) -> float:
+        return float(expit(-log_odds) ** (-1 / 3) - expit(log_odds) ** (-1 / 3))
+
+    middle = float(np.log(value / (1 - value)))
+    slope = ((1 - value) ** (-4 / 3) + value ** (-4 / 3)) / 3
+    spread = float(t.ppf((1 + confidence) / 2, degrees)) * error * slope
+    low, high = (brentq(lambda x, f=folded(middle) + part: folded(x) - f, -600, 600) for part in (-spread, spread))
+    return float(expit(low)), float(expit(high))
 
 
 def score_variance(value: float, positives: int, negatives: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata, t
 
-from histo.statistics.clustered_auc import AucEstimate, holm, logit_interval
+from histo.statistics.clustered_auc import AucEstimate, holm, bounded_interval
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]
@@ -117,7 +117,7 @@ def expected_auc(metrics: dict[str, Any], tiles: int) -> dict[str, Any]:
     if not tiles or not error or not 0 < value < 1:
         return found
     total = error * (1 + metrics["tiles"] / tiles) ** 0.5
-    low, high = logit_interval(value, total, metrics["auc_degrees"])
+    low, high = bounded_interval(value, total, metrics["auc_degrees"])
     return found | {"low": low, "high": high}
 
 

@@ -13,7 +13,7 @@ from histo.statistics.calibration import (
     logistic_recalibration,
     temperature_out_of_fold,
 )
-from histo.statistics.clustered_auc import AucEstimate, logit_interval, stratified_auc
+from histo.statistics.clustered_auc import AucEstimate, bounded_interval, stratified_auc
 from histo.statistics.clustered_means import (
     Estimate,
     bootstrap,
@@ -152,14 +152,14 @@ def _of_probabilities(
 
 
 def _bounded(value: float, samples: Floats, auc: AucEstimate) -> Estimate:
-    """Return a value between 0 and 1 with an interval from bootstrap samples, on the logit scale.
+    """Return a value between 0 and 1 with an interval from bootstrap samples.
 
     At 0 and 1, where samples do not vary, the interval is Wilson's for as many tiles as there are positive clusters.
     """
     error = _deviation(samples)
     if error == 0 or not 0 < value < 1:
         return estimate(value, *wilson(value, auc.positive_clusters, 1.96))
-    return estimate(value, *logit_interval(value, error, float(auc.degrees[0])))
+    return estimate(value, *bounded_interval(value, error, float(auc.degrees[0])))
 
 
 def mean_roc(labels: Integers, scores: Floats, folds: Integers) -> dict[str, list[float]]:
