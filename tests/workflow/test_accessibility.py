@@ -1,4 +1,4 @@
-"""The pages of the demo and of a search, checked by axe-core in a real browser."""
+"""The pages of the demo, of a run on real tiles and of a search, checked by axe-core in a real browser."""
 
 import pytest
 
@@ -46,9 +46,21 @@ def test_axe_core_finds_faults(browser, tmp_path):
     assert {("serious", "color-contrast"), ("serious", "html-has-lang"), ("critical", "image-alt")} <= found
 
 
+def check(browser, page, width, scheme):
+    """Fail if axe-core finds something serious or critical on a page."""
+    found = violations(browser, page, width, scheme)
+    assert browser.run("document.querySelectorAll('h2').length") > 3, page
+    assert [one for one in found if one[0] in SERIOUS] == [], page
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "light"), (1400, "dark")])
 def test_axe_core_finds_nothing_serious(browser, pages, width, scheme):
     for page in pages:
-        found = violations(browser, page, width, scheme)
-        assert browser.run("document.querySelectorAll('h2').length") > 3, page
-        assert [one for one in found if one[0] in SERIOUS] == [], page
+        check(browser, page, width, scheme)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
+def test_axe_core_finds_nothing_serious_on_the_report_of_real_tiles(browser, real_run, width, scheme):
+    folder, *_ = real_run
+    for name in ("report", "audit"):
+        check(browser, folder / f"results/real/{name}.html", width, scheme)
