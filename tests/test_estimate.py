@@ -6,7 +6,7 @@ from histo.estimate import Planned, Speed, as_text, complete, makespan, measured
 
 FOLDS = {0: 100, 1: 200, 2: 300}
 SPEED = Speed(
-    start=5, training=10, prediction=50, invariant=False, memory=1_200_000_000, device="CPU, 1 threads", at_once=2
+    start=5, training=10, prediction=50, invariant=False, memory=1_200_000_000, device="CPU, 1 thread", at_once=2
 )
 
 
@@ -94,7 +94,7 @@ def test_the_table():
         ["train", "1", "1", "2 min 41 s", "estimated"],
         ["predict", "1", "1", "15.0 s", "estimated"],
     ]
-    assert "Time left: about 2 min 56 s; from the archive on: about 3 min 46 s;" in text
-    assert rows[-1] == ["wide", "3", "10.0 tiles/s", "50.0 views/s", "1.20 GB", "CPU, 1 threads"]
+    assert "Time left: about 2 min 56 s; the whole run from the archive: about 3 min 46 s;" in text
+    assert rows[-1] == ["wide", "3", "10.0 tiles/s", "50.0 views/s", "1.20 GB", "CPU, 1 thread"]
     assert "Memory that a job requests: train 14727 MB, predict 11883 MB\n" in text
     assert "Disk: shards 7.90 GB; 100.00 GB are free\n" in text

@@ -92,7 +92,7 @@ def test_two_processes_give_the_losses_of_one(outcome, network):
     weights = [checkpoints.load(outcome(network, count) / "weights.pt")["weights"]["ema"] for count in (1, 2)]
     for key, value in weights[0].items():
         assert np.allclose(value, weights[1][key], atol=1e-4), key
-    assert json.loads((out / "training.json").read_text())["device"] == "2 × CPU, 1 threads"
+    assert json.loads((out / "training.json").read_text())["device"] == "2 × CPU, 1 thread"
     assert (out / "log").read_text().count("Kept the weights of epoch") == 1
 
 

@@ -82,7 +82,7 @@ def test_weights_and_history_of_a_run(data, tmp_path):
     assert checkpoint["normalisation"]["mean"] == pytest.approx([0.472] * 3, abs=0.02)
     summary = json.loads((tmp_path / "a/training.json").read_text())
     assert summary == {
-        "parameters": summary["parameters"], "device": "CPU, 1 threads", "precision": "float32",
+        "parameters": summary["parameters"], "device": "CPU, 1 thread", "precision": "float32",
         "weights_sha256": checkpoints.digest(checkpoint["weights"]["last"]),
     }  # fmt: skip
     assert summary["parameters"] == sum(

@@ -19,7 +19,7 @@ def test_one_fold_in_two_processes(tiny_copy):
     done = run("--resources", "gpu=2", "--set-resources", "train:gpu=2")
     assert done.returncode == 0, done.stderr
     assert job_counts(done) == {"train": 1}
-    assert read_json(tiny_copy / target.replace("weights.pt", "training.json"))["device"] == "2 × CPU, 1 threads"
+    assert read_json(tiny_copy / target.replace("weights.pt", "training.json"))["device"] == "2 × CPU, 1 thread"
     assert (tiny_copy / "logs/small/train/tiny/fold-0.log").read_text().count("Kept the weights of epoch") == 1
     # Hardware is not a setting: with one process, nothing runs again.
     again = run("--dry-run")

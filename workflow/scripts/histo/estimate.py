@@ -142,7 +142,7 @@ def as_text(estimate: Mapping[str, Any]) -> str:
     )
     lines += [
         "",
-        f"Time left: about {duration(estimate['seconds_left'])}; from the archive on: about "
+        f"Time left: about {duration(estimate['seconds_left'])}; the whole run from the archive: about "
         f"{duration(estimate['seconds'])}; evaluation and report take minutes more",
         "",
     ]

@@ -190,7 +190,10 @@ def bounded_interval(value: float, error: float, degrees: float, confidence: flo
     middle = float(np.log(value / (1 - value)))
     slope = ((1 - value) ** (-4 / 3) + value ** (-4 / 3)) / 3
     spread = float(t.ppf((1 + confidence) / 2, degrees)) * error * slope
-    low, high = (brentq(lambda x, f=folded(middle) + part: folded(x) - f, -600, 600) for part in (-spread, spread))
+    low, high = (
+        brentq(lambda x, place=place: folded(x) - place, -600, 600)
+        for place in (folded(middle) - spread, folded(middle) + spread)
+    )
     return float(expit(low)), float(expit(high))
 
 

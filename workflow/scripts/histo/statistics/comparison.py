@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata, t
 
-from histo.statistics.clustered_auc import AucEstimate, holm, bounded_interval
+from histo.statistics.clustered_auc import AucEstimate, bounded_interval, holm
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.integer]

@@ -231,7 +231,9 @@ def device_name(device: torch.device, threads: int) -> str:
     """Name of a device for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return "Apple MPS" if device.type == "mps" else f"CPU, {threads} threads"
+    if device.type == "mps":
+        return "Apple MPS"
+    return f"CPU, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def is_out_of_memory(error: RuntimeError, device: torch.device) -> bool:

@@ -31,7 +31,7 @@ def own_optimizer(reference: str, groups: list[dict[str, Any]], settings: TrainS
     if held != expected:
         raise InputError(
             f"{SETTING} {reference}: expected an optimizer of all {len(expected)} trainable parameters, found one of "
-            f"{len(held & expected)} of them and {len(held - expected)} others."
+            f"{len(held & expected)} of them and of {len(held - expected)} other tensors."
         )
     for group in optimizer.param_groups:
         group.setdefault("factor", 1.0)
