@@ -67,7 +67,9 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
     oofs, tests = ([out / f"{name}.parquet-{k}" for k in FOLDS] for name in ("oof", "test"))
     weights = [out / f"weights.pt-{k}" for k in FOLDS]
     found["saliency"] = partial(saliency, weights, shards, folds, oofs, out / "saliency.parquet")
-    found["feature_map"] = partial(feature_map, weights, shards, test_shards, folds, tiles, out / "map.parquet")
+    found["feature_map"] = partial(
+        feature_map, weights, shards, test_shards, folds, tiles, out / "map.parquet", method="pca"
+    )
     features = [sorted(inputs.glob(f"features-{split}-*.parquet")) for split in ("train", "test")]
     found["classical"] = partial(
         classical, *features, folds, tiles, out / "classical-oof.parquet", out / "classical-test.parquet", fold=0,

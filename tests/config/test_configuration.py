@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from histo.config import __main__ as generated
+from histo.config import configuration
 from histo.config.configuration import LITE0, Configuration, check, model_settings, train_settings
 from histo.config.section import Section
 from histo.errors import InputError
@@ -221,6 +222,18 @@ def test_every_mistake_is_explained(path, value, message):
     assert head == "The settings have mistakes:"
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_umap_needs_a_package_of_its_own(monkeypatch):
+    config = changed("feature_map.method", "umap")
+    check(config)
+    assert config["feature_map"] == {"method": "umap"}
+    monkeypatch.setattr(configuration, "find_spec", lambda name: None)
+    check(changed("feature_map.method", "pca"))
+    with pytest.raises(
+        InputError, match=r"feature_map\.method: expected the package umap-learn, found none\. Install it"
+    ):
+        check(config)
 
 
 def test_all_mistakes_are_told_at_once():

@@ -36,7 +36,7 @@ def test_every_point_is_in_the_series_of_its_code(random):
         # On the chart, y points down.
         assert np.corrcoef(points.T, np.array(places, float).T)[[0, 1], [2, 3]] == pytest.approx([1, -1], abs=1e-4)
     texts = [text.text for text in root.iter("text")]
-    assert "component 1, 50 % of the variance" in texts and "component 2, 25 % of the variance" in texts
+    assert "PCA 1, 50 % of the variance" in texts and "PCA 2, 25 % of the variance" in texts
 
 
 def test_explained_variance(random):
@@ -59,7 +59,8 @@ def test_the_section_of_a_model(random):
     maps = {"m": frame, "empty": frame.head(0)}
     (section,) = feature_section(maps, {"m": guesses, "empty": guesses}, NAMES)
     assert (section["model"], section["tiles"]) == ("m", 60)
-    assert section["by_fold"] == explained(frame, frame["fold"].to_numpy())
+    assert section["method"] == "PCA"
+    assert section["explained"] == {name: explained(frame, frame[name].to_numpy()) for name in ("label", "fold")}
     series = [
         {one.get("data-name"): len(json.loads(one.get("data-points"))) for one in parse_fragment(chart).iter("g")}
         for chart in section["charts"]
@@ -72,5 +73,19 @@ def test_the_section_of_a_model(random):
     ]
     assert SMALLEST == 10  # group a has 9 tiles
     assert "30 of 60 tiles are misclassified." in section["charts"][1]
+    captions = [parse_fragment(chart).find(".//figcaption").text for chart in section["charts"]]
+    assert captions == ["PCA by label", "PCA by error", "PCA by fold", "PCA by group of tiles, the largest"]
     small = frame.assign(group=frame["id"])
     assert len(feature_section({"m": small}, {"m": guesses}, NAMES)[0]["charts"]) == 3
+
+
+def test_a_umap_has_no_shares_of_the_variance(random):
+    frame = table(random).assign(explained_x=np.nan, explained_y=np.nan)
+    (section,) = feature_section({"m": frame}, {"m": pd.Series(1, frame["id"])}, NAMES)
+    assert (section["method"], section["explained"]) == ("UMAP", {})
+    roots = [parse_fragment(chart) for chart in section["charts"]]
+    assert [root.find(".//figcaption").text for root in roots][:3] == ["UMAP by label", "UMAP by error", "UMAP by fold"]
+    for root, chart in zip(roots, section["charts"], strict=True):
+        assert {"UMAP 1", "UMAP 2"} <= {text.text for text in root.iter("text")}
+        assert "variance" not in chart and "nan" not in chart
+    assert "UMAP by label. Distances between clusters have no meaning." in section["charts"][0]

@@ -1,4 +1,7 @@
-"""The map of features: last layers, comparable networks, principal components, and the table."""
+"""The map of features: last layers, comparable networks, principal components, UMAP, and the table."""
+
+import logging
+import sys
 
 import numpy as np
 import pandas as pd
@@ -6,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from feature_map import ANCHORS, TILES, feature_map, features, principal_components, sample, similarities
+from feature_map import ANCHORS, TILES, feature_map, features, principal_components, sample, similarities, umap_axes
 from histo import tables
+from histo.errors import InputError
 from histo.networks.network import Network, build
 from histo.training import checkpoints
 from support.training import CODE, images, make_split, settings, write_folds, write_tiles
 
 CPU = torch.device("cpu")
+compiles = pytest.mark.slow  # umap-learn compiles itself, once per process, for ten seconds or more
 
 
 def test_the_sample_is_random_and_always_the_same():
@@ -78,6 +83,69 @@ def test_principal_components(random):
     assert not still.any() and not none.any()
 
 
+def clusters(random, count, size):
+    """Return clusters of `size` points at corners of a simplex in ten dimensions, and the cluster of each point."""
+    of = np.repeat(np.arange(count), size)
+    return np.eye(10)[of] + random.normal(scale=0.15, size=(len(of), 10)), of
+
+
+def nearest(places, count):
+    """Return the nearest other points of each, [N, count]."""
+    distances = np.linalg.norm(places[:, None] - places, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return distances.argsort(axis=1)[:, :count]
+
+
+@compiles
+def test_umap_keeps_clusters_apart_and_is_always_the_same(random):
+    values, of = clusters(random, 2, 30)
+    start, _ = principal_components(values, of.astype(float))
+    found = umap_axes(values, start)
+    assert (of[nearest(found, 10)] == of[:, None]).all()
+    assert np.array_equal(found, umap_axes(values, start))
+    assert np.corrcoef(found[:, 0], start[:, 0])[0, 1] > 0.9  # it starts there
+
+
+@compiles
+def test_umap_separates_clusters_that_two_principal_components_mix(random):
+    values, of = clusters(random, 7, 20)
+    start, _ = principal_components(values, of.astype(float))
+    found = umap_axes(values, start)
+    assert (of[nearest(start, 5)] == of[:, None]).mean() < 0.9
+    assert (of[nearest(found, 5)] == of[:, None]).mean() > 0.99
+
+
+@compiles
+@pytest.mark.parametrize("count", [3, 4, 5, 15, 16])
+def test_umap_of_few_tiles(random, count):
+    values = random.normal(size=(count, 6))
+    found = umap_axes(values, principal_components(values, np.arange(count) % 2)[0])
+    assert np.isfinite(found).all() and len(np.unique(found, axis=0)) == count
+
+
+@compiles
+def test_equal_tiles_have_equal_places_on_a_umap(random):
+    """More of them than neighbours."""
+    values = random.normal(size=(25, 6))
+    values[3:23] = values[2]
+    found = umap_axes(values, principal_components(values, np.arange(25) % 2)[0])
+    assert len(np.unique(found, axis=0)) == 5
+    assert (found[3:23] == found[2]).all()
+
+
+def test_no_umap_of_fewer_than_three_different_tiles_or_of_tiles_on_a_line(random):
+    two = np.eye(6)[[0, 1, 1, 0, 1]] + random.normal(scale=1e-7, size=(5, 6))
+    line = np.arange(20)[:, None] * random.normal(size=6)
+    for values in (two[:1], two[1:3], two, line):
+        assert umap_axes(values, principal_components(values, np.arange(len(values)) % 2)[0]) is None
+
+
+def test_without_umap_learn_the_message_says_what_to_install(random, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(InputError, match=r"^feature_map\.method: umap: .* umap-learn, found none\. Install it: pip"):
+        umap_axes(random.normal(size=(9, 3)), random.normal(size=(9, 2)))
+
+
 @pytest.fixture
 def data(tmp_path):
     """Shards of both splits, folds, tiles, and the same network as that of all three folds."""
@@ -97,10 +165,11 @@ def data(tmp_path):
     return tmp_path, train, test, network
 
 
-def run(data):
+def run(data, method="pca"):
     folder, train, test, _ = data
     weights = [folder / f"weights-{fold}.pt" for fold in range(3)]
-    feature_map(weights, train, test, folder / "folds.parquet", folder / "tiles.parquet", folder / "map")
+    folds, tiles = folder / "folds.parquet", folder / "tiles.parquet"
+    feature_map(weights, train, test, folds, tiles, folder / "map", method=method)
     return tables.read(folder / "map", tables.FEATURE_MAP)
 
 
@@ -120,7 +189,33 @@ def test_the_map_has_all_tiles_at_the_components_of_their_similarities(data):
     np.testing.assert_allclose(table[["explained_x", "explained_y"]].iloc[0], shares, rtol=1e-3)
 
 
-def test_without_test_tiles_the_map_is_empty(data):
+@compiles
+def test_the_map_by_umap_has_no_shares_of_the_variance(data):
+    table, other = run(data, "umap"), run(data)
+    assert table["id"].equals(other["id"]) and table[["explained_x", "explained_y"]].isna().all(axis=None)
+    assert np.isfinite(table[["x", "y"]]).all(axis=None)
+    assert abs(table[["x", "y"]] - other[["x", "y"]]).min(axis=None) > 0
+    assert table.equals(run(data, "umap"))
+
+
+def keep_test_tiles(data, count):
+    """Keep the first test tiles only."""
     path = data[0] / "tiles.parquet"
-    tables.write(tables.read(path, tables.TILES).assign(kept=False), path, tables.TILES)
-    assert run(data).empty
+    tiles = tables.read(path, tables.TILES)
+    tiles.loc[np.flatnonzero(tiles["split"] == "test")[count:], "kept"] = False
+    tables.write(tiles, path, tables.TILES)
+
+
+@pytest.mark.parametrize("method", ["pca", "umap"])
+def test_without_test_tiles_the_map_is_empty(data, method):
+    keep_test_tiles(data, 0)
+    assert run(data, method).empty
+
+
+def test_similarities_on_a_line_are_mapped_by_pca(data, caplog):
+    keep_test_tiles(data, 2)  # on both sides of their mean: the two similarities are opposite
+    expected = run(data)
+    assert expected["explained_x"].iloc[0] == pytest.approx(1)
+    with caplog.at_level(logging.WARNING):
+        assert run(data, "umap").equals(expected)
+    assert "The similarities lie on a line, which PCA shows completely: PCA in the place of UMAP." in caplog.messages

@@ -451,12 +451,20 @@ def test_networks_have_a_map_of_their_features(run, page, tmp_path):
     mapped = run.write_report(inputs=replace(run.inputs, feature_maps={"wide": tmp_path / "wide.parquet"}))
     mapped.check_self_contained()
     mapped.check_accessible()
-    assert "wide 118 training tiles; of the variance of the map, the label explains" in mapped.text
+    assert "wide PCA of 118 training tiles; of the variance of the map, the label explains" in mapped.text
+    assert "UMAP" not in mapped.text
     joined = folds.merge(
         pd.concat([tables.read(path, tables.PREDICTIONS) for path in run.inputs.predictions["wide"]]), on="id"
     )
     wrong = int(((joined["probability"] >= 0.5) != (joined["label"] == 1)).sum())
     assert f"{wrong} of 118 tiles are misclassified." in mapped.source
+
+    tables.write(table.assign(explained_x=np.nan, explained_y=np.nan), tmp_path / "wide.parquet", tables.FEATURE_MAP)
+    mapped = run.write_report(inputs=replace(run.inputs, feature_maps={"wide": tmp_path / "wide.parquet"}))
+    assert "UMAP (McInnes, Healy and Melville 2018, arXiv:1802.03426) places" in mapped.text
+    assert "Distances between clusters of a UMAP have no meaning." in mapped.text
+    assert re.search(r"wide UMAP of 118 training tiles (?!;)", mapped.text)
+    assert "PCA" not in mapped.text
 
 
 def test_errors_csv_has_full_ids_and_all_models(run, page):

@@ -1,10 +1,11 @@
-"""Map the features of a model: two principal components of what its networks compute of tiles.
+"""Map the features of a model: what its networks compute of tiles, in two dimensions.
 
 The features are the input of the last linear layer. Those of a training tile are computed by the network of its fold,
 which was not trained on it. Features of different networks are not comparable: each network has its own axes.
 Therefore a tile is described by its cosine similarities to the same test tiles, the anchors, in the space of its
 network, after the mean of the anchors is subtracted (relative representations, Moschella et al. 2023,
-arXiv:2209.15430). The axes of the map are the first two principal components of these similarities.
+arXiv:2209.15430). The map shows these similarities by their first two principal components, or by UMAP (McInnes, Healy
+and Melville 2018, arXiv:1802.03426).
 """
 
 import logging
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from histo import tables
+from histo.errors import InputError
 from histo.networks.network import Network
 from histo.tiles.shards import Shard, open_shards
 from histo.training import checkpoints
@@ -24,6 +26,8 @@ from histo.training.devices import claim_device, reproducible
 TILES = 1500  # training tiles on the map, at most
 ANCHORS = 128  # test tiles, at most
 BATCH = 128
+NEIGHBOURS = 15  # of a tile whose places UMAP preserves, itself included, at most; the default of umap-learn
+EXTENT = 1e-5  # cosines, from -1 to 1, that differ by less are equal up to the rounding of float32
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +99,29 @@ def principal_components(values: np.ndarray, labels: np.ndarray) -> tuple[np.nda
     return np.where((labels - labels.mean()) @ found < 0, -1, 1) * found, shares
 
 
+def umap_axes(values: np.ndarray, start: np.ndarray) -> np.ndarray | None:
+    """Return the two axes of a UMAP with a fixed seed, [N, 2]; None if there are no three rows that span a plane.
+
+    values: cosines, [N, A], equal rows of which have equal places; start: the places from which UMAP starts, [N, 2].
+    With a seed, umap-learn computes on one thread. Raises InputError if it is not installed.
+    """
+    # Equal rows are given once: more of them than neighbours would be torn from the others.
+    _, first, places = np.unique((values / EXTENT).round(), axis=0, return_index=True, return_inverse=True)
+    if len(first) < 3 or np.ptp(start[first], axis=0).min() < EXTENT:
+        return None
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise InputError(
+            "feature_map.method: umap: expected the package umap-learn, found none. Install it: pip install umap-learn."
+        ) from None
+    reducer = UMAP(
+        n_neighbors=min(NEIGHBOURS, len(first) - 1), init=start[first].astype(np.float32), random_state=0, n_jobs=1
+    )
+    found: np.ndarray = reducer.fit_transform(values[first])
+    return found[places]
+
+
 def read_images(shards: dict[int, Shard], rows: pd.DataFrame) -> np.ndarray:
     """Return the tiles `rows` (columns shard and row), uint8 [N, side, side, 3]."""
     return np.array([shards[shard].images[row] for shard, row in zip(rows["shard"], rows["row"], strict=True)])
@@ -107,8 +134,14 @@ def feature_map(
     folds: Path,
     tiles: Path,
     output: Path,
+    *,
+    method: str,
 ) -> None:
-    """Write the map (`tables.FEATURE_MAP`), without rows if there are no test tiles; weights: one file per fold."""
+    """Write the map (`tables.FEATURE_MAP`), without rows if there are no test tiles.
+
+    weights: one file per fold; method: pca, or umap, in the place of which there is pca where the similarities of all
+    tiles lie on a line.
+    """
     chosen = sample(tables.read(folds, tables.FOLDS), TILES)
     test = tables.read(tiles, tables.TILES, ["id", "split", "shard", "row", "kept"])
     anchors = sample(test[(test["split"] == "test") & test["kept"] & (test["row"] >= 0)], ANCHORS)
@@ -131,12 +164,19 @@ def feature_map(
                 found = features(network, images, device)
             relative[own] = similarities(found[: len(own)], found[len(own) :])
     axes, shares = principal_components(relative, chosen["label"].to_numpy(np.float64))
-    table = chosen.assign(x=axes[:, 0], y=axes[:, 1], explained_x=shares[0], explained_y=shares[1])
-    tables.write(table, output, tables.FEATURE_MAP)
     log.info(
         "%d tiles by their similarities to %d test tiles; the two components explain %.3f and %.3f of the variance.",
-        len(table), len(anchors), *shares,
+        len(chosen), len(anchors), *shares,
     )  # fmt: skip
+    if method == "umap":
+        found = umap_axes(relative, axes)
+        if found is None:
+            log.warning("The similarities lie on a line, which PCA shows completely: PCA in the place of UMAP.")
+        else:
+            axes, shares = found, np.full(2, np.nan)
+            log.info("The map is a UMAP, which starts from these components.")
+    table = chosen.assign(x=axes[:, 0], y=axes[:, 1], explained_x=shares[0], explained_y=shares[1])
+    tables.write(table, output, tables.FEATURE_MAP)
 
 
 if __name__ == "__main__":
@@ -150,4 +190,5 @@ if __name__ == "__main__":
         Path(snakemake.input.folds),
         Path(snakemake.input.tiles),
         Path(snakemake.output[0]),
+        method=snakemake.params.settings["method"],
     )

@@ -103,9 +103,9 @@ FEATURE_MAP = pa.schema(
         ("label", pa.int8()),
         ("group", pa.string()),
         ("fold", pa.int16()),
-        ("x", pa.float32()),  # first principal component
-        ("y", pa.float32()),  # second principal component
-        ("explained_x", pa.float64()),  # its share of the variance, the same in all rows
+        ("x", pa.float32()),  # first principal component, or first axis of a UMAP
+        ("y", pa.float32()),  # second
+        ("explained_x", pa.float64()),  # its share of the variance, the same in all rows; null: a UMAP, which has none
         ("explained_y", pa.float64()),
     ]
 )

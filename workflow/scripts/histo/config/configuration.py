@@ -14,6 +14,7 @@ from histo.config.audit import Audit
 from histo.config.classical import Classical
 from histo.config.dataset import ArchiveSource, Dataset, FolderSource, PcamSource, SyntheticSource
 from histo.config.download import Download
+from histo.config.feature_map import FeatureMap
 from histo.config.folds import Folds
 from histo.config.imagenet_weights import ImagenetWeights
 from histo.config.index import Index
@@ -78,6 +79,7 @@ class Configuration(Section):
     search: dict[Name, Search] = Field({}, description="Searches for settings by name")
     predict: Predict = Field(Predict(), description="The rule predict")
     submission: Submission = Field(Submission(), description="What is submitted")
+    feature_map: FeatureMap = Field(FeatureMap(), description="The rule feature_map")
     submit: Submit = Field(Submit(), description="The rule submit")
     track: Track = Field(Track(), description="The rule track")
     apply: Apply | None = Field(None, description="The rule apply")
@@ -96,6 +98,11 @@ def check(config: dict[str, Any]) -> None:
     config.clear()
     config.update(settings.model_dump(by_alias=True))
     lines = _files(settings) + _names(config)
+    if settings.feature_map.method == "umap" and find_spec("umap") is None:
+        lines.append(
+            "feature_map.method: expected the package umap-learn, found none. Install it (pip install umap-learn), or "
+            "set pca."
+        )
     for name in config["models"] if not lines else ():
         lines += _model(config, name)
     for name in config["search"] if not lines else ():

@@ -12,18 +12,26 @@ SMALLEST = 10  # tiles of a group that has a colour of its own
 OTHERS = -1  # colour of tiles that no series names, grey
 
 
+def method_of(frame: pd.DataFrame) -> str:
+    """Return the method of a map with tiles: UMAP has no shares of the variance."""
+    return "UMAP" if frame["explained_x"].isna().all() else "PCA"
+
+
+def axis_label(frame: pd.DataFrame, number: int) -> str:
+    """Return the label of the first or second axis of a map with tiles."""
+    if method_of(frame) == "UMAP":
+        return f"UMAP {number}"
+    share = frame["explained_x" if number == 1 else "explained_y"].iloc[0]
+    return f"PCA {number}, {100 * share:.0f} % of the variance"
+
+
 def scatter(title: str, frame: pd.DataFrame, codes: np.ndarray, names: dict[int, str], description: str) -> Markup:
-    """Return a map as a chart.
+    """Return a map as a chart; its title begins with the method.
 
     frame: x, y and the shares of the variance; codes: of each tile, int [N], a key of names; names: of the series, in
     the order in which they are drawn. A series has the colour of its code, `OTHERS` is grey.
     """
-    axes = [
-        Axis.around(
-            f"component {k}, {100 * frame[f'explained_{name}'].iloc[0]:.0f} % of the variance", frame[name].tolist()
-        )
-        for k, name in enumerate("xy", start=1)
-    ]
+    axes = [Axis.around(axis_label(frame, k), frame[name].tolist()) for k, name in enumerate("xy", start=1)]
     canvas = Canvas(axes[0], axes[1])
     canvas.draw_y_axis()
     legend = []
@@ -41,7 +49,7 @@ def scatter(title: str, frame: pd.DataFrame, codes: np.ndarray, names: dict[int,
         )  # fmt: skip
         legend.append((name, f'<path class="{style}" d="M11 5h0"/>'))
     canvas.draw_x_axis()
-    return canvas.figure(title, description, legend_list(legend))
+    return canvas.figure(f"{method_of(frame)} {title}", description, legend_list(legend))
 
 
 def explained(frame: pd.DataFrame, codes: np.ndarray) -> float:
@@ -59,10 +67,29 @@ def explained(frame: pd.DataFrame, codes: np.ndarray) -> float:
     return max(0.0, 1 - float(within / total) * (len(values) - 1) / degrees) if total > 0 and degrees > 0 else 0.0
 
 
+def shares_of(frame: pd.DataFrame) -> dict[str, float]:
+    """Return the shares of the variance of a map that "label" and "fold" explain.
+
+    Empty for UMAP: they would depend on the distances between its clusters, which have no meaning.
+    """
+    if method_of(frame) == "UMAP":
+        return {}
+    return {name: explained(frame, frame[name].to_numpy()) for name in ("label", "fold")}
+
+
+def share_sentence(shares: dict[str, float], name: str) -> str:
+    """Return what `shares_of` has on a column in a sentence; of a UMAP, why it has nothing."""
+    if name not in shares:
+        return "Distances between clusters have no meaning."
+    return f"The {name} explains {100 * shares[name]:.0f} per cent of the variance of the map."
+
+
 def feature_section(
     maps: dict[str, pd.DataFrame], guesses: dict[str, pd.Series], names: dict[int, str]
 ) -> list[dict[str, Any]]:
-    """Return of each model its map, coloured by label, by error, by fold and by group of tiles: "model" and "charts".
+    """Return of each model its map, coloured by label, by error, by fold and by group of tiles.
+
+    A dict with "model", "method", the number of "tiles", "charts" and "explained", see `shares_of`.
 
     maps: `tables.FEATURE_MAP` of each model; guesses: predicted labels by id; names: of the labels. Models without
     tiles on their map are left out, and so is the colouring by groups if none has `SMALLEST` tiles.
@@ -71,30 +98,27 @@ def feature_section(
     for model, frame in maps.items():
         if frame.empty:
             continue
-        labels, folds = frame["label"].to_numpy(), frame["fold"].to_numpy()
+        labels, folds, shares = frame["label"].to_numpy(), frame["fold"].to_numpy(), shares_of(frame)
         wrong = guesses[model].loc[frame["id"]].to_numpy() != labels
         sizes = frame["group"].value_counts()
         large = sorted(sizes.index[sizes >= SMALLEST], key=lambda name: (-sizes[name], name))[:COLOURS]
         codes = frame["group"].map({name: k for k, name in enumerate(large)}).fillna(OTHERS).to_numpy(int)
         charts = [
+            scatter("by label", frame, labels, names, share_sentence(shares, "label")),
             scatter(
-                "By label", frame, labels, names,
-                f"The label explains {100 * explained(frame, labels):.0f} per cent of the variance of the map.",
-            ),
-            scatter(
-                "By error", frame, np.where(wrong, labels, OTHERS),
+                "by error", frame, np.where(wrong, labels, OTHERS),
                 {OTHERS: "classified correctly"} | {k: f"{name}, misclassified" for k, name in names.items()},
                 f"{int(wrong.sum()):,} of {len(frame):,} tiles are misclassified.",
             ),
             scatter(
-                "By fold", frame, folds, {int(k): f"fold {k}" for k in np.unique(folds)},
-                f"The fold explains {100 * explained(frame, folds):.0f} per cent of the variance of the map.",
+                "by fold", frame, folds, {int(k): f"fold {k}" for k in np.unique(folds)},
+                share_sentence(shares, "fold"),
             ),
         ]  # fmt: skip
         if large:
             charts.append(
                 scatter(
-                    "By group of tiles, the largest",
+                    "by group of tiles, the largest",
                     frame,
                     codes,
                     {OTHERS: "other groups"} | dict(enumerate(large)),
@@ -103,8 +127,8 @@ def feature_section(
             )
         sections.append(
             {
-                "model": model, "tiles": len(frame), "charts": charts,
-                "by_label": explained(frame, labels), "by_fold": explained(frame, folds),
+                "model": model, "method": method_of(frame), "tiles": len(frame), "charts": charts,
+                "explained": shares,
             }
         )  # fmt: skip
     return sections
