@@ -1,11 +1,9 @@
-"""The demo on a real SLURM with and without the groups of profiles/slurm, and a training through a limit of one minute.
+"""The demo on a real SLURM with and without the groups of profiles/slurm.
 
 Starts the SLURM of tests/slurm on this machine: two virtual nodes, GPUs only in its books, so networks run on CPUs.
 `make slurm` installs what it needs. Time in which no job runs is time in the queue and between jobs.
 """
 
-import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +22,6 @@ CORES = "1"  # of a job
 TILES = "synthesize={train_tiles: 600, test_tiles: 200}"
 MODEL = "models={small: {epochs: 2, center_crop: 32}}"
 PROFILES = ROOT / "profiles"
-TRAINING = "small/fold-0"
 
 
 def ungrouped(folder: Path) -> Path:
@@ -83,41 +80,14 @@ def compare(folder: Path, cluster: Cluster, report: Report) -> None:
     report.ratio("waiting_with_groups_vs_without", found["with"][1] / found["without"][1])
 
 
-def time_limit(folder: Path, cluster: Cluster, report: Report, epochs: int) -> None:
-    """Train a network without SLURM, and on SLURM through a limit of one minute; compare the weights."""
-    model = f"models={{small: {{epochs: {epochs}, center_crop: 32}}}}"
-    weights = f"results/demo/train/{TRAINING}/weights.pt"
-    undisturbed, limited = folder / "undisturbed", folder / "limited"
-    run(undisturbed, "results/demo/folds.parquet", model, PROFILES / "default", cluster)
-    shutil.copytree(undisturbed, limited)
-    # SLURM looks at time limits every 30 seconds and sends the signal at the last look before it is due.
-    # The command line replaces all lines of the profile's set-resources.
-    short = ["--set-resources", "train:runtime=1", "train:slurm_extra='--signal=TERM@1'", "train:requeue=1"]
-    # A start that gets no step done is a failed attempt; each would request twice the memory.
-    short += ["train:mem_mb=8000", "--retries", "9"]
-    seconds = run(undisturbed, weights, model, PROFILES / "default", cluster)
-    limited_seconds = run(limited, weights, model, PROFILES / "slurm", cluster, *short)
-    digests = [hashlib.sha256((path / weights).read_bytes()).hexdigest() for path in (undisturbed, limited)]
-    jobs = [job for job in cluster.jobs() if job["WorkDir"] == str(limited)]
-    report.add("", f"A training of {epochs} epochs (`small` with `center_crop: 32`) through a limit of one minute:", "")
-    rows = [["none", f"{seconds:.0f}", "-", "-"]]
-    rows.append(["1 minute", f"{limited_seconds:.0f}", len(jobs), sum(int(job["Restarts"]) for job in jobs)])
-    report.table(["limit", "seconds", "submissions", "restarts"], rows)
-    report.add("SHA-256 of the weights, without and with the limit:", "", *(f"- `{digest}`" for digest in digests))
-    report.ratio("weights_with_limit_equal", digests[0] == digests[1])
-
-
 def main() -> None:
-    """Start SLURM, run the demo twice and the trainings, stop SLURM."""
-    parser = arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=300, help="of the training through the time limit")
-    options = parser.parse_args()
+    """Start SLURM, run the demo twice, stop SLURM."""
+    options = arguments(__doc__).parse_args()
     report = Report(__file__, "cluster: the demo on SLURM", machine("snakemake"), options.smoke)
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, tempfile.TemporaryDirectory() as runs:
         cluster = Cluster(Path(folder))
         try:
             compare(Path(runs), cluster, report)
-            time_limit(Path(runs), cluster, report, 2 if options.smoke else options.epochs)
         finally:
             cluster.stop()
     report.close()

@@ -251,3 +251,21 @@ def test_bytes_before_an_error_count(part):
         part.append(chunks())
     assert opened(part).received == 13
     assert part.path.read_bytes() == b"0123456789abc"
+
+
+def test_bytes_that_are_written_when_an_interrupt_arrives_count(part):
+    """The interrupt arrives between a write and its count."""
+    interrupts = [KeyboardInterrupt]
+
+    class Interrupted(PartialDownload):
+        def __setattr__(self, name, value):
+            if name == "received" and value == 15 and interrupts:
+                raise interrupts.pop()
+            super().__setattr__(name, value)
+
+    interrupted = Interrupted(part.folder)
+    interrupted.open()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.append(iter([b"abcde", b"fghij"]))
+    assert interrupted.received == opened(part).received == 15
+    assert part.path.read_bytes() == b"0123456789abcde"

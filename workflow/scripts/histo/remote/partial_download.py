@@ -197,6 +197,7 @@ class PartialDownload:
                         synced = self.received
                         self.save_state()
             finally:
+                self.received = os.fstat(file.fileno()).st_size  # an exception may come between a write and its count
                 os.fsync(file.fileno())
                 with contextlib.suppress(OSError):  # on a full disk the state of the last sync remains
                     self.save_state()
