@@ -84,8 +84,8 @@ def documented():
     found = {}
     for line in (ROOT / "docs" / "resources.md").read_text().splitlines():
         cells = [cell.strip().replace(",", "") for cell in line.strip("|").split("|")]
-        if len(cells) == 7 and re.fullmatch(r"`\w+`", cells[0]):
-            peaks, asked = ([int(cell) if cell != "-" else 0 for cell in part] for part in (cells[1:4], cells[4:]))
+        if len(cells) == 6 and re.fullmatch(r"`\w+`", cells[0]):
+            peaks, asked = ([int(cell) if cell != "-" else 0 for cell in part] for part in (cells[1:3], cells[3:]))
             found[cells[0].strip("`")] = (max(peaks), *asked)
     return found
 
