@@ -127,6 +127,10 @@ class TooSlow(RetryableError):
     """A connection brings next to nothing, see `SLOW`."""
 
 
+class TooLarge(RetryableError):
+    """A server sends more than the file has: none of its bytes can be trusted."""
+
+
 class PartialDownload:
     """The bytes received so far and the identity of their file, kept on disk across runs.
 
@@ -253,6 +257,9 @@ def receive(response: requests.Response, origin: RemoteFile, part: PartialDownlo
     first = part.received == 0
     try:
         part.append(check_magic(bounded(log_progress(response, part), part, origin), response, origin, first))
+    except TooLarge:
+        part.restart(Identity(None, None))
+        raise
     except BROKEN as error:
         raise RetryableError(f"The connection broke ({type(error).__name__}).") from None
     finally:
@@ -318,12 +325,11 @@ def in_pieces(chunks: Iterator[bytes], least: int) -> Iterator[bytes]:
 
 
 def bounded(chunks: Iterator[bytes], part: PartialDownload, origin: RemoteFile) -> Iterator[bytes]:
-    """Pass on the chunks; RetryableError, without the bytes received, where they are more than the file has."""
+    """Pass on the chunks; TooLarge where they are more than the file has."""
     most = MOST_UNSTATED if part.identity.size is None else part.identity.size
     for chunk in chunks:
         if part.received + len(chunk) > most:
-            part.restart(Identity(None, None))
-            raise RetryableError(f"{origin.host} sends more than the {size_text(most)} of the {origin.noun}.")
+            raise TooLarge(f"{origin.host} sends more than the {size_text(most)} of the {origin.noun}.")
         yield chunk
 
 
