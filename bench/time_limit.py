@@ -44,7 +44,7 @@ def time_limit(folder: Path, cluster: Cluster, report: Report, epochs: int) -> N
 def main() -> None:
     """Start SLURM, run the trainings, stop SLURM."""
     parser = arguments(__doc__)
-    parser.add_argument("--epochs", type=int, default=300, help="of the training")
+    parser.add_argument("--epochs", type=int, default=900, help="of the training")
     options = parser.parse_args()
     report = Report(
         __file__, "time_limit: a training through a limit of one minute", machine("snakemake"), options.smoke
