@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from histo.pages.feature_maps import OTHERS, SMALLEST, explained, feature_section, scatter
+from histo.pages.feature_maps import DOT, OTHERS, SMALLEST, drawn_tiles, explained, feature_section, scatter
 from support.html_page import HOSTILE, parse_fragment
 
 NAMES = {0: "no tumour", 1: "tumour"}
@@ -23,12 +23,13 @@ def table(random, count=60):
 def test_every_point_is_in_the_series_of_its_code(random):
     frame = table(random)
     codes = np.where(frame["x"] > 0, 1, OTHERS)
-    root = parse_fragment(scatter("t", frame, codes, {OTHERS: HOSTILE, 1: "right"}, "words"))
+    drawn = np.arange(len(frame)) % 7 > 0
+    root = parse_fragment(scatter("t", frame, codes, {OTHERS: HOSTILE, 1: "right"}, "words", drawn))
     series = root.findall(".//g[@class='series']")
     assert [one.get("data-name") for one in series] == [HOSTILE, "right"]
     for one, code in zip(series, (OTHERS, 1), strict=True):
         points = np.array(json.loads(one.get("data-points")))
-        np.testing.assert_allclose(points, frame.loc[codes == code, ["x", "y"]], rtol=5e-3)
+        np.testing.assert_allclose(points, frame.loc[(codes == code) & drawn, ["x", "y"]], rtol=5e-3)
         places = [place.split(",") for place in one.get("data-at").split()]
         path = one.find("path")
         assert path.get("d") == "".join(f"M{x} {y}h0" for x, y in places)
@@ -37,6 +38,22 @@ def test_every_point_is_in_the_series_of_its_code(random):
         assert np.corrcoef(points.T, np.array(places, float).T)[[0, 1], [2, 3]] == pytest.approx([1, -1], abs=1e-4)
     texts = [text.text for text in root.iter("text")]
     assert "PCA 1, 50 % of the variance" in texts and "PCA 2, 25 % of the variance" in texts
+
+
+def test_of_tiles_within_a_dot_one_at_random_is_drawn(random):
+    frame = table(random).iloc[np.arange(60_000) % 60].reset_index(drop=True)
+    frame[["x", "y"]] = random.normal(size=(60_000, 2))
+    frame["label"] = (random.random(60_000) < 0.2).astype(int)
+    drawn = drawn_tiles(frame)
+    root = parse_fragment(scatter("t", frame, np.zeros(60_000, int), {0: "all"}, "words", drawn))
+    places = [place.split(",") for place in root.find(".//g[@class='series']").get("data-at").split()]
+    cells = {(float(x) // DOT, float(y) // DOT) for x, y in places}
+    assert len(cells) == len(places) == drawn.sum() and 1000 < drawn.sum() < 6100
+    everything = parse_fragment(scatter("t", frame, np.zeros(60_000, int), {0: "all"}, "words", np.ones(60_000, bool)))
+    places = [place.split(",") for place in everything.find(".//g[@class='series']").get("data-at").split()]
+    assert cells == {(float(x) // DOT, float(y) // DOT) for x, y in places}  # no part of the map is empty
+    assert frame["label"][drawn].mean() == pytest.approx(0.2, abs=0.03)  # not the one drawn last
+    assert np.array_equal(drawn, drawn_tiles(frame))
 
 
 def test_explained_variance(random):
@@ -55,11 +72,12 @@ def test_explained_variance(random):
 
 def test_the_section_of_a_model(random):
     frame = table(random)
+    frame[["x", "y"]] = np.stack([np.arange(60) % 8, np.arange(60) // 8], axis=1)  # no two within a dot
     guesses = pd.Series(1, frame["id"].sample(frac=1, random_state=1))
     maps = {"m": frame, "empty": frame.head(0)}
     (section,) = feature_section(maps, {"m": guesses, "empty": guesses}, NAMES)
     assert (section["model"], section["tiles"]) == ("m", 60)
-    assert section["method"] == "PCA"
+    assert (section["method"], section["drawn"]) == ("PCA", 60)
     assert section["explained"] == {name: explained(frame, frame[name].to_numpy()) for name in ("label", "fold")}
     series = [
         {one.get("data-name"): len(json.loads(one.get("data-points"))) for one in parse_fragment(chart).iter("g")}

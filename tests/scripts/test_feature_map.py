@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from feature_map import ANCHORS, TILES, feature_map, features, principal_components, sample, similarities, umap_axes
+from feature_map import ANCHORS, BLOCK, feature_map, features, principal_components, sample, similarities, umap_axes
 from histo import tables
 from histo.errors import InputError
 from histo.networks.network import Network, build
 from histo.training import checkpoints
 from support.training import CODE, images, make_split, settings, write_folds, write_tiles
 
-CPU = torch.device("cpu")
 compiles = pytest.mark.slow  # umap-learn compiles itself, once per process, for ten seconds or more
 
 
@@ -27,6 +26,23 @@ def test_the_sample_is_random_and_always_the_same():
     assert found.equals(sample(rows.sample(frac=1, random_state=1), 500))
     assert abs(found["id"].astype(int).mean() - 1500) < 150
     assert sample(rows, 9000)["id"].tolist() == sorted(rows["id"])
+
+
+class Tiles:
+    """Batches of tiles, as of a TileLoader."""
+
+    def __init__(self, pixels):
+        self.pixels = torch.from_numpy(pixels)
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def batches(self, order):
+        return ((self.pixels[positions], None, None) for positions in order)
+
+
+def features_of(network, pixels):
+    return np.concatenate(list(features(network, Tiles(pixels))))
 
 
 class Body(nn.Module):
@@ -49,7 +65,7 @@ def test_features_are_the_input_of_the_last_linear_layer(last):
     expected = expected.mean((2, 3))
     if len(list(last.children())):
         expected = last[1](last[0](expected))
-    np.testing.assert_allclose(features(network, tiles, CPU), expected.detach(), atol=1e-5)
+    np.testing.assert_allclose(features_of(network, tiles), expected.detach(), atol=1e-5)
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
@@ -58,7 +74,7 @@ def test_without_a_linear_layer_the_input_of_the_last_convolution_is_averaged():
     network, tiles = Network(body, crop=32).eval(), images(2)
     inside = torch.from_numpy(tiles[:, 32:64, 32:64]).permute(0, 3, 1, 2) / 255
     expected = body[1](body[0]((inside - network.mean) / network.std)).mean((2, 3))
-    np.testing.assert_allclose(features(network, tiles, CPU), expected.detach(), atol=1e-5)
+    np.testing.assert_allclose(features_of(network, tiles), expected.detach(), atol=1e-5)
 
 
 def test_similarities_do_not_depend_on_the_axes_of_a_network(random):
@@ -81,6 +97,15 @@ def test_principal_components(random):
     assert np.corrcoef(found[:, 0], labels)[0, 1] > 0.5
     still, none = principal_components(np.ones((3, 1)), np.array([0.0, 1, 1]))
     assert not still.any() and not none.any()
+
+
+def test_principal_components_of_more_tiles_than_a_block(random):
+    values = random.normal(size=(BLOCK + 100, 4)) @ random.normal(size=(4, 4)) + 3
+    labels = np.arange(len(values)) % 2.0
+    found, shares = principal_components(values.astype(np.float32), labels)
+    left, scales, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(abs(found), abs(left[:, :2] * scales[:2]), atol=1e-4)
+    np.testing.assert_allclose(shares, scales[:2] ** 2 / (scales**2).sum(), rtol=1e-5)
 
 
 def clusters(random, count, size):
@@ -173,17 +198,18 @@ def run(data, method="pca"):
     return tables.read(folder / "map", tables.FEATURE_MAP)
 
 
-def test_the_map_has_all_tiles_at_the_components_of_their_similarities(data):
+def test_the_map_has_all_tiles_at_the_components_of_their_similarities(data, monkeypatch):
     folder, _, _, network = data
+    monkeypatch.setattr("feature_map.INFERENCE_BATCH", 5)
     table = run(data)
     folds = tables.read(folder / "folds.parquet", tables.FOLDS).sort_values("id", ignore_index=True)
     columns = ["id", "label", "group", "fold"]
-    assert len(folds) < TILES and table[columns].equals(folds[columns])
+    assert table[columns].equals(folds[columns])
     # As if one network had seen all tiles, since those of the folds are the same.
     own = np.concatenate([images(count, k, np.arange(count) % 2) for k, count in enumerate((20, 22))])
     anchors = np.concatenate([images(count, 10 + k, np.arange(count) % 2) for k, count in enumerate((9, 8))])
     assert len(anchors) - 1 < ANCHORS
-    relative = similarities(features(network, own, CPU), features(network, np.delete(anchors, 2, axis=0), CPU))
+    relative = similarities(features_of(network, own), features_of(network, np.delete(anchors, 2, axis=0)))
     expected, shares = principal_components(relative, folds["label"].to_numpy(float))
     np.testing.assert_allclose(table[["x", "y"]], expected, atol=1e-3)
     np.testing.assert_allclose(table[["explained_x", "explained_y"]].iloc[0], shares, rtol=1e-3)

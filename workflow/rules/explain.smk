@@ -3,7 +3,7 @@
 # Needs:  train/{model}/fold-{fold}/weights.pt, predict/{model}/fold-{fold}/oof.parquet, folds.parquet, tiles.parquet,
 #         pack/*.h5 or stain/*.h5
 # Makes:  saliency/{model}.parquet   attribution of predictions to pixels, for a fixed number of tiles
-#         feature_map/{model}.parquet   the features of a sample of tiles in two dimensions, by PCA or UMAP
+#         feature_map/{model}.parquet   the features of all training tiles in two dimensions, by PCA or UMAP
 
 
 rule saliency:
@@ -52,7 +52,8 @@ rule feature_map:
     threads: network_threads("feature_map", computing_threads)
     resources:
         gpu=default_gpus,
-        mem_mb=by_size(3000, 0.01),
+        mem_mb=by_size(4000, 0.4),
+        runtime=by_size(60, prediction_minutes),
     params:
         settings=config["feature_map"],
         code=lambda wildcards: network_code("feature_map", model_settings(config, wildcards.model)),

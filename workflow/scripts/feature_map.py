@@ -1,4 +1,4 @@
-"""Map the features of a model: what its networks compute of tiles, in two dimensions.
+"""Map the features of a model: what its networks compute of all training tiles, in two dimensions.
 
 The features are the input of the last linear layer. Those of a training tile are computed by the network of its fold,
 which was not trained on it. Features of different networks are not comparable: each network has its own axes.
@@ -9,6 +9,7 @@ and Melville 2018, arXiv:1802.03426).
 """
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,15 @@ from torch import Tensor, nn
 from histo import tables
 from histo.errors import InputError
 from histo.networks.network import Network
+from histo.tiles.node_copies import on_this_node
 from histo.tiles.shards import Shard, open_shards
 from histo.training import checkpoints
 from histo.training.devices import claim_device, reproducible
+from histo.training.engine import INFERENCE_BATCH
+from histo.training.loader import TileLoader, file_order
 
-TILES = 1500  # training tiles on the map, at most
 ANCHORS = 128  # test tiles, at most
-BATCH = 128
+BLOCK = 8192  # tiles whose similarities are summed at a time in float64
 NEIGHBOURS = 15  # of a tile whose places UMAP preserves, itself included, at most; the default of umap-learn
 EXTENT = 1e-5  # cosines, from -1 to 1, that differ by less are equal up to the rounding of float32
 
@@ -39,11 +42,12 @@ def sample(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return rows.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
-def features(network: Network, images: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return the input of the last linear layer (without one, of the last convolution), float64 [N, features].
+@torch.inference_mode()
+def features(network: Network, tiles: TileLoader) -> Iterator[np.ndarray]:
+    """Yield the input of the last linear layer (without one, of the last convolution), float64 [n, features].
 
-    images: uint8 [N, side, side, 3], N > 0. Features at several positions are averaged. Of a network without such
-    layers, the logits are returned.
+    All tiles in their order, in batches. Features at several positions are averaged. Of a network without such layers,
+    the logits are returned.
     """
     latest: list[Tensor] = []
     layers: list[nn.Module] = [module for module in network.modules() if isinstance(module, nn.Linear)]
@@ -53,21 +57,19 @@ def features(network: Network, images: np.ndarray, device: torch.device) -> np.n
         latest[:] = inputs[:1]
 
     hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            batch = torch.from_numpy(images[start : start + BATCH]).to(device).permute(0, 3, 1, 2)
+    try:
+        for images, _, _ in tiles.batches(file_order(len(tiles), INFERENCE_BATCH)):
             latest.clear()
-            logits = network(batch)
-            found = latest[0] if latest else logits.reshape(len(batch), -1)
+            logits = network(images.permute(0, 3, 1, 2))
+            found = latest[0] if latest else logits.reshape(len(images), -1)
             if found.ndim == 4:
                 found = found.mean((2, 3))
             elif found.ndim == 3:  # tokens
                 found = found.mean(1)
-            parts.append(found.double().cpu().numpy())
-    for hook in hooks:
-        hook.remove()
-    return np.concatenate(parts)
+            yield found.double().cpu().numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def similarities(own: np.ndarray, anchors: np.ndarray) -> np.ndarray:
@@ -89,13 +91,20 @@ def principal_components(values: np.ndarray, labels: np.ndarray) -> tuple[np.nda
 
     values: [N, A]; labels: [N], which fix the signs: no component correlates negatively with the label.
     """
-    centred = values - values.mean(axis=0)
-    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    middle = values.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((len(middle), len(middle)))
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK] - middle
+        scatter += block.T @ block
+    # In ascending order.
+    variances, directions = np.linalg.eigh(scatter)
     found, shares = np.zeros((len(values), 2)), np.zeros(2)
-    count = min(2, len(scales))
-    found[:, :count] = left[:, :count] * scales[:count]
-    if scales[0] > 0:
-        shares[:count] = scales[:count] ** 2 / (scales**2).sum()
+    count = min(2, len(variances))
+    if variances[-1] > 0:
+        for start in range(0, len(values), BLOCK):
+            block = values[start : start + BLOCK] - middle
+            found[start : start + BLOCK, :count] = block @ directions[:, : -count - 1 : -1]
+        shares[:count] = np.maximum(variances[: -count - 1 : -1], 0) / variances.sum()
     return np.where((labels - labels.mean()) @ found < 0, -1, 1) * found, shares
 
 
@@ -122,51 +131,60 @@ def umap_axes(values: np.ndarray, start: np.ndarray) -> np.ndarray | None:
     return found[places]
 
 
-def read_images(shards: dict[int, Shard], rows: pd.DataFrame) -> np.ndarray:
-    """Return the tiles `rows` (columns shard and row), uint8 [N, side, side, 3]."""
-    return np.array([shards[shard].images[row] for shard, row in zip(rows["shard"], rows["row"], strict=True)])
+def relative_representations(
+    weights: list[Path], train: dict[int, Shard], test: dict[int, Shard], tiles: pd.DataFrame, anchors: pd.DataFrame
+) -> np.ndarray:
+    """Return the similarities of training tiles to anchors in the networks of their folds, float32 [N, anchors].
+
+    weights: one file per fold; tiles: `tables.FOLDS`, [N]; anchors: rows of `tables.TILES`.
+    """
+    relative = np.zeros((len(tiles), len(anchors)), np.float32)
+    with claim_device(checkpoints.load(weights[0])["settings"]["threads"]) as device:
+        for path in weights:
+            checkpoint = checkpoints.load(path)
+            own = np.flatnonzero(tiles["fold"] == checkpoint["fold"])
+            if not len(own):
+                continue
+            own = own[np.lexsort((tiles["row"].iloc[own], tiles["shard"].iloc[own]))]  # read from start to end
+            with reproducible(checkpoint["settings"].get("deterministic", False)):
+                network = checkpoints.load_network(checkpoint).to(device)
+                of_anchors = np.concatenate(list(features(network, TileLoader(test, anchors, device))))
+                start = 0
+                for found in features(network, TileLoader(train, tiles.iloc[own], device)):
+                    relative[own[start : start + len(found)]] = similarities(found, of_anchors)
+                    start += len(found)
+    return relative
 
 
 def feature_map(
     weights: list[Path],
-    train_shards: list[Path],
-    test_shards: list[Path],
+    train_shards: list[str],
+    test_shards: list[str],
     folds: Path,
     tiles: Path,
     output: Path,
     *,
     method: str,
 ) -> None:
-    """Write the map (`tables.FEATURE_MAP`), without rows if there are no test tiles.
+    """Write the map of all training tiles (`tables.FEATURE_MAP`), without rows if there are no test tiles.
 
     weights: one file per fold; method: pca, or umap, in the place of which there is pca where the similarities of all
     tiles lie on a line.
     """
-    chosen = sample(tables.read(folds, tables.FOLDS), TILES)
-    test = tables.read(tiles, tables.TILES, ["id", "split", "shard", "row", "kept"])
+    rows = tables.read(folds, tables.FOLDS).sort_values("id", ignore_index=True)
+    test = tables.read(tiles, tables.TILES, ["id", "split", "shard", "row", "label", "kept"])
     anchors = sample(test[(test["split"] == "test") & test["kept"] & (test["row"] >= 0)], ANCHORS)
     if anchors.empty:
         log.warning("No test tiles, by which the networks are compared: the map is empty.")
-        empty = chosen.head(0).assign(x=0.0, y=0.0, explained_x=0.0, explained_y=0.0)
+        empty = rows.head(0).assign(x=0.0, y=0.0, explained_x=0.0, explained_y=0.0)
         tables.write(empty, output, tables.FEATURE_MAP)
         return
-    train, anchor_images = open_shards(train_shards, "train"), read_images(open_shards(test_shards, "test"), anchors)
-    relative = np.zeros((len(chosen), len(anchors)))
-    with claim_device(checkpoints.load(weights[0])["settings"]["threads"]) as device:
-        for path in weights:
-            checkpoint = checkpoints.load(path)
-            own = np.flatnonzero(chosen["fold"] == checkpoint["fold"])
-            if not len(own):
-                continue
-            with reproducible(checkpoint["settings"].get("deterministic", False)):
-                network = checkpoints.load_network(checkpoint).to(device)
-                images = np.concatenate([read_images(train, chosen.iloc[own]), anchor_images])
-                found = features(network, images, device)
-            relative[own] = similarities(found[: len(own)], found[len(own) :])
-    axes, shares = principal_components(relative, chosen["label"].to_numpy(np.float64))
+    train_files, test_files = open_shards(train_shards, "train"), open_shards(test_shards, "test")
+    relative = relative_representations(weights, train_files, test_files, rows, anchors)
+    axes, shares = principal_components(relative, rows["label"].to_numpy(np.float64))
     log.info(
         "%d tiles by their similarities to %d test tiles; the two components explain %.3f and %.3f of the variance.",
-        len(chosen), len(anchors), *shares,
+        len(rows), len(anchors), *shares,
     )  # fmt: skip
     if method == "umap":
         found = umap_axes(relative, axes)
@@ -175,7 +193,7 @@ def feature_map(
         else:
             axes, shares = found, np.full(2, np.nan)
             log.info("The map is a UMAP, which starts from these components.")
-    table = chosen.assign(x=axes[:, 0], y=axes[:, 1], explained_x=shares[0], explained_y=shares[1])
+    table = rows.assign(x=axes[:, 0], y=axes[:, 1], explained_x=shares[0], explained_y=shares[1])
     tables.write(table, output, tables.FEATURE_MAP)
 
 
@@ -183,10 +201,11 @@ if __name__ == "__main__":
     from histo import job
 
     job.start(snakemake)
+    scratch = snakemake.resources.get("scratch", "")
     feature_map(
         [Path(path) for path in snakemake.input.weights],
-        [Path(path) for path in snakemake.input.train_shards],
-        [Path(path) for path in snakemake.input.test_shards],
+        on_this_node(snakemake.input.train_shards, scratch),
+        on_this_node(snakemake.input.test_shards, scratch),
         Path(snakemake.input.folds),
         Path(snakemake.input.tiles),
         Path(snakemake.output[0]),

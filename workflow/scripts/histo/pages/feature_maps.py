@@ -10,6 +10,7 @@ from histo.pages.charts import COLOURS, Axis, Canvas, legend_list
 
 SMALLEST = 10  # tiles of a group that has a colour of its own
 OTHERS = -1  # colour of tiles that no series names, grey
+DOT = 4  # width of a dot, in units of the chart
 
 
 def method_of(frame: pd.DataFrame) -> str:
@@ -25,18 +26,40 @@ def axis_label(frame: pd.DataFrame, number: int) -> str:
     return f"PCA {number}, {100 * share:.0f} % of the variance"
 
 
-def scatter(title: str, frame: pd.DataFrame, codes: np.ndarray, names: dict[int, str], description: str) -> Markup:
+def map_canvas(frame: pd.DataFrame) -> Canvas:
+    """Return an empty chart for a map with tiles."""
+    axes = [Axis.around(axis_label(frame, k), frame[name].tolist()) for k, name in enumerate("xy", start=1)]
+    return Canvas(axes[0], axes[1])
+
+
+def drawn_tiles(frame: pd.DataFrame) -> np.ndarray:
+    """Return which tiles of a map are drawn, bool [N]: one at random of those within the width of a dot.
+
+    So dots do not cover each other, a page of any number of tiles stays small, and the colours of a part of the map
+    have the proportions of its tiles.
+    """
+    canvas = map_canvas(frame)
+    cells = np.array([(canvas.x(x) // DOT, canvas.y(y) // DOT) for x, y in frame[["x", "y"]].to_numpy().tolist()])
+    order = np.random.default_rng(0).permutation(len(frame))
+    drawn = np.zeros(len(frame), bool)
+    drawn[order[np.unique(cells[order], axis=0, return_index=True)[1]]] = True
+    return drawn
+
+
+def scatter(
+    title: str, frame: pd.DataFrame, codes: np.ndarray, names: dict[int, str], description: str, drawn: np.ndarray
+) -> Markup:
     """Return a map as a chart; its title begins with the method.
 
     frame: x, y and the shares of the variance; codes: of each tile, int [N], a key of names; names: of the series, in
-    the order in which they are drawn. A series has the colour of its code, `OTHERS` is grey.
+    the order in which they are drawn; drawn: which tiles are, bool [N]. A series has the colour of its code, `OTHERS`
+    is grey.
     """
-    axes = [Axis.around(axis_label(frame, k), frame[name].tolist()) for k, name in enumerate("xy", start=1)]
-    canvas = Canvas(axes[0], axes[1])
+    canvas = map_canvas(frame)
     canvas.draw_y_axis()
     legend = []
     for code, name in names.items():
-        points = frame.loc[codes == code, ["x", "y"]].to_numpy()
+        points = frame.loc[(codes == code) & drawn, ["x", "y"]].to_numpy()
         if not len(points):
             continue
         style = "points others" if code == OTHERS else f"points stroke-{code % COLOURS}"
@@ -89,7 +112,8 @@ def feature_section(
 ) -> list[dict[str, Any]]:
     """Return of each model its map, coloured by label, by error, by fold and by group of tiles.
 
-    A dict with "model", "method", the number of "tiles", "charts" and "explained", see `shares_of`.
+    A dict with "model", "method", the numbers of "tiles" and of those that are "drawn", "charts" and "explained", see
+    `shares_of`.
 
     maps: `tables.FEATURE_MAP` of each model; guesses: predicted labels by id; names: of the labels. Models without
     tiles on their map are left out, and so is the colouring by groups if none has `SMALLEST` tiles.
@@ -103,16 +127,17 @@ def feature_section(
         sizes = frame["group"].value_counts()
         large = sorted(sizes.index[sizes >= SMALLEST], key=lambda name: (-sizes[name], name))[:COLOURS]
         codes = frame["group"].map({name: k for k, name in enumerate(large)}).fillna(OTHERS).to_numpy(int)
+        drawn = drawn_tiles(frame)
         charts = [
-            scatter("by label", frame, labels, names, share_sentence(shares, "label")),
+            scatter("by label", frame, labels, names, share_sentence(shares, "label"), drawn),
             scatter(
                 "by error", frame, np.where(wrong, labels, OTHERS),
                 {OTHERS: "classified correctly"} | {k: f"{name}, misclassified" for k, name in names.items()},
-                f"{int(wrong.sum()):,} of {len(frame):,} tiles are misclassified.",
+                f"{int(wrong.sum()):,} of {len(frame):,} tiles are misclassified.", drawn,
             ),
             scatter(
                 "by fold", frame, folds, {int(k): f"fold {k}" for k in np.unique(folds)},
-                share_sentence(shares, "fold"),
+                share_sentence(shares, "fold"), drawn,
             ),
         ]  # fmt: skip
         if large:
@@ -123,12 +148,13 @@ def feature_section(
                     codes,
                     {OTHERS: "other groups"} | dict(enumerate(large)),
                     f"{len(large)} of {len(sizes):,} groups have a colour.",
+                    drawn,
                 )
             )
         sections.append(
             {
-                "model": model, "method": method_of(frame), "tiles": len(frame), "charts": charts,
-                "explained": shares,
+                "model": model, "method": method_of(frame), "tiles": len(frame), "drawn": int(drawn.sum()),
+                "charts": charts, "explained": shares,
             }
         )  # fmt: skip
     return sections
