@@ -5,7 +5,8 @@
 3. Training step by source of loss: the bound of its FLOP and bytes (ceiling.py), then what kernels, augmentation, plans
    and loading add; at 96 pixels, all augmentation on, in the precision that `auto` selects; `plain_3conv` is the
    published network of that name. The same with `cuda_graphs: true`.
-4. Loading: tiles per second that reach the GPU, in batches of 256 in random order (methods: loaders.py).
+4. Augmentation of a fixed batch, gathered from all tiles: as eager operations and compiled as one function (fused.py).
+5. Loading: tiles per second that reach the GPU, in batches of 256 in random order (methods: loaders.py).
 
 Timed with CUDA events. Without a GPU it runs the same at reduced size on the CPU, without CUDA graphs and the first
 part, to show that it works. A part that begins after six minutes is left out.
@@ -24,6 +25,9 @@ from ceiling import Clock, Comparison, Speed
 from forms import BATCH, Forms
 from measure import Report, alternate, arguments, cores, machine, paired, spread
 
+from histo.augmentation.changes import apply
+from histo.augmentation.fused import FusedAugmentation
+from histo.config.train import Augmentation
 from histo.training.devices import reproducible
 
 EPOCH = 176_020  # training tiles without one fold: four fifths of 220,025
@@ -37,6 +41,11 @@ STEPS = {  # network, batches
     "residual": (256,),
     "resnet34": (256,),
     "densenet121": (256,),
+}
+AUGMENTATIONS = {  # the default; that of the model lite0; with detail
+    "default": {},
+    "lite0": {"channel_scale": 0.3, "channel_offset": 0.6},
+    "detail": {"gamma": 0.4, "sharpness": 0.5, "noise": 5.0},
 }
 GRAPHS = {"plain_3conv": (32, 256), "p4m_residual": (32, 256), "lite0": (32,)}
 
@@ -174,6 +183,38 @@ def graphs(report: Report, bench: Bench, forms: Forms) -> None:
         report.table(["network", "batch", "without", "with", "with / without", "s to compile"], rows)
 
 
+def augmentation(report: Report, bench: Bench, forms: Forms) -> None:
+    """Compare the augmentation of gathered tiles with and without fusion."""
+    tiles, rows = forms.tiles(bench.device, "device"), []
+    for name, changes in AUGMENTATIONS.items():
+        comparison = Comparison("plain_3conv", tiles, BATCH, {"augment": Augmentation(**changes).model_dump()})
+        fused, begun = FusedAugmentation(), time.perf_counter()
+        positions, labels = torch.arange(BATCH, device=bench.device), comparison.raw_labels
+        methods = {
+            "eager": lambda c=comparison, p=positions, y=labels: apply(c.plan, tiles.resident[p], y),
+            "fused": lambda c=comparison, p=positions, y=labels, f=fused: f(c.plan, tiles.resident, p, y),
+        }
+        methods["fused"]()
+        compiled, clock = time.perf_counter() - begun, Clock(bench.device)
+
+        def times(work: Callable[[], object], clock: Clock = clock) -> Callable[[], float]:
+            def measure() -> float:
+                begun = clock.now()
+                for _ in range(bench.few):
+                    work()
+                return clock.between(begun, clock.now()) / bench.few
+
+            return measure
+
+        found = alternate({label: times(work) for label, work in methods.items()}, 5 if bench.full else 1)
+        share = paired(found["fused"], found["eager"])
+        rows.append((name, *(f"{1e3 * statistics.median(values):.3f}" for values in found.values()), f"{share:.2f}",
+                     f"{compiled:.0f}"))  # fmt: skip
+        report.ratio(f"gpu_fused_vs_eager_augmentation_{name}", share)
+    report.add("", f"## Augmentation of {BATCH} tiles: ms")
+    report.table(["changes", "eager", "fused", "fused / eager", "s to compile"], rows)
+
+
 def arriving(batches: Callable[[int], Iterator], device: torch.device, at_least: float) -> Callable[[], float]:
     """Return a method for `alternate`: tiles per second that arrive on the device, over whole epochs."""
     epoch, clock = 0, Clock(device)
@@ -241,7 +282,7 @@ def main() -> None:
         forms = Forms(Path(name), bench.tiles, others=compares)
         if device.type == "cuda":
             check_waits(report, bench, forms)
-        for part in (reproducibility, training, load, graphs):
+        for part in (reproducibility, training, augmentation, load, graphs):
             if part is load and not compares:
                 report.add("", "Load: left out, bench/requirements.txt is not installed.")
             elif bench.in_time(report, part.__name__):
@@ -249,6 +290,7 @@ def main() -> None:
     report.add(f"{time.perf_counter() - begun:.0f} s in all.", "")
     report.add(
         "Ratios: fixed batch / real path and bound / real path, in seconds per step; steps with CUDA graphs / without; "
+        "fused augmentation / eager; "
         "tiles per second of ours in the page cache / of the other."
     )
     report.close()

@@ -123,7 +123,7 @@ ACTS = {
 COVERED = {
     "train": """
         histo/__init__ histo/augmentation/__init__ histo/augmentation/changes histo/augmentation/matrices
-        histo/augmentation/own
+        histo/augmentation/fused histo/augmentation/own
         histo/augmentation/plans histo/class_metrics histo/errors histo/files histo/geometry histo/gpus histo/hashes
         histo/job histo/logits histo/metrics histo/networks/__init__ histo/networks/dihedral histo/networks/network
         histo/overrides histo/tables histo/tiles/__init__ histo/tiles/node_copies histo/tiles/shards

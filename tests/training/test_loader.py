@@ -54,6 +54,19 @@ def test_all_storage_modes_give_the_bits_of_the_shards(split, storage, monkeypat
         assert extra == (index, 16)
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+def test_resident_tiles_can_be_gathered_by_the_caller(split, storage):
+    shards, frame = split
+    tiles, order = TileLoader(shards, frame, CPU, storage), epoch_order(len(frame), 16, 5, 1)
+    expected = [images for images, _, _ in tiles.batches(order)]
+    found = [images for images, _, _ in tiles.batches(order, gathered=False)]
+    assert (tiles.resident is not None) == (storage == "device")
+    if tiles.resident is not None:
+        assert all(np.array_equal(positions, batch) for positions, batch in zip(order, found, strict=True))
+        found = [tiles.resident[positions] for positions in found]
+    assert all(map(torch.equal, expected, found))
+
+
 def test_batches_of_different_sizes_and_no_batch(split):
     shards, frame = split
     for storage in STORAGES:

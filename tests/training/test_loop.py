@@ -20,6 +20,7 @@ import torch
 
 from histo import tables
 from histo.augmentation import plans
+from histo.augmentation.fused import FusedAugmentation
 from histo.errors import DivergedError, InputError
 from histo.training import checkpoints, resume
 from histo.training import loop as module
@@ -33,6 +34,7 @@ from support.training import ALL_AUGMENTATIONS, CODE, make_split, settings, writ
 JOB = """
 import json, logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+from histo.augmentation.fused import FusedAugmentation
 from histo.config.train import TrainSettings
 from histo.training.loop import train
 job = json.load(open(sys.argv[1]))
@@ -148,6 +150,17 @@ def test_all_storage_modes_give_the_same_bits(data, tmp_path, monkeypatch):
         run(data, tmp_path / storage, augment=ALL_AUGMENTATIONS)
         content.add((tmp_path / storage / "weights.pt").read_bytes())
     assert len(content) == 1
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_fused_augmentation_gives_the_same_losses(data, tmp_path, monkeypatch, storage):
+    _, expected = run(data, tmp_path / "apply", augment=ALL_AUGMENTATIONS)
+    monkeypatch.setenv("HISTO_TILES_STORAGE", storage)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(module, "fused_for", lambda settings, device: FusedAugmentation())
+    monkeypatch.setattr(module, "apply", None)
+    _, found = run(data, tmp_path / "fused", augment=ALL_AUGMENTATIONS)
+    assert found["loss"].tolist() == pytest.approx(expected["loss"].tolist(), abs=1e-4)
 
 
 def test_checkpoint_selects_the_weights(data, tmp_path):

@@ -82,6 +82,11 @@ def send(plan: Plan, device: torch.device, count: int) -> Changes:
     return Changes(side=plan.side, **_copied(fields, device))
 
 
+def has_only_views(plan: Plan) -> bool:
+    """Whether a plan changes no pixel value, so that tiles stay uint8."""
+    return all(value is None for name, value in vars(plan).items() if name not in ("side", "views"))
+
+
 def _masks(box: Tensor, side: int) -> Tensor:
     """bool [N, 1, side, side], true inside the boxes [N, 4]."""
     pixel = torch.arange(side, device=box.device)
@@ -156,7 +161,7 @@ def _look_up(table: Tensor, tiles: Tensor) -> Tensor:
     return table.flatten().index_select(0, index.flatten()).view(tiles.shape)
 
 
-def _sharpen(tiles: Tensor, factor: Tensor) -> Tensor:
+def sharpen(tiles: Tensor, factor: Tensor) -> Tensor:
     """Blur or sharpen tiles [n, 3, side, side]; factor: [n], of the detail, which is what a blur removes.
 
     0: blurred; 1: unchanged; 2: detail doubled. The blur is the binomial filter 1, 4, 6, 4, 1 along both axes, of
@@ -172,7 +177,7 @@ def _sharpen(tiles: Tensor, factor: Tensor) -> Tensor:
 
 
 @functools.cache
-def _noise(device: torch.device, count: int) -> Tensor:
+def noise_table(device: torch.device, count: int) -> Tensor:
     """Values of standard normal distribution, float32 [count]: the same on all devices, copied once to each."""
     values = np.random.Generator(np.random.Philox(0)).standard_normal(count, dtype=np.float32)
     return torch.from_numpy(values).to(device)
@@ -208,10 +213,10 @@ def _change_tiles(changes: Changes, tiles: Tensor, part: slice) -> Tensor:
     if changes.sharpness is not None:
         factor = changes.sharpness[part]
         rows = _rows(factor != 1)
-        tiles.index_copy_(0, rows, _sharpen(tiles[rows], factor[rows]))
+        tiles.index_copy_(0, rows, sharpen(tiles[rows], factor[rows]))
     if changes.noise is not None and changes.noise_start is not None:
         rows = _rows(changes.noise[part] > 0)
-        parts = _noise(tiles.device, noise_values(side)).unfold(0, 3 * side * side, 1)
+        parts = noise_table(tiles.device, noise_values(side)).unfold(0, 3 * side * side, 1)
         values = parts.index_select(0, changes.noise_start[part][rows].to(torch.int64)).view(-1, 3, side, side)
         tiles.index_add_(0, rows, values.mul_(changes.noise[part][rows][:, None, None, None]))
     return tiles
@@ -232,7 +237,7 @@ def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         views = _apply_views if images.device.type == "cpu" else _apply_views_without_lists
         images = views(images, changes.views)
     tiles = images.permute(0, 3, 1, 2)
-    if all(value is None for name, value in vars(plan).items() if name not in ("side", "views")):
+    if has_only_views(plan):
         return tiles, labels
     if images.device.type == "cpu":
         changed = torch.empty((len(tiles), 3, side, side))
@@ -242,6 +247,12 @@ def apply(plan: Plan, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         tiles = changed
     else:
         tiles = _change_tiles(changes, tiles, slice(None))
+    return erase_and_mix(changes, tiles, labels)
+
+
+def erase_and_mix(changes: Changes, tiles: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply the changes of some tiles of a batch, [N, 3, side, side], and of their labels."""
+    side = changes.side
     if changes.erase is not None and changes.erase_colour is not None:
         rows = _rows(changes.erase[:, 1] > 0)
         erased = torch.where(_masks(changes.erase[rows], side), changes.erase_colour[rows], tiles[rows])

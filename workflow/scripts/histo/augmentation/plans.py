@@ -46,9 +46,9 @@ class Plan:
     theta: Tensor | None = None  # float32 [N, 2, 3], as for affine_grid; includes the views
     stain: Tensor | None = None  # float32 [N, 3, 4], of the logarithm of RGB
     colour: Tensor | None = None  # float32 [N, 3, 4], of RGB in 0..1
-    sharpness: Tensor | None = None  # float32 [N], see `_sharpen`; 1: unchanged
+    sharpness: Tensor | None = None  # float32 [N], see `changes.sharpen`; 1: unchanged
     noise: Tensor | None = None  # float32 [N], standard deviation of RGB in 0..1; 0: unchanged
-    noise_start: np.ndarray | None = None  # int [N], position of the first value in `_noise`
+    noise_start: np.ndarray | None = None  # int [N], position of the first value in `changes.noise_table`
     erase: Rectangles | None = None
     erase_colour: Tensor | None = None  # float32 [n, 3, 1, 1]
     cutmix: Rectangles | None = None

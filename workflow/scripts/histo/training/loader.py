@@ -97,7 +97,7 @@ class TileLoader:
     """Selected tiles of shards.
 
     Attributes: labels (int8 [N], or float32 [N] where some lie between 0 and 1), geometry, storage (the storage mode),
-    device.
+    device, resident (all tiles on the device, uint8 [N, side, side, 3], in the storage mode `device`, otherwise None).
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class TileLoader:
         self._check(rows["id"])
         self.device = device
         self.storage = storage or choose_storage(len(self), device, self.geometry.tile_bytes)
-        self._images: Tensor | None = None
+        self.resident: Tensor | None = None
         if self.storage == "device":
-            self._images = torch.empty((len(self), *self.geometry.shape), dtype=torch.uint8, device=device)
+            self.resident = torch.empty((len(self), *self.geometry.shape), dtype=torch.uint8, device=device)
             for positions in file_order(len(self), GATHER_CHUNK):
                 chunk = torch.from_numpy(self.gather(positions))
-                self._images[int(positions[0]) : int(positions[-1]) + 1].copy_(chunk)
+                self.resident[int(positions[0]) : int(positions[-1]) + 1].copy_(chunk)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -171,12 +171,16 @@ class TileLoader:
         return out
 
     def batches(
-        self, order: list[np.ndarray], prepare: Callable[[int, int], Any] = lambda index, count: None
+        self,
+        order: list[np.ndarray],
+        prepare: Callable[[int, int], Any] = lambda index, count: None,
+        gathered: bool = True,
     ) -> Iterator[tuple[Tensor, Tensor, Any]]:
         """Yield images, labels and prepared data for each batch of `order`.
 
         Images: uint8 [n, side, side, 3]; labels: float32 [n]; both on the device. Prepared data: the result of
-        `prepare(index of the batch, n)`, which is called in the prefetching thread.
+        `prepare(index of the batch, n)`, which is called in the prefetching thread. gathered: False yields, in place of
+        images, their positions in `resident`, int64 [n], if the tiles are there.
         """
         copy_stream: torch.cuda.Stream | None = None
         if self.device.type == "cuda":
@@ -193,8 +197,8 @@ class TileLoader:
                 # Allocated on the copy stream and used on this one: their memory must not be reused before.
                 images.record_stream(compute_stream)
                 labels.record_stream(compute_stream)
-            if self._images is not None:
-                images = self._images.index_select(0, images)
+            if self.resident is not None and gathered:
+                images = self.resident.index_select(0, images)
             yield images, labels, extra
 
     def _on_device(self, order: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor, None]]:

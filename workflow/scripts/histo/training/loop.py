@@ -27,6 +27,7 @@ from torch import Tensor
 
 from histo import tables
 from histo.augmentation.changes import apply
+from histo.augmentation.fused import FusedAugmentation, fused_for
 from histo.augmentation.own import augmented, draws
 from histo.augmentation.plans import Plans
 from histo.config.train import TrainSettings
@@ -111,6 +112,7 @@ class Run:
     termination: Termination
     processes: Processes
     display: TrainingDisplay
+    fused: FusedAugmentation | None  # augmentation of a compiled training on a GPU
 
     @property
     def leads(self) -> bool:
@@ -322,7 +324,7 @@ def prepare(
     )  # fmt: skip
     return Run(
         settings, fold, training, validation, np.array(mean), np.array(std), batch_size, steps_per_epoch, engine,
-        resume, termination, processes, display,
+        resume, termination, processes, display, fused_for(settings, training.device),
     )  # fmt: skip
 
 
@@ -403,12 +405,16 @@ def batches(run: Run, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Ten
         run.training.batches(
             [part.positions(positions) for positions in order[first_step:]],
             lambda index, tiles: part.plan(planned.batch(first_step + index)),
+            gathered=run.fused is None,
         ),
         first_step,
     ):
         images, labels = images.to(run.engine.device), labels.to(run.engine.device)
         labels = targets(labels, run.training.geometry.classes)
-        images, labels = part.own(*apply(plan, images, labels))
+        if run.fused is None:
+            images, labels = part.own(*apply(plan, images, labels))
+        else:
+            images, labels = run.fused(plan, run.training.resident, images, labels)
         if own is not None:
             random = draws(run.settings.seed, epoch, step, run.batch_size)
             images = augmented(own, images, random[run.processes.rows(run.batch_size)])
