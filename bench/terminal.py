@@ -11,6 +11,12 @@ import tempfile
 
 from measure import ROOT, Report, arguments, machine
 
+PLUGIN_NOTE = (
+    "A logger plugin, snakemake-logger-plugin-rich 0.5.1, was tried (`--logger rich`, 2026-11-22). It runs with this "
+    "workflow, but no profile sets it: on a terminal, the lines that jobs write themselves end up in the border of its "
+    "panel; without a terminal it names no job. It shows neither model nor fold and no remaining time, and its bars "
+    "count jobs, not work."
+)
 SMOKE = "results/demo/audit.json", ["synthesize={train_tiles: 200, test_tiles: 60, faults: {}}"]
 
 
@@ -53,6 +59,7 @@ def main() -> None:
         f"{len(after)} lines with {sum(map(len, after)):,}."
         + (f" Settings that differ from config/demo.yaml: `{' '.join(settings)}`." if settings else ""),
     )
+    report.add("", PLUGIN_NOTE)
     for name in ("after", "before"):
         lines = "\n".join(shortened(line) for line in terminals[name])
         report.add("", f"## {name.capitalize()}", "", "```", lines, "```")
