@@ -1,6 +1,8 @@
 """The report's comparison of folds by groups and folds by stain."""
 
-from histo.pages.fold_kinds import fold_kinds_section, observed_aucs
+import pytest
+
+from histo.pages.fold_kinds import expected_range, fold_kinds_section, observed_aucs
 from histo.statistics.comparison import expected_auc
 
 
@@ -45,3 +47,35 @@ def test_aucs_of_the_current_submission_alone():
     ]
     assert observed_aucs({"truth": {"auc": 0.96}}, sent) == [("held-out labels", 0.96), ("public leaderboard", 0.95)]
     assert observed_aucs({}, []) == []
+
+
+@pytest.mark.parametrize("unknown_share", [0.0, 0.5])
+def test_where_slides_are_known_the_range_is_the_prediction_interval(unknown_share):
+    expected = expected_auc(evaluation("tiny", 0.97), 100)
+    kinds = fold_kinds_section([evaluation("tiny", 0.97)], [evaluation("tiny", 0.93)], 100, [])
+    found = expected_range(expected, unknown_share, kinds)
+    assert found == {"low": expected["low"], "high": expected["high"], "tiles": 100, "by_stain": False}
+
+
+def test_where_slides_are_unknown_folds_by_groups_set_the_upper_limit_only():
+    groups, stain = evaluation("tiny", 0.9), evaluation("tiny", 0.8)
+    expected = expected_auc(groups, 100)
+    alone = {"low": None, "high": expected["high"], "tiles": 100, "by_stain": False}
+    assert expected_range(expected, 0.51, None) == alone
+    lower = expected_auc(stain, 100)["low"]
+    assert lower < expected["low"]
+    found = expected_range(expected, 0.51, fold_kinds_section([groups], [stain], 100, []))
+    assert found == alone | {"low": lower, "by_stain": True}
+    blend = fold_kinds_section([groups, evaluation("forest", 0.7)], [stain], 100, [])
+    assert expected_range(expected, 0.51, blend) == alone
+
+
+def test_folds_by_stain_with_a_higher_auc_do_not_raise_the_lower_limit():
+    groups, stain = evaluation("tiny", 0.8), evaluation("tiny", 0.9)
+    expected = expected_auc(groups, 100)
+    assert expected_range(expected, 1.0, fold_kinds_section([groups], [stain], 100, []))["low"] == expected["low"]
+
+
+def test_without_an_interval_there_is_no_range():
+    assert expected_range(None, 1.0, None) is None
+    assert expected_range({"value": 1.0, "low": None, "high": None, "tiles": 100}, 0.0, None) is None

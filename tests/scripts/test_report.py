@@ -124,6 +124,19 @@ def test_intervals_of_unknown_slides_are_called_too_narrow_where_they_are_shown_
     assert "19 new tiles slides unknown: interval too narrow" in cards
 
 
+def test_where_most_slides_are_unknown_the_expected_auc_has_an_upper_limit_only(run):
+    groups = tables.read(run.inputs.groups, tables.GROUPS).assign(reason="alone")
+    tables.write(groups, run.folder / "alone.parquet", tables.GROUPS)
+    page = run.write_report(inputs=replace(run.inputs, groups=run.folder / "alone.parquet"))
+    high = read_json(run.inputs.ensemble)["expected"]["high"]
+    assert (
+        f"Expected test AUC at most {high:.2f} upper 95 % prediction limit, 19 new tiles slides unknown: no lower limit"
+        in page.text
+    )
+    assert "so this AUC is an upper bound for other slides; folds.also_by_stain gives a lower one." in page.text
+    assert read_json(run.folder / "report.json")["expected_test_auc"]["low"] is None
+
+
 def test_results_come_first_and_settings_last(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page.source)
     assert headings == [
@@ -451,7 +464,7 @@ def test_networks_have_a_map_of_their_features(run, page, tmp_path):
     mapped = run.write_report(inputs=replace(run.inputs, feature_maps={"wide": tmp_path / "wide.parquet"}))
     mapped.check_self_contained()
     mapped.check_accessible()
-    assert "wide PCA of 118 training tiles; of the variance of the map, the label explains" in mapped.text
+    assert re.search(r"wide PCA of 118 training tiles, \d+ drawn; of the variance of the map, the label", mapped.text)
     assert "UMAP" not in mapped.text
     joined = folds.merge(
         pd.concat([tables.read(path, tables.PREDICTIONS) for path in run.inputs.predictions["wide"]]), on="id"
@@ -463,7 +476,7 @@ def test_networks_have_a_map_of_their_features(run, page, tmp_path):
     mapped = run.write_report(inputs=replace(run.inputs, feature_maps={"wide": tmp_path / "wide.parquet"}))
     assert "UMAP (McInnes, Healy and Melville 2018, arXiv:1802.03426) places" in mapped.text
     assert "Distances between clusters of a UMAP have no meaning." in mapped.text
-    assert re.search(r"wide UMAP of 118 training tiles (?!;)", mapped.text)
+    assert re.search(r"wide UMAP of 118 training tiles, \d+ drawn (?!;)", mapped.text)
     assert "PCA" not in mapped.text
 
 

@@ -25,7 +25,7 @@ from histo.pages.charts import Bars, histogram
 from histo.pages.checklist import checklist
 from histo.pages.feature_maps import feature_section
 from histo.pages.findings import verdict, warnings
-from histo.pages.fold_kinds import KINDS, fold_kinds_section, observed_aucs
+from histo.pages.fold_kinds import KINDS, expected_range, fold_kinds_section, observed_aucs
 from histo.pages.gallery import Shards
 from histo.pages.layout import SOURCES, links, provenance, render, write_page
 from histo.pages.numbers import write_numbers
@@ -118,6 +118,10 @@ def sections(
     kaggle = kaggle_submissions(sent, submission["sha256"])
     found = warnings(config, models, data, ensemble, submission)
     ranks = ensemble["probability"] is None
+    kinds = fold_kinds_section(
+        contents.evaluations, contents.evaluations_by_stain, submission["rows"], observed_aucs(submission, kaggle)
+    )
+    unknown_share = data["unknown_slides"] / max(len(contents.folds), 1)
     return {
         "data": data,
         "unknown_slides": data["unknown_slides"],
@@ -129,9 +133,8 @@ def sections(
             shards, contents.folds, contents.oof, contents.shown, ensemble, contents.predictions
         ),
         "gains": gains_table(contents.evaluations, ensemble, config),
-        "fold_kinds": fold_kinds_section(
-            contents.evaluations, contents.evaluations_by_stain, submission["rows"], observed_aucs(submission, kaggle)
-        ),
+        "fold_kinds": kinds,
+        "expected": expected_range(ensemble["expected"], unknown_share, kinds),
         "mosaics": probability_mosaics(shards, contents.tiles, contents.pairs, contents.oof, ranks=ranks)
         if len(names) == 2
         else [],
@@ -162,6 +165,7 @@ def summary(page: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     data = page["data"]
     return {
         "verdict": page["verdict"],
+        "expected_test_auc": page["expected"],
         "warnings": [{"weight": one.weight, "text": one.text} for one in page["warnings"]],
         "gains": page["gains"],
         "groups": data["groups"] | {"unknown_slides": data["unknown_slides"]},

@@ -5,6 +5,7 @@ from typing import Any
 from histo.statistics.comparison import expected_auc
 
 KINDS = {"groups": "same laboratory", "stain": "new laboratory"}
+MOSTLY_UNKNOWN = 0.5  # share of the training tiles without a slide above which folds by groups set no lower limit
 
 
 def fold_kinds_section(
@@ -14,6 +15,8 @@ def fold_kinds_section(
     observed: list[tuple[str, float]],
 ) -> dict[str, Any] | None:
     """Return the AUC of each network by both kinds of folds, and which of them each observed AUC is nearer to.
+
+    "rows"; "single": whether the submission is of one network; "observed".
 
     by_groups, by_stain: from `evaluate_oof`; models without an evaluation by stain are left out. tiles: number of test
     tiles; observed: name and AUC of the submission on test tiles. Nothing is said of them if several models are shown,
@@ -30,7 +33,29 @@ def fold_kinds_section(
     if not rows:
         return None
     single = rows[0] if len(groups) == len(rows) == 1 else None
-    return {"rows": rows, "observed": [nearer(name, auc, single) for name, auc in observed] if single else []}
+    nearest = [nearer(name, auc, single) for name, auc in observed] if single else []
+    return {"rows": rows, "single": single is not None, "observed": nearest}
+
+
+def expected_range(
+    expected: dict[str, Any] | None, unknown_share: float, kinds: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the range of the AUC to expect on the test tiles: {"low", "high", "tiles", "by_stain"}, None without one.
+
+    expected: `expected_auc` of the submission; unknown_share: share of the training tiles whose slide is unknown;
+    kinds: `fold_kinds_section`. Where most slides are unknown, folds by groups have tiles of one slide in several
+    folds, and their AUC is an upper bound for other slides. The lower limit is then that of folds by stain if the
+    submission is one network that was evaluated by them ("by_stain"), otherwise None.
+    """
+    if not expected or expected["low"] is None:
+        return None
+    found = {"low": expected["low"], "high": expected["high"], "tiles": expected["tiles"], "by_stain": False}
+    if unknown_share <= MOSTLY_UNKNOWN:
+        return found
+    by_stain = kinds["rows"][0]["stain"]["expected"] if kinds and kinds["single"] else None
+    if by_stain and by_stain["low"] is not None:
+        return found | {"low": min(found["low"], by_stain["low"]), "by_stain": True}
+    return found | {"low": None}
 
 
 def nearer(name: str, auc: float, row: dict[str, Any]) -> dict[str, Any]:
