@@ -87,7 +87,7 @@ def test_the_table():
             **times,
         }
     )
-    assert "AUC of a small network: 0.9123 on 1,100 tiles, after 4 epochs of 1,000 others\n" in text
+    assert "AUC of the sketch's own network: 0.9123 on 1,100 tiles, after 4 epochs of 1,000 others\n" in text
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     assert rows[2:5] == [
         ["pack", "2", "2", "50.0 s", "measured"],

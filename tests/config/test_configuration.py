@@ -180,6 +180,22 @@ def test_numbers_of_shards_have_five_digits(name):
             "none.csv",
             "folds.slides: expected a CSV table with the columns id,slide, found no such file",
         ),
+        (
+            "folds.slides",
+            str(ROOT / "docs" / "report.webp"),
+            f"folds.slides: {ROOT / 'docs' / 'report.webp'}: expected UTF-8 text, found other bytes",
+        ),
+        ("folds.slides", str(ROOT / "LICENSE"), "expected the columns id, slide, found "),
+        (
+            "dataset",
+            {"name": "mine", "source": "kaggle", "archive": "a.zip"},
+            "dataset.archive: expected with source: archive, found source: kaggle. Set dataset.source: archive.",
+        ),
+        (
+            "dataset",
+            {"name": "mine", "source": "archive", "archive": "LICENSE", "folder": "docs"},
+            "dataset.folder: expected with source: folder, found source: archive. Set dataset.source: folder.",
+        ),
         ("models", {2024: {}}, "models: expected names of the form ^[A-Za-z0-9][A-Za-z0-9_.-]*$, found 2024"),
         ("train.network.name", "resnet43", "train.network.name: expected 'p4m_residual' or 'residual'"),
         ("train.network.name", "resnet43", "found 'resnet43'; did you mean resnet34 or"),
@@ -273,7 +289,7 @@ def test_a_whole_number_may_be_written_as_a_fraction(written):
 def test_the_home_folder_in_a_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "tiles.zip").touch()
-    (tmp_path / "slides.csv").touch()
+    (tmp_path / "slides.csv").write_text("id,slide\n")
     config = changed("dataset", {"name": "mine", "source": "archive", "archive": "~/tiles.zip", "folder": None})
     config["folds"]["slides"] = "~/slides.csv"
     check(config)

@@ -130,7 +130,7 @@ def test_where_most_slides_are_unknown_the_expected_auc_has_an_upper_limit_only(
     page = run.write_report(inputs=replace(run.inputs, groups=run.folder / "alone.parquet"))
     high = read_json(run.inputs.ensemble)["expected"]["high"]
     assert (
-        f"Expected test AUC at most {high:.2f} upper 95 % prediction limit, 19 new tiles slides unknown: no lower limit"
+        f"Expected test AUC at most {high:.3f} upper 95 % prediction limit, 19 new tiles slides unknown: no lower limit"
         in page.text
     )
     assert "so this AUC is an upper bound for other slides; folds.also_by_stain gives a lower one." in page.text
@@ -313,7 +313,7 @@ def test_comparison_thresholds_and_failures_are_those_of_the_ensemble(run, page)
     correlation, disagreement = (ensemble["agreement"][name][0][1] for name in ("correlation", "disagreement"))
     assert f"{correlation:.3f} {100 * disagreement:.1f} %" in page.text
     expected = ensemble["expected"]
-    assert f"Expected test AUC {expected['low']:.2f} to {expected['high']:.2f}" in page.text
+    assert f"Expected test AUC {expected['low']:.3f} to {expected['high']:.3f}" in page.text
     assert expected["low"] < ensemble["auc_low"] < ensemble["auc_high"] < expected["high"]
 
 

@@ -324,6 +324,11 @@ def test_bigtiff_is_read_where_pillow_reads_it(pixels, order):
     np.testing.assert_array_equal(decoded.pixels, expected)
 
 
+def test_a_damaged_header_is_described_without_an_address_in_memory():
+    detail = decode(b"\x89PNG\r\n\x1a\n and nothing else").detail
+    assert detail == "UnidentifiedImageError: cannot identify image file"
+
+
 def test_an_empty_file_is_a_fault():
     assert decode(b"").fault == "empty_file"
 

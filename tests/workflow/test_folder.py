@@ -116,7 +116,7 @@ def test_a_missing_folder_is_reported(extracted, tmp_path):
         (None, "dataset.folder: missing"),
         ("none", "found nothing there: none"),
         (__file__, "found a file; for a zip write source: archive"),
-        (str(ROOT), r"found no train_labels\.csv and no sample_submission\.csv"),
+        (str(ROOT), r"found no train_labels\.csv and no sample_submission\.csv and no train/ and no test/\. Name"),
     ],
 )
 def test_wrong_settings_are_refused(folder, message):

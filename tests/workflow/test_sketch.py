@@ -18,7 +18,7 @@ def test_a_sketch_estimates_the_run_and_leaves_it_alone(finished):
     assert job_counts(done) == {"sketch_folds": 1, "sketch": 1}
     found = read_json(folder / "results/small/sketch.json")
     auc = found["small_network"]["auc"]
-    assert f"AUC of a small network: {auc:.4f} on " in done.stderr
+    assert f"AUC of the sketch's own network: {auc:.4f} on " in done.stderr
     assert re.search(r"^\| train +\| 2 +\| 2 +\|", done.stderr, re.MULTILINE)
 
     folds = [row["tiles"] for row in read_json(folder / "results/small/folds.json")["folds"]]

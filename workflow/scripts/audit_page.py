@@ -222,6 +222,7 @@ def flag_sections(shards: Shards, tiles: pd.DataFrame, left_out: dict[str, int])
                 "name": name,
                 "meaning": meaning,
                 "count": len(rows),
+                "shown": len(shown),
                 "counts": {split: int((rows["split"] == split).sum()) for split in SPLITS},
                 "positives": int((known["label"] > 0).sum()),
                 "left_out": left_out.get(name, 0),

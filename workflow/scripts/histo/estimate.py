@@ -125,8 +125,8 @@ def as_text(estimate: Mapping[str, Any]) -> str:
     """Return an estimate (see sketch.py) as Markdown that is readable on a terminal."""
     small, done, left = estimate["small_network"], estimate["measured_stages"], estimate["network_stages"]
     lines = [
-        f"AUC of a small network: {small['auc']:.4f} on {small['validation_tiles']:,} tiles, after {small['epochs']} "
-        f"epochs of {small['training_tiles']:,} others",
+        f"AUC of the sketch's own network: {small['auc']:.4f} on {small['validation_tiles']:,} tiles, after "
+        f"{small['epochs']} epochs of {small['training_tiles']:,} others",
         "",
         f"Full run on {estimate['machine']}, {estimate['cores']} cores for Snakemake:",
         "",

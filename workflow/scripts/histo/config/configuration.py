@@ -33,6 +33,7 @@ from histo.config.synthesize import Synthesize
 from histo.config.track import Track
 from histo.config.train import TrainSettings
 from histo.config.validate import Validate
+from histo.csv_tables import parse_csv
 from histo.errors import InputError
 from histo.geometry import BLOCK, CENTRE, SIDE
 from histo.overrides import changed, require_bounded, with_values
@@ -191,6 +192,8 @@ def _files(settings: Configuration) -> list[str]:
         )
     if slides and not isfile(slides) and not (synthetic and slides == f"resources/{dataset.name}/slides.csv"):
         lines.append(f"folds.slides: expected a CSV table with the columns id,slide, found no such file: {slides}")
+    if slides and isfile(slides):
+        lines += _table_of_slides(slides)
     if settings.apply and not exists(split_zip_path(settings.apply.tiles)[0]):
         expected = "expected a folder, a zip archive or shards"
         lines.append(f"apply.tiles: {expected}, found nothing there: {settings.apply.tiles}")
@@ -205,8 +208,19 @@ def _folder(folder: str) -> list[str]:
         return [f"dataset.folder: expected the path of a folder, found {found}: {folder}"]
     missing = [name for name in ("train_labels.csv", "sample_submission.csv") if not isfile(join(folder, name))]
     if missing:
+        missing += [f"{name}/" for name in ("train", "test") if not isdir(join(folder, name))]
         wanted = "train/, test/, train_labels.csv and sample_submission.csv"
-        return [f"dataset.folder: expected {wanted} in {folder}, found no {' and no '.join(missing)}."]
+        found = f"found no {' and no '.join(missing)}"
+        return [f"dataset.folder: expected {wanted} in {folder}, {found}. Name the folder of the extracted archive."]
+    return []
+
+
+def _table_of_slides(path: str) -> list[str]:
+    """Return what is wrong with encoding and columns, before a job begins that would replace good groups."""
+    try:
+        next(parse_csv(f"folds.slides: {path}", Path(path).read_bytes(), ["id", "slide"]), None)
+    except InputError as error:
+        return [str(error)]
     return []
 
 

@@ -75,6 +75,11 @@ def _line(details: ErrorDetails, root: Schema, where: str) -> str:
     if kind == "extra_forbidden":
         # A section that may be null is a choice of two schemas.
         section = next((resolved(one, root) for one in holder.get("anyOf", ()) if "$ref" in one), holder)
+        if source := _source_of(str(location[-1]), section, root):
+            found_source = section["properties"]["source"]["const"]
+            return (
+                f"{name}: expected with source: {source}, found source: {found_source}. Set dataset.source: {source}."
+            )
         return f"{name}: no such setting; {_nearest(str(location[-1]), list(section['properties']))}"
     if kind.startswith("union_tag"):
         key = schema["discriminator"]["propertyName"]
@@ -84,6 +89,14 @@ def _line(details: ErrorDetails, root: Schema, where: str) -> str:
     if kind == "missing":
         return f"{name}: missing; expected {allowed(schema, root)}.{sense}"
     return f"{name}: expected {allowed(schema, root)}, found {found!r}.{sense}"
+
+
+def _source_of(name: str, section: Schema, root: Schema) -> str | None:
+    """Return the source of tiles that has a setting, if `section` is that of another source."""
+    if "const" not in section["properties"].get("source", ()):
+        return None
+    sections = (one["properties"] for one in root["$defs"].values() if "source" in one.get("properties", ()))
+    return next((one["source"]["const"] for one in sections if name in one and "const" in one["source"]), None)
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -8,6 +8,7 @@ Files of equal length that lie one after another in memory are decoded by slicin
 """
 
 import io
+import re
 import warnings
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from PIL import Image, ImageFile
 from histo.geometry import SIDE
 
 _MAX_LAYOUTS = 1024  # a sample of 4,122 original tiles has 39; a hostile archive may have any number
+_ADDRESS = re.compile(r" <_io\.BytesIO object at 0x[0-9a-f]+>")  # Pillow's name of a file in memory
 _SPARE = 16 << 20  # bytes, more than decoding a valid tile needs
 
 
@@ -160,7 +162,7 @@ def _decode_with_pillow(data: bytes, side: int) -> tuple[Decoded, int | None]:
         if isinstance(error, MemoryError):
             bytes(_SPARE)  # MemoryError again if memory is used up; else the file claims too much: it is damaged
         # Pillow raises many types of exceptions on damaged files; all of them mean the same here.
-        detail = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
+        detail = _ADDRESS.sub("", f"{type(error).__name__}: {error}").replace("\n", " ")[:200]
         if not data.startswith((b"II*\0", b"MM\0*", b"\x89PNG", b"\xff\xd8\xff")):
             detail = f"neither TIFF, PNG nor JPEG: begins with {data[:8].hex(' ')}"
         return Decoded(None, width, height, mode, "unreadable", detail), None
