@@ -13,6 +13,7 @@ part, to show that it works. A part that begins after six minutes is left out.
 """
 
 import importlib.util
+import shutil
 import statistics
 import tempfile
 import time
@@ -185,6 +186,9 @@ def graphs(report: Report, bench: Bench, forms: Forms) -> None:
 
 def augmentation(report: Report, bench: Bench, forms: Forms) -> None:
     """Compare the augmentation of gathered tiles with and without fusion."""
+    if shutil.which("g++") is None:
+        report.add("", "Fused augmentation: left out, there is no C++ compiler, which torch.compile needs.")
+        return
     tiles, rows = forms.tiles(bench.device, "device"), []
     for name, changes in AUGMENTATIONS.items():
         comparison = Comparison("plain_3conv", tiles, BATCH, {"augment": Augmentation(**changes).model_dump()})

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,11 +13,12 @@ from support import ROOT
 
 # Comparisons with other loaders need bench/requirements.txt.
 LOADERS = {"gpu_load_vs_"} if importlib.util.find_spec("webdataset") else set()
+COMPILED = {"gpu_fused_vs_eager_augmentation_"} if shutil.which("g++") else set()
 RATIOS = {
     "evaluation": {"evaluation_"},
     "fingerprints": {"fingerprints_"},
     "hostile": {"hostile_handled"},
-    "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS,
+    "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS | COMPILED,
     "operations": {"operations_vs_before_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "terminal": {"terminal_"},
