@@ -41,7 +41,10 @@ def run(target: str, settings: list[str], *options: str) -> list[str]:
 
 def shortened(line: str, width: int = 160) -> str:
     """Return a line, with the number of characters that are left out if it is long."""
-    return line if len(line) <= width else f"{line[:width]} [… {len(line) - width} more characters]"
+    if len(line) <= width:
+        return line
+    kept = line[:width].rsplit(" ", 1)[0]  # no part of a word, which would look like a misspelling
+    return f"{kept} [… {len(line) - len(kept)} more characters]"
 
 
 def main() -> None:
