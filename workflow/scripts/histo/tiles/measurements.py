@@ -17,6 +17,7 @@ FLAT_STD = 4.0  # grey levels; a block whose green channel varies less is backgr
 # original tiles, the share of such pixels has a rank correlation of 0.96 with that below Otsu's threshold of
 # saturation.
 UNSTAINED = 200
+SHIFT = 128  # grey levels; the mean of squares minus the squared mean is most precise for values near 0
 
 RECORD_COLUMNS = [name for name in tables.VALIDATION.names if name not in (*tables.MEASUREMENTS, "blocks")]
 
@@ -51,12 +52,23 @@ def block_hashes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     return np.maximum(hashes, np.uint64(1))
 
 
-def block_sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the sums over the blocks of tiles, float32 [N, 6, 16, 288] → [N, 6, 6, 3]."""
-    # Summing over the lines of a block first is cheaper, and einsum faster than sum. The sums are whole numbers below
-    # 2^24, so that their order does not matter.
-    sums: npt.NDArray[np.float32] = np.einsum("nbls->nbs", values) @ line_sums(values.shape[3])
-    return sums.reshape(len(values), values.shape[1], values.shape[1], 3)
+def block_sums(images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the sums of (value - 128) and of its square over the blocks of tiles: uint8 [N, 96, 96, 3] → [N, 6, 6, 3].
+
+    float32; all are whole numbers below 2^24, hence exact.
+    """
+    count, side = images.shape[:2]
+    values = images.reshape(count, side // BLOCK, BLOCK, side * 3).astype(np.float32)
+    # Summing over the lines of a block first is cheaper, and einsum faster than sum. Values and squares are shifted
+    # after summing, not pixel by pixel; every number on the way is a whole number below 2^24 too.
+    lines = line_sums(side * 3)
+    sums = np.einsum("nbls->nbs", values) @ lines
+    squares = np.einsum("nbls,nbls->nbs", values, values) @ lines
+    squares -= 2 * SHIFT * sums
+    squares += SHIFT**2 * BLOCK**2
+    sums -= SHIFT * BLOCK**2
+    shape = (count, side // BLOCK, side // BLOCK, 3)
+    return sums.reshape(shape), squares.reshape(shape)
 
 
 def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
@@ -67,23 +79,18 @@ def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     blank_share [N], from 0 to 1, pixels whose green channel is above 200.
     """
     count, side = images.shape[:2]
-    values = images.reshape(count, side // BLOCK, BLOCK, side * 3).astype(np.float32)
-    values -= 128  # values near 0 keep the precision of the squares
-    sums = block_sums(values)
-    values *= values
-    squares = block_sums(values)
+    sums, squares = block_sums(images)
     block_mean = sums / BLOCK**2
     block_variance = squares / BLOCK**2 - block_mean**2
     mean = block_mean.mean((1, 2))
     variance = np.maximum(squares.mean((1, 2)) / BLOCK**2 - mean**2, 0)
-    mean += 128
+    mean += SHIFT
 
     # Computed over all tiles as one line of pixels, since long lines are fastest; the wrong values at the edges of a
     # tile are cut off.
     green = images[..., 1].astype(np.int16).reshape(-1)
-    laplacian = np.zeros_like(green)
+    laplacian = green * np.int16(4)
     inner = laplacian[side:-side]
-    np.multiply(green[side:-side], 4, out=inner)
     for shift in (-side, -1, 1, side):
         inner -= green[side + shift : len(green) - side + shift]
     laplacian = laplacian.reshape(count, side, side)[:, 1:-1, 1:-1]
