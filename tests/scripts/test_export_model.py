@@ -51,10 +51,12 @@ def test_card_has_the_figures_in_the_form_of_hugging_face():
         "at most 1.2e-05 from",
     ):
         assert expected in text
-    assert "stain normalisation" not in text
+    assert "stain normalisation" not in text and "The networks in this folder are others" not in text
     other = model_card(DESCRIPTION | {"source": "archive", "stain": "macenko", "temperature": None}, METRICS, None)
     assert "PatchCamelyon" not in other and "by stratum" not in other and "Divide" not in other
     assert "after stain normalisation (`macenko`)" in other
+    full = model_card(DESCRIPTION | {"networks": ["full-0", "full-1"]}, METRICS, None)
+    assert "The networks in this folder are others, trained on all training tiles." in full
 
 
 def export(run, out, weights, **changes):

@@ -137,6 +137,17 @@ def test_where_most_slides_are_unknown_the_expected_auc_has_an_upper_limit_only(
     assert read_json(run.folder / "report.json")["expected_test_auc"]["low"] is None
 
 
+def test_the_expected_auc_of_networks_trained_on_all_tiles_is_said_to_be_that_of_the_folds(run, page):
+    card, note = "new tiles, one network of a fold", "so the AUC of the submission may be above it."
+    assert card not in page.text and note not in page.text
+    blended = run.config["submission"] | {"full_networks": 2}
+    full = run.write_report(config=run.config | {"submission": blended})
+    assert card in full.text and note in full.text
+    # Classical models are not trained on all tiles.
+    classical = run.write_report(config=run.config | {"submission": blended, "models": {}})
+    assert card not in classical.text and note not in classical.text
+
+
 def test_results_come_first_and_settings_last(page):
     headings = re.findall(r"<h2>(.*?)</h2>", page.source)
     assert headings == [

@@ -101,7 +101,9 @@ def finished_run(
         "dataset": {"name": "small run", "source": "synthetic"}, "validate": {"id_is_sha1": True},
         "audit": {"on_fault": "leave_out", "leave_out": []},
         "folds": {"count": folds, "by": "groups", "seed": 3, "fraction": 1.0, "slides": None},
-        "stain": {"method": "none"}, "classical": {}, "predict": {"tta": tta, "average": "probabilities"},
+        "stain": {"method": "none"}, "models": {name: {} for name in models}, "classical": {},
+        "predict": {"tta": tta, "average": "probabilities"},
+        "submission": {"models": list(models), "method": method, "full_networks": 0},
     }  # fmt: skip
     settings = {name: {"network": {"name": "residual"}, "checkpoint": "last"} for name in models}
     return FinishedRun(folder, inputs, config, settings, tiles, images, audit)

@@ -122,6 +122,8 @@ def sections(
         contents.evaluations, contents.evaluations_by_stain, submission["rows"], observed_aucs(submission, kaggle)
     )
     unknown_share = data["unknown_slides"] / max(len(contents.folds), 1)
+    blended = config["submission"]
+    trained = any(name in config["models"] for name in blended["models"])
     return {
         "data": data,
         "unknown_slides": data["unknown_slides"],
@@ -135,6 +137,7 @@ def sections(
         "gains": gains_table(contents.evaluations, ensemble, config),
         "fold_kinds": kinds,
         "expected": expected_range(ensemble["expected"], unknown_share, kinds),
+        "full_networks": blended["full_networks"] if trained else 0,
         "mosaics": probability_mosaics(shards, contents.tiles, contents.pairs, contents.oof, ranks=ranks)
         if len(names) == 2
         else [],

@@ -33,7 +33,7 @@ def model_card(description: dict[str, Any], metrics: dict[str, Any], strata: lis
         f"{metrics['tiles']:,} training tiles of {geometry['tile_side']} × {geometry['tile_side']} pixels"
         + (f" in {metrics['groups']:,} groups of related tiles" if "groups" in metrics else "")
         + (f". {DATA}.\n" if real else f", data set `{description['dataset']}`, source `{description['source']}`.\n"),
-        _figures(metrics),
+        _figures(metrics, description["networks"]),
         _strata(strata),
         _limits(description, geometry, real),
         _files(description, geometry),
@@ -75,7 +75,7 @@ def _number(found: dict[str, float | None]) -> str:
     return f"{found['value']:.4f}{interval}"
 
 
-def _figures(metrics: dict[str, Any]) -> str:
+def _figures(metrics: dict[str, Any], networks: list[str]) -> str:
     rows = [("ROC AUC", f"{metrics['auc']:.4f} ({metrics['auc_low']:.4f} to {metrics['auc_high']:.4f})")]
     found = metrics["probability"]
     if found:
@@ -85,10 +85,15 @@ def _figures(metrics: dict[str, Any]) -> str:
     related = (
         " The intervals respect that tiles of one group are correlated." if "groups" in metrics else ""
     )  # of more than two classes, tiles count as independent
+    others = (
+        " The networks in this folder are others, trained on all training tiles."
+        if any(name.startswith("full-") for name in networks)
+        else ""
+    )
     return (
         "## Results\n\nOut-of-fold: each training tile is predicted by the network that was trained without its fold; "
         "related tiles are in one fold. 95 % intervals in parentheses, rates at the probability 0.5."
-        f"{related}\n\n| metric | value |\n|---|---|\n{lines}\n\nAUC by fold: {folds}.\n"
+        f"{related}{others}\n\n| metric | value |\n|---|---|\n{lines}\n\nAUC by fold: {folds}.\n"
     )
 
 
