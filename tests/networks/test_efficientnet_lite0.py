@@ -122,6 +122,38 @@ def test_bfloat16_on_a_cpu_keeps_float32_in_depthwise_convolutions_that_are_trai
     assert len(types) == 1 + 2 + 15 * 3 + 1
 
 
+def clipped_convolutions(network, tiles):
+    """Logits in bfloat16, and the number of convolutions that oneDNN computed together with the clipping."""
+    with torch.profiler.profile() as profile, torch.autocast("cpu", torch.bfloat16):
+        logits = network(tiles)
+    return logits, sum(event.count for event in profile.key_averages() if "convolution_pointwise" in event.key)
+
+
+@pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    reason="this CPU does not compute in bfloat16",
+)
+def test_clipping_in_the_convolution_gives_the_same_bits(monkeypatch):
+    """In prediction and in frozen stages; NaN in the weights reaches the logits."""
+    network, tiles = pretrained(192, frozen_stages=3).eval(), torch.from_numpy(images(4)).permute(0, 3, 1, 2)
+    expected, count = clipped_convolutions(network, tiles)
+    assert count == 1 + 5 + 4  # the frozen ones: the stem; blocks 0 to 4 filter, 4 of them expand
+    with torch.inference_mode():
+        logits, count = clipped_convolutions(network, tiles)
+        assert count == 1 + 15 + 16 + 1  # the stem; 15 blocks of the 16 expand, all filter; the head
+    assert torch.equal(logits, expected)
+    with monkeypatch.context() as patch:
+        patch.setattr(network.body, "_fuses_relu6", lambda x: False)
+        plain, count = clipped_convolutions(network, tiles)
+    assert count == 0
+    assert torch.equal(plain, expected)
+    with torch.inference_mode():
+        network.body.blocks[7].depthwise_conv.weight[0, 0, 0, 0] = float("nan")
+        logits, count = clipped_convolutions(network, tiles)
+    assert count == 0
+    assert bool(logits.isnan().all())
+
+
 def test_a_damaged_file_and_a_missing_package_are_errors(monkeypatch, tmp_path):
     network = build(SETTINGS, 96)
     damaged = tmp_path / "weights.pth"

@@ -7,9 +7,11 @@ its ImageNet weights, so no download is needed. Tests compare the logits with th
 """
 
 import importlib.util
+import math
 import re
 from collections import OrderedDict
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -49,13 +51,28 @@ class SameConv(nn.Conv2d):
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
 
-    def forward(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """Convolve with `weight` and `bias` in place of the own weights, if given."""
+    def forward(
+        self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, fused_relu6: bool = False
+    ) -> Tensor:
+        """Convolve with `weight` and `bias` in place of the own weights, if given.
+
+        fused_relu6: clip the result to 0..6 in the same pass; in bfloat16, without gradient.
+        """
         weight = self.weight if weight is None else weight
         stride, kernel = self.stride[0], self.kernel_size[0]
         if stride > 1:
             pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (x.shape[3], x.shape[2])]
             x = functional.pad(x, [part for pad in pads for part in (pad // 2, pad - pad // 2)])
+        if fused_relu6:
+            # By itself, clipping takes as long as a depthwise convolution. The bits are the same, since 0 and 6 are
+            # numbers of bfloat16.
+            x, weight = x.bfloat16(), weight.bfloat16()
+            bias = bias if bias is None else bias.bfloat16()
+            clipping = ("hardtanh", [0.0, 6.0], "")
+            y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+                x, weight, bias, self.padding, self.stride, self.dilation, self.groups, *clipping
+            )
+            return y
         if self.groups > 1 and x.device.type == "cpu" and self.training and self.weight.requires_grad:
             # The gradient of a depthwise convolution takes longer in bfloat16 on a CPU.
             with torch.autocast("cpu", enabled=False):
@@ -64,8 +81,8 @@ class SameConv(nn.Conv2d):
         return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """norm(conv(x)).
+def normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor, *, fused_relu6: bool = False) -> Tensor:
+    """norm(conv(x)), with fixed statistics and `fused_relu6` clipped to 0..6.
 
     With fixed statistics the two are one convolution with scaled weights, which takes half the memory traffic.
     """
@@ -74,8 +91,16 @@ def normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
         return y
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    y = conv(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
+    bias = norm.bias - norm.running_mean * scale
+    y = conv(x, conv.weight * scale[:, None, None, None], bias, fused_relu6=fused_relu6)
     return y
+
+
+def activated(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor, *, fused: bool) -> Tensor:
+    """relu6(norm(conv(x))); fused: in one pass, where no gradient is needed and the statistics are fixed."""
+    if fused and not norm.training and not torch.is_grad_enabled():
+        return normalised(conv, norm, x, fused_relu6=True)
+    return functional.relu6(normalised(conv, norm, x), inplace=True)
 
 
 class InvertedResidual(nn.Module):
@@ -93,11 +118,11 @@ class InvertedResidual(nn.Module):
         self.project_conv = SameConv(channels, outputs, 1)
         self.bn2 = _norm(outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, fused: bool = False) -> Tensor:
         y: Tensor = x
         if self.expands:
-            y = functional.relu6(normalised(self.expand_conv, self.bn0, y), inplace=True)
-        y = functional.relu6(normalised(self.depthwise_conv, self.bn1, y), inplace=True)
+            y = activated(self.expand_conv, self.bn0, y, fused=fused)
+        y = activated(self.depthwise_conv, self.bn1, y, fused=fused)
         y = normalised(self.project_conv, self.bn2, y)
         return x + y if self.identity else y
 
@@ -131,20 +156,36 @@ class EfficientNetLite0(nn.Module):
             module.eval()
         return self
 
-    def _first_blocks(self, x: Tensor) -> Tensor:
+    def _fuses_relu6(self, x: Tensor) -> bool:
+        """Whether oneDNN can compute convolution and relu6 in one pass: in bfloat16 on a CPU, if nothing is traced.
+
+        It clips NaN to 0. Weights that are not finite are excluded: their NaN must reach the logits, which are checked.
+        """
+        return (
+            x.device.type == "cpu"
+            and not torch.compiler.is_compiling()
+            and torch.is_autocast_enabled("cpu")
+            and torch.get_autocast_dtype("cpu") == torch.bfloat16
+            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            and all(math.isfinite(value.detach().sum().item()) for value in chain(self.parameters(), self.buffers()))
+        )
+
+    def _first_blocks(self, x: Tensor, fused: bool) -> Tensor:
         """The stem and the frozen blocks."""
-        x = functional.relu6(normalised(self.conv_stem, self.bn0, x), inplace=True)
+        x = activated(self.conv_stem, self.bn0, x, fused=fused)
         for block in self.blocks[: self.frozen_blocks]:
-            x = block(x)
+            x = block(x, fused=fused)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
+        fused = self._fuses_relu6(x)
         # In training the input needs no gradient; attributions to its pixels do.
         with torch.no_grad() if self.frozen and not x.requires_grad else nullcontext():
-            x = self._first_blocks(x)
+            x = self._first_blocks(x, fused)
         for block in self.blocks[self.frozen_blocks :]:
-            x = block(x)
-        logits: Tensor = self.head(functional.relu6(normalised(self.conv_head, self.bn1, x), inplace=True))
+            x = block(x, fused=fused)
+        logits: Tensor = self.head(activated(self.conv_head, self.bn1, x, fused=fused))
         return logits
 
 
