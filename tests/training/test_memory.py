@@ -1,8 +1,14 @@
-"""Available memory within the limits of nested control groups, from folder trees as Linux shows them."""
+"""Available memory within the limits of nested control groups, from folder trees as Linux shows them; freed memory."""
+
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
 from histo.training.memory import available_memory
+from support import ROOT
 
 MACHINE = 64_000 * 1024  # bytes, MemAvailable of the machine
 UNLIMITED = 9223372036854771712  # how version 1 shows no limit
@@ -108,3 +114,26 @@ def test_this_machine():
     with open("/proc/meminfo") as file:
         total = int(file.readline().split()[1]) * 1024
     assert 0 < available_memory() <= total
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_reused():
+    """Page faults of 20 blocks of 64 MB, one after the other."""
+    program = """
+import resource
+from histo.training.memory import reuse_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        bytes(b'x') * 2**26
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = faults()
+reuse_freed_memory()
+bytes(b'x') * 2**26
+print(plain, faults())
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    plain, reused = map(int, done.stdout.split())
+    assert plain > 1000
+    assert reused < plain / 100

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from histo.errors import InputError
 from histo.gpus import gpu_evidence, requested_device
+from histo.training.memory import reuse_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -252,6 +253,8 @@ def claim_device(threads: int, sharing: bool = True) -> Iterator[torch.device]:
     threadpool_limits(threads)  # those of NumPy's linear algebra
     torch.set_num_threads(threads)
     device, file = choose_device(sharing)
+    if device.type == "cpu":
+        reuse_freed_memory()
     try:
         log.info("Device: %s, %s.", device, device_name(device, threads))
         yield device

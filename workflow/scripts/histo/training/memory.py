@@ -1,8 +1,23 @@
-"""Available main memory, within the limits of nested control groups (containers, SLURM, systemd)."""
+"""Main memory: what is available within the limits of nested control groups, and the reuse of what is freed."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # numbers of mallopt(3)
+
+
+def reuse_freed_memory() -> None:
+    """Have the C library keep freed memory for this process; without effect where it is not glibc.
+
+    By default it returns every large block to the system. Each layer of a network on a CPU then waits for the system to
+    clear the pages of its output (bench/cpu.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
