@@ -29,7 +29,7 @@ from histo.augmentation.changes import apply
 from histo.augmentation.plans import Plan, Plans
 from histo.config.train import TrainSettings
 from histo.geometry import SIDE
-from histo.networks import efficientnet_lite0
+from histo.networks import efficientnet_lite
 from histo.networks.equivariant import p4m_residual
 from histo.networks.network import Network
 from histo.networks.published import plain_3conv
@@ -75,7 +75,7 @@ BODIES: dict[str, Callable[[], nn.Module]] = {
     "densenet121": lambda: densenet121(weights=None, num_classes=1),
     "resnet34": lambda: resnet34(weights=None, num_classes=1),
     "plain_3conv": lambda: plain_3conv(SIDE),
-    "lite0": lambda: efficientnet_lite0.build_body(SIDE, frozen_stages=3),
+    "lite0": lambda: efficientnet_lite.lite0(SIDE, frozen_stages=3),
 }
 INPUT_SIZES = {"lite0": 192}  # as in config/config.yaml; the others get tiles as they are
 for count in range(3, 7):

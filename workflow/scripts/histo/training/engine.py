@@ -34,7 +34,7 @@ def precision(choice: str, device: torch.device, network: nn.Module) -> torch.dt
     `auto`: bfloat16 where the hardware supports it natively, because torch's emulation is slower than float32; else
     float16 on a GPU (compute capability below 8.0) and float32 on a CPU; float32 on Apple's MPS. On a CPU a
     network of torchvision with grouped convolutions computes in float32, since their gradients take longer in bfloat16;
-    efficientnet_lite0 chooses for each convolution. Raises InputError for float16 without CUDA.
+    EfficientNet-Lite chooses for each convolution. Raises InputError for float16 without CUDA.
     """
     if choice != "auto":
         if choice == "float16" and device.type != "cuda":

