@@ -6,7 +6,7 @@ import pytest
 
 from histo import tables
 from histo.errors import InputError
-from histo.predictions import join_folds, stack_networks
+from histo.predictions import join_folds, join_models, stack_networks
 
 FOLDS = pd.DataFrame({"id": list("abcd"), "shard": 0, "row": range(4), "label": [0, 1, 0, 1], "group": list("wxyz")})
 FOLDS["fold"] = [0, 0, 1, 1]
@@ -28,6 +28,17 @@ def test_joined_folds_are_sorted_by_id(tmp_path):
         ["c", 0, 1, 0.3],
         ["d", 1, 1, 0.4],
     ]
+
+
+def test_models_are_joined_in_the_same_order_of_tiles(tmp_path):
+    paths = {
+        name: [written(tmp_path / f"{name}1", "dc", 1, [0.4 + add, 0.3 + add]),
+               written(tmp_path / f"{name}0", order, 0, [0.2 + add, 0.1 + add])]
+        for name, order, add in (("one", "ba", 0.0), ("two", "ab", 0.5))
+    }  # fmt: skip
+    joined, probabilities = join_models(paths, FOLDS)
+    assert joined["id"].tolist() == list("abcd") and joined["probability"].tolist() == [0.1, 0.2, 0.3, 0.4]
+    np.testing.assert_allclose(probabilities, [[0.1, 0.7], [0.2, 0.6], [0.3, 0.8], [0.4, 0.9]])
 
 
 @pytest.mark.parametrize(("ids", "fold"), [("c", 1), ("cde", 1), ("ccd", 1), ("cd", 0), ("ad", 1)])

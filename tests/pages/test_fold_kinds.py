@@ -12,7 +12,9 @@ def evaluation(model, auc):
 
 def test_both_kinds_side_by_side_and_the_nearer_one():
     groups, stain = evaluation("tiny", 0.97), evaluation("tiny", 0.93)
-    section = fold_kinds_section([groups], [stain], 100, [("held-out labels", 0.96), ("public leaderboard", 0.94)])
+    section = fold_kinds_section(
+        [groups], [stain], None, 100, [("held-out labels", 0.96), ("public leaderboard", 0.94)]
+    )
     assert section["rows"] == [
         {
             "model": "tiny",
@@ -27,17 +29,37 @@ def test_both_kinds_side_by_side_and_the_nearer_one():
     ]
 
 
-def test_nothing_is_said_of_a_blend_or_without_folds_by_stain():
+def test_of_several_models_the_ensemble_is_what_is_submitted():
+    groups = [evaluation("tiny", 0.97), evaluation("wide", 0.95)]
+    by_stain = [evaluation("tiny", 0.91), evaluation("wide", 0.90)]
+    blend = evaluation("ensemble", 0.98), evaluation("ensemble", 0.94)
+    section = fold_kinds_section(groups, by_stain, blend, 100, [("held-out labels", 0.95)])
+    assert [row["model"] for row in section["rows"]] == ["tiny", "wide", "ensemble"]
+    assert [row["stain"]["auc"] for row in section["rows"]] == [0.91, 0.90, 0.94]
+    assert section["submitted"] == section["rows"][2]
+    assert section["submitted"]["groups"]["auc"] == 0.98
+    assert section["observed"] == [{"name": "held-out labels", "auc": 0.95, "kind": "new laboratory"}]
+
+
+def test_a_model_may_have_the_name_of_the_ensemble():
+    groups, by_stain = evaluation("ensemble", 0.97), evaluation("ensemble", 0.93)
+    blend = evaluation("ensemble", 0.98), evaluation("ensemble", 0.94)
+    rows = fold_kinds_section([groups, evaluation("tiny", 0.9)], [by_stain], blend, 100, [])["rows"]
+    assert [(row["groups"]["auc"], row["stain"]["auc"]) for row in rows] == [(0.97, 0.93), (0.98, 0.94)]
+
+
+def test_nothing_is_said_of_a_blend_with_classical_models_or_without_folds_by_stain():
     groups = [evaluation("tiny", 0.97), evaluation("forest", 0.90)]
-    section = fold_kinds_section(groups, [evaluation("tiny", 0.93)], 100, [("held-out labels", 0.96)])
+    section = fold_kinds_section(groups, [evaluation("tiny", 0.93)], None, 100, [("held-out labels", 0.96)])
     assert [row["model"] for row in section["rows"]] == ["tiny"]
+    assert section["submitted"] is None
     assert section["observed"] == []
-    assert fold_kinds_section(groups, [], 100, [("held-out labels", 0.96)]) is None
+    assert fold_kinds_section(groups, [], None, 100, [("held-out labels", 0.96)]) is None
 
 
 def test_more_than_two_classes_have_no_expected_auc():
     row = {"model": "tiny", "auc": 0.8, "auc_low": 0.7, "auc_high": 0.9}
-    assert fold_kinds_section([row], [row], 100, [])["rows"][0]["groups"]["expected"] is None
+    assert fold_kinds_section([row], [row], None, 100, [])["rows"][0]["groups"]["expected"] is None
 
 
 def test_aucs_of_the_current_submission_alone():
@@ -52,7 +74,7 @@ def test_aucs_of_the_current_submission_alone():
 @pytest.mark.parametrize("unknown_share", [0.0, 0.5])
 def test_where_slides_are_known_the_range_is_the_prediction_interval(unknown_share):
     expected = expected_auc(evaluation("tiny", 0.97), 100)
-    kinds = fold_kinds_section([evaluation("tiny", 0.97)], [evaluation("tiny", 0.93)], 100, [])
+    kinds = fold_kinds_section([evaluation("tiny", 0.97)], [evaluation("tiny", 0.93)], None, 100, [])
     found = expected_range(expected, unknown_share, kinds)
     assert found == {"low": expected["low"], "high": expected["high"], "tiles": 100, "by_stain": False}
 
@@ -64,16 +86,20 @@ def test_where_slides_are_unknown_folds_by_groups_set_the_upper_limit_only():
     assert expected_range(expected, 0.51, None) == alone
     lower = expected_auc(stain, 100)["low"]
     assert lower < expected["low"]
-    found = expected_range(expected, 0.51, fold_kinds_section([groups], [stain], 100, []))
+    found = expected_range(expected, 0.51, fold_kinds_section([groups], [stain], None, 100, []))
     assert found == alone | {"low": lower, "by_stain": True}
-    blend = fold_kinds_section([groups, evaluation("forest", 0.7)], [stain], 100, [])
-    assert expected_range(expected, 0.51, blend) == alone
+    both = [groups, evaluation("forest", 0.7)]
+    assert expected_range(expected, 0.51, fold_kinds_section(both, [stain], None, 100, [])) == alone
+    of_blend = evaluation("ensemble", 0.85)
+    blended = fold_kinds_section(both, [stain], (groups, of_blend), 100, [])
+    lower = expected_auc(of_blend, 100)["low"]
+    assert expected_range(expected, 0.51, blended) == alone | {"low": lower, "by_stain": True}
 
 
 def test_folds_by_stain_with_a_higher_auc_do_not_raise_the_lower_limit():
     groups, stain = evaluation("tiny", 0.8), evaluation("tiny", 0.9)
     expected = expected_auc(groups, 100)
-    assert expected_range(expected, 1.0, fold_kinds_section([groups], [stain], 100, []))["low"] == expected["low"]
+    assert expected_range(expected, 1.0, fold_kinds_section([groups], [stain], None, 100, []))["low"] == expected["low"]
 
 
 def test_without_an_interval_there_is_no_range():

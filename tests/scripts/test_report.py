@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import report
+from ensemble_by_stain import ensemble_by_stain
 from histo import tables
 from histo.config.configuration import PREDEFINED, check, default_settings, train_settings
 from histo.config.dataset import Dataset
@@ -24,6 +25,7 @@ from histo.pages.layout import SOURCES, provenance
 from histo.pages.report_data import REASONS
 from histo.pages.run_times import Run
 from histo.pages.settings_table import settings_table
+from histo.statistics.comparison import expected_auc
 from histo.tiles.shards import open_shards
 from support.html_page import Page
 from support.results import TEST, TRAIN, FinishedRun, finished_run
@@ -133,8 +135,27 @@ def test_where_most_slides_are_unknown_the_expected_auc_has_an_upper_limit_only(
         f"Expected test AUC at most {high:.3f} upper 95 % prediction limit, 19 new tiles slides unknown: no lower limit"
         in page.text
     )
-    assert "so this AUC is an upper bound for other slides; folds.also_by_stain gives a lower one." in page.text
+    bound = "so this AUC is an upper bound for other slides; folds.also_by_stain gives a lower one where all models"
+    assert bound in page.text
     assert read_json(run.folder / "report.json")["expected_test_auc"]["low"] is None
+
+
+def test_the_lower_limit_of_several_models_is_that_of_their_ensemble_on_folds_by_stain(run):
+    groups = tables.read(run.inputs.groups, tables.GROUPS).assign(reason="alone")
+    tables.write(groups, run.folder / "alone.parquet", tables.GROUPS)
+    by_stain = run.folder / "ensemble-by-stain.json"
+    ensemble_by_stain(run.inputs.predictions, run.inputs.folds, by_stain, method="mean")
+    found = read_json(by_stain)
+    write_json(by_stain, found | {"auc": 0.2, "auc_low": 0.0123, "auc_high": 0.9876})
+    inputs = replace(run.inputs, groups=run.folder / "alone.parquet", ensemble_by_stain=by_stain)
+    page = run.write_report(inputs=inputs)
+    low = expected_auc(read_json(by_stain), TEST)["low"]
+    high = read_json(run.inputs.ensemble)["expected"]["high"]
+    assert f"Expected test AUC {low:.3f} to {high:.3f} 95 % prediction limits, new to same laboratory" in page.text
+    assert "0.0123 to 0.9876" in page.text[page.text.index("Same laboratory and new laboratory") :]
+    assert read_json(run.folder / "report.json")["expected_test_auc"] == {
+        "low": low, "high": high, "tiles": 19, "by_stain": True
+    }  # fmt: skip
 
 
 def test_the_expected_auc_of_networks_trained_on_all_tiles_is_said_to_be_that_of_the_folds(run, page):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ensemble import rank_mean
 from histo.pages.findings import mean_warning, p_of_harder_test
+from histo.statistics.blending import rank_mean
 from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.clustered_means import mean_error
 from leaks import neighbours

@@ -31,11 +31,12 @@ def test_both_kinds_of_folds_in_one_run(tiny_copy):
 
 @pytest.mark.slow
 def test_networks_are_evaluated_on_both_kinds_of_folds(tiny_copy):
-    done = snakemake(tiny_copy, "submission", DATASET, "folds={also_by_stain: true}")
+    models = ("models={other: {seed: 8}}", "submission={models: [tiny, other]}")
+    done = snakemake(tiny_copy, "submission", DATASET, "folds={also_by_stain: true}", *models)
     assert done.returncode == 0, done.stderr
     jobs = job_counts(done)
-    # The networks of the folds by groups are there.
-    assert (jobs["train"], jobs["predict"], jobs["evaluate_by_stain"]) == (2, 2, 1)
+    # The networks of "tiny" by groups are there.
+    assert (jobs["train"], jobs["predict"], jobs["evaluate_by_stain"], jobs["ensemble_by_stain"]) == (6, 6, 2, 1)
     results = tiny_copy / "results/small"
     folds = tables.read(results / "folds-by-stain.parquet", tables.FOLDS)
     paths = [results / f"predict/tiny/stain-{k}/oof.parquet" for k in (0, 1)]
@@ -47,9 +48,16 @@ def test_networks_are_evaluated_on_both_kinds_of_folds(tiny_copy):
     for k in (0, 1):
         trained = checkpoints.load(results / f"train/tiny/stain-{k}/weights.pt")
         assert (trained["fold"], trained["tiles"]["training"]) == (k, int((folds["fold"] != k).sum()))
+    other = join_folds([results / f"predict/other/stain-{k}/oof.parquet" for k in (0, 1)], folds)
+    blended = joined.assign(probability=(joined["probability"] + other["probability"]) / 2)
+    aucs = [roc_auc_score(part["label"], part["probability"]) for _, part in blended.groupby("fold")]
+    ensemble = read_json(results / "ensemble-by-stain.json")
+    assert [row["auc"] for row in ensemble["folds"]] == pytest.approx(aucs)
     page = (results / "report.html").read_text()
     assert "Same laboratory and new laboratory" in page
-    assert f"{evaluation['auc']:.4f}<small>{evaluation['auc_low']:.4f} to {evaluation['auc_high']:.4f}" in page
+    for found in (evaluation, ensemble):
+        assert f"{found['auc']:.4f}<small>{found['auc_low']:.4f} to {found['auc_high']:.4f}" in page
+    assert "ensemble-by-stain.json" in page
 
 
 def test_folds_by_stain_alone_have_no_second_kind():

@@ -4,7 +4,7 @@
 #         sample_submission.csv; for the report also groups.parquet, folds.json, pack/*.h5, train/{model}/fold-{fold}/*,
 #         saliency/{model}.parquet, feature_map/{model}.parquet
 # Makes:  evaluate/{model}.json, ensemble.json   out-of-fold metrics of each model and of the ensemble
-#         evaluate-by-stain/{model}.json   the same of each network on folds by stain, on request
+#         evaluate-by-stain/{model}.json, ensemble-by-stain.json   the same on folds by stain, on request
 #         ensemble/oof.parquet, ensemble/test.parquet   probabilities of the ensemble
 #         submission.csv, submission.json   the file for Kaggle and its summary
 #         report.html, config.yaml, errors.csv   the report, the settings of the run, the misclassified training tiles
@@ -84,6 +84,31 @@ rule ensemble:
         "../scripts/ensemble.py"
 
 
+# With folds.also_by_stain. Classical models have no predictions by stain.
+BLENDED_BY_STAIN = config["folds"]["also_by_stain"] and len(MODELS) > 1 and MODELS == NETWORKS
+
+
+rule ensemble_by_stain:
+    input:
+        predictions=folds_of("predict", "oof.parquet", MODELS, "stain"),
+        folds=result("folds-by-stain.parquet"),
+    output:
+        result("ensemble-by-stain.json"),
+    log:
+        log_path("ensemble_by_stain"),
+    benchmark:
+        benchmark_path("ensemble_by_stain")
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=by_size(500, 10),
+    params:
+        settings={"models": MODELS, "method": config["submission"]["method"]},
+        code=code_version("ensemble_by_stain"),
+    script:
+        "../scripts/ensemble_by_stain.py"
+
+
 rule submission_csv:
     input:
         **({"truth": resource("truth.csv")} if config["dataset"]["source"] in ("synthetic", "pcam") else {}),
@@ -136,6 +161,7 @@ rule report:
         evaluations_by_stain=[
             result(f"evaluate-by-stain/{model}.json") for model in NETWORKS if config["folds"]["also_by_stain"]
         ],
+        ensemble_by_stain=[result("ensemble-by-stain.json")] if BLENDED_BY_STAIN else [],
         ensemble=result("ensemble.json"),
         oof=result("ensemble/oof.parquet"),
         predictions=folds_of("predict", "oof.parquet", MODELS),
@@ -183,6 +209,7 @@ rule report:
                 *(["features", "classical"] if len(NETWORKS) < len(MODELS) else []),
                 "evaluate",
                 "ensemble",
+                *(["ensemble_by_stain"] if BLENDED_BY_STAIN else []),
                 "submission_csv",
                 "report",
             )

@@ -1,19 +1,8 @@
 """Blend the probabilities of all models of the submission, out-of-fold and on the test tiles.
 
-The setting `submission.method` selects one of three methods. The mean of the AUCs of the folds is written for all
-three, so that they can be compared: an AUC over all folds would also compare predictions of different networks, which
-may be calibrated differently.
-
-- `mean`: mean of the probabilities of the models, and on the test tiles also of the folds.
-- `rank_mean`: mean of the ranks, for models whose probabilities have different distributions; the AUC depends on ranks
-  only. Ranks are comparable only among predictions of the same trained network. Out-of-fold, they are computed within
-  each fold, because each fold is predicted by a different network; this assumes similar proportions of tumour in all
-  folds, which stratification provides. On the test tiles, they are computed for each network before averaging over
-  folds and models. The results are ranks scaled to 0..1, not probabilities.
-- `weights`: weighted mean of the probabilities. The blend weights are non-negative, sum to 1 and maximise the
-  likelihood of the labels given the out-of-fold probabilities. If they were fitted to the tiles that are evaluated, the
-  AUC would be optimistically biased, so each fold is blended with weights fitted to the other folds. The weights for
-  the test tiles are fitted to all folds.
+The setting `submission.method` selects one of the methods of `statistics.blending`. The mean of the AUCs of the folds
+is written for all of them, so that they can be compared: an AUC over all folds would also compare predictions of
+different networks, which may be calibrated differently.
 """
 
 import logging
@@ -23,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from scipy.stats import rankdata
 
 from histo import tables
 from histo.class_metrics import evaluate_classes
@@ -32,7 +19,8 @@ from histo.files import write_json
 from histo.logits import logit
 from histo.metrics import auc
 from histo.model_files import by_model
-from histo.predictions import join_folds, stack_networks
+from histo.predictions import join_models, stack_networks
+from histo.statistics.blending import blends, fit_weights, nested_weights, scaled_ranks, weighted_mean
 from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.comparison import agreement, compare_with_best, expected_auc, seed_spread, spread
 from histo.statistics.evaluation import evaluate_oof
@@ -40,70 +28,7 @@ from histo.statistics.subsets import by_group, by_stratum
 
 log = logging.getLogger(__name__)
 
-FLOOR = 1e-15  # of the likelihood of a label, so that its logarithm is finite for a certain but wrong prediction
 TWO_CLASSES = ("comparison", "agreement", "expected", "by_group", "by_stratum")  # of the summary, for two classes only
-
-
-def scaled_ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of values [..., N], scaled to (0, 1) as (rank - 1/2) / N; tied values have their mean rank."""
-    return (rankdata(values, axis=-1) - 0.5) / values.shape[-1]
-
-
-def rank_mean(probabilities: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Return the mean over models of the ranks within each fold, [N]; probabilities: [N, models]; folds: int [N].
-
-    Of more than two classes, the ranks of each class: [N, models, K] give [N, K].
-    """
-    if probabilities.ndim == 3:
-        return np.stack([rank_mean(of_class, folds) for of_class in np.moveaxis(probabilities, 2, 0)], axis=1)
-    mean = np.empty(len(probabilities))
-    for fold in np.unique(folds):
-        mean[folds == fold] = scaled_ranks(probabilities[folds == fold].T).mean(axis=0)
-    return mean
-
-
-def weighted_mean(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean over models, [N]; probabilities: [N, models]; weights: same or [models], with sum 1.
-
-    Of more than two classes, [N, models, K] give [N, K].
-    """
-    if probabilities.ndim == 3:
-        weights = weights[..., None]
-    return np.minimum((probabilities * weights).sum(axis=1), 1)  # rounding may exceed 1
-
-
-def fit_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the blend weights [models], >= 0 with sum 1, that maximise the likelihood of the labels.
-
-    probabilities: [N, models], of K > 2 classes [N, models, K]; labels: 0 to K - 1, [N]. The log-likelihood is concave
-    in the weights, so a local maximum is global.
-    """
-    models = probabilities.shape[1]
-    if models == 1:
-        return np.ones(1)
-    if probabilities.ndim == 3:
-        of_label = probabilities[np.arange(len(labels)), :, labels]
-    else:
-        of_label = np.where(labels[:, None] == 1, probabilities, 1 - probabilities)
-    likelihood = np.maximum(of_label, FLOOR)
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        blended = np.maximum(likelihood @ weights, FLOOR)  # the optimizer may leave the bounds by a rounding error
-        return -np.log(blended).mean(), -(likelihood / blended[:, None]).mean(axis=0)
-
-    result = minimize(
-        loss, np.full(models, 1 / models), jac=True, method="SLSQP", bounds=[(0, 1)] * models,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}, options={"ftol": 1e-12},
-    )  # fmt: skip
-    if not result.success:
-        log.warning("The fit of the blend weights did not converge, they may not be optimal: %s.", result.message)
-    weights = np.clip(result.x, 0, None)
-    return weights / weights.sum()
-
-
-def nested_weights(probabilities: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> dict[int, np.ndarray]:
-    """Return for each fold the blend weights [models] fitted to the other folds; see `fit_weights`."""
-    return {int(k): fit_weights(probabilities[folds != k], labels[folds != k]) for k in np.unique(folds)}
 
 
 def ensemble(
@@ -130,21 +55,13 @@ def ensemble(
     the metrics of `evaluate_classes` instead, `methods` and the AUCs of `seeds` are macro AUCs, and what is only
     defined for two classes is None.
     """
-    folds_table = tables.read(folds, tables.FOLDS)
-    parts = [join_folds(paths, folds_table) for paths in oof.values()]
-    labels, fold = parts[0]["label"].to_numpy(), parts[0]["fold"].to_numpy()
-    probabilities = np.stack([tables.probability_values(part) for part in parts], axis=1)
+    joined, probabilities = join_models(oof, tables.read(folds, tables.FOLDS))
+    labels, fold = joined["label"].to_numpy(), joined["fold"].to_numpy()
     schema = tables.probabilities(tables.classes_of(next(iter(oof.values()))[0]))
     weights = fit_weights(probabilities, labels)
-    by_fold = (
-        nested_weights(probabilities, labels, fold) if len(oof) > 1 else {int(k): weights for k in np.unique(fold)}
-    )
-    blended = {
-        "mean": probabilities.mean(axis=1),
-        "rank_mean": rank_mean(probabilities, fold),
-        "weights": weighted_mean(probabilities, np.stack([by_fold[k] for k in fold.tolist()])),
-    }
-    chosen = parts[0].assign(**columns(blended[method]))
+    by_fold = nested_weights(probabilities, labels, fold)
+    blended = blends(probabilities, fold, by_fold)
+    chosen = joined.assign(**columns(blended[method]))
     tables.write(chosen, oof_out, schema)
     ids, networks = stack_networks([path for paths in test.values() for path in paths])
     if probabilities.ndim == 3:

@@ -119,8 +119,10 @@ def sections(
     found = warnings(config, models, data, ensemble, submission)
     ranks = ensemble["probability"] is None
     kinds = fold_kinds_section(
-        contents.evaluations, contents.evaluations_by_stain, submission["rows"], observed_aucs(submission, kaggle)
-    )
+        contents.evaluations, contents.evaluations_by_stain,
+        (ensemble, contents.ensemble_by_stain) if contents.ensemble_by_stain else None,
+        submission["rows"], observed_aucs(submission, kaggle),
+    )  # fmt: skip
     unknown_share = data["unknown_slides"] / max(len(contents.folds), 1)
     blended = config["submission"]
     trained = any(name in config["models"] for name in blended["models"])
@@ -263,6 +265,7 @@ if __name__ == "__main__":
             trainings=by_model(files.trainings, list(models)),
             evaluations=[Path(path) for path in files.evaluations],
             evaluations_by_stain=[Path(path) for path in files.evaluations_by_stain],
+            ensemble_by_stain=next(map(Path, files.ensemble_by_stain), None),
             ensemble=Path(files.ensemble),
             oof=Path(files.oof),
             predictions=by_model(files.predictions, snakemake.params.evaluated),

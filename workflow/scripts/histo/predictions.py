@@ -28,6 +28,16 @@ def join_folds(predictions: list[Path], folds: pd.DataFrame) -> pd.DataFrame:
     return joined.sort_values("id", ignore_index=True)[["label", "group", *schema.names]]
 
 
+def join_models(predictions: dict[str, list[Path]], folds: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Join the out-of-fold predictions of several models, one file per fold each.
+
+    Returns the table of the first model (`join_folds`), and the probabilities of all, float64 [N, models], of K > 2
+    classes [N, models, K], in the same order of tiles.
+    """
+    joined = [join_folds(paths, folds) for paths in predictions.values()]
+    return joined[0], np.stack([tables.probability_values(frame) for frame in joined], axis=1)
+
+
 def stack_networks(predictions: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted ids of the test tiles [N] and their probabilities by each network, float64 [networks, N, …].
 

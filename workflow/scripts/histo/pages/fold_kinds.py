@@ -11,30 +11,33 @@ MOSTLY_UNKNOWN = 0.5  # share of the training tiles without a slide above which 
 def fold_kinds_section(
     by_groups: list[dict[str, Any]],
     by_stain: list[dict[str, Any]],
+    blend: tuple[dict[str, Any], dict[str, Any]] | None,
     tiles: int,
     observed: list[tuple[str, float]],
 ) -> dict[str, Any] | None:
-    """Return the AUC of each network by both kinds of folds, and which of them each observed AUC is nearer to.
+    """Return the AUC by both kinds of folds, and which of them each observed AUC is nearer to.
 
-    "rows"; "single": whether the submission is of one network; "observed".
+    "rows": of each network, and of the ensemble; "submitted": the row of the submission, None without one; "observed".
 
-    by_groups, by_stain: from `evaluate_oof`; models without an evaluation by stain are left out. tiles: number of test
-    tiles; observed: name and AUC of the submission on test tiles. Nothing is said of them if several models are shown,
-    since the submission then blends them. The result is None without evaluations by stain.
+    by_groups, by_stain: from `evaluate_oof`; models without an evaluation by stain are left out. blend: the same of the
+    ensemble of several models, by groups and by stain, None without one. tiles: number of test tiles; observed: name
+    and AUC of the submission on test tiles. Nothing is said of them without a row of the submission. The result is None
+    without evaluations by stain.
     """
     groups = {row["model"]: row for row in by_groups}
+    pairs = [(groups[row["model"]], row) for row in by_stain] + ([blend] if blend else [])
     rows = [
-        {"model": row["model"]} | {
+        {"model": pair[0]["model"]} | {
             kind: metrics | {"expected": expected_auc(metrics, tiles) if "auc_error" in metrics else None}
-            for kind, metrics in (("groups", groups[row["model"]]), ("stain", row))
+            for kind, metrics in zip(KINDS, pair, strict=True)
         }
-        for row in by_stain
+        for pair in pairs
     ]  # fmt: skip
     if not rows:
         return None
-    single = rows[0] if len(groups) == len(rows) == 1 else None
-    nearest = [nearer(name, auc, single) for name, auc in observed] if single else []
-    return {"rows": rows, "single": single is not None, "observed": nearest}
+    submitted = rows[-1] if blend or len(by_groups) == 1 else None
+    nearest = [nearer(name, auc, submitted) for name, auc in observed] if submitted else []
+    return {"rows": rows, "submitted": submitted, "observed": nearest}
 
 
 def expected_range(
@@ -45,14 +48,14 @@ def expected_range(
     expected: `expected_auc` of the submission; unknown_share: share of the training tiles whose slide is unknown;
     kinds: `fold_kinds_section`. Where most slides are unknown, folds by groups have tiles of one slide in several
     folds, and their AUC is an upper bound for other slides. The lower limit is then that of folds by stain if the
-    submission is one network that was evaluated by them ("by_stain"), otherwise None.
+    submission was evaluated by them ("by_stain"), otherwise None.
     """
     if not expected or expected["low"] is None:
         return None
     found = {"low": expected["low"], "high": expected["high"], "tiles": expected["tiles"], "by_stain": False}
     if unknown_share <= MOSTLY_UNKNOWN:
         return found
-    by_stain = kinds["rows"][0]["stain"]["expected"] if kinds and kinds["single"] else None
+    by_stain = kinds["submitted"]["stain"]["expected"] if kinds and kinds["submitted"] else None
     if by_stain and by_stain["low"] is not None:
         return found | {"low": min(found["low"], by_stain["low"]), "by_stain": True}
     return found | {"low": None}

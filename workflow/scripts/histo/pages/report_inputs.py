@@ -22,7 +22,7 @@ class ReportInputs:
 
     trainings: `training.json` of the networks; classical models have none, and the report then omits number of
     parameters, device and precision. saliency, feature_maps: of each network; without any, the report has no such
-    section.
+    section. ensemble_by_stain: None if the ensemble was not evaluated on folds by stain.
     """
 
     template: Path
@@ -44,6 +44,7 @@ class ReportInputs:
     oof: Path
     predictions: dict[str, list[Path]]
     submission: Path
+    ensemble_by_stain: Path | None = None
     saliency: dict[str, Path] = field(default_factory=dict)
     feature_maps: dict[str, Path] = field(default_factory=dict)
 
@@ -51,7 +52,8 @@ class ReportInputs:
     def summaries(self) -> list[Path]:
         """JSON files of other stages whose numbers the report links."""
         own = [self.ensemble, self.submission, self.audit, self.folds_summary]
-        return [*self.evaluations, *self.evaluations_by_stain, *own]
+        by_stain = [*self.evaluations_by_stain, *([self.ensemble_by_stain] if self.ensemble_by_stain else [])]
+        return [*self.evaluations, *by_stain, *own]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class ReportContents:
     evaluations: list[dict[str, Any]]
     evaluations_by_stain: list[dict[str, Any]]
     ensemble: dict[str, Any]
+    ensemble_by_stain: dict[str, Any] | None
     submission: dict[str, Any]
 
     @property
@@ -134,6 +137,7 @@ def read_inputs(inputs: ReportInputs) -> ReportContents:
         evaluations=[with_training(read_json(path), inputs.trainings) for path in inputs.evaluations],
         evaluations_by_stain=[read_json(path) for path in inputs.evaluations_by_stain],
         ensemble=read_json(inputs.ensemble),
+        ensemble_by_stain=read_json(inputs.ensemble_by_stain) if inputs.ensemble_by_stain else None,
         submission=read_json(inputs.submission),
     )
 

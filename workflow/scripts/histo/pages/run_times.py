@@ -18,7 +18,7 @@ STAGES = ("download", "synthesize", "pcam_download", "pcam_gunzip", "index", "pc
           "pcam_pack", "audit", "overlaps", "groups", "stain_vectors", "folds", "folds-by-stain", "leaks",
           "audit_page", "stain", "imagenet_weights", "search_trial", "search_best", "search_page", "train", "predict",
           "features", "classical", "saliency", "feature_map", "evaluate", "evaluate_by_stain", "ensemble",
-          "submission_csv", "report")  # fmt: skip
+          "ensemble_by_stain", "submission_csv", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
