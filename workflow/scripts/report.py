@@ -121,7 +121,7 @@ def sections(
     kinds = fold_kinds_section(
         contents.evaluations, contents.evaluations_by_stain,
         (ensemble, contents.ensemble_by_stain) if contents.ensemble_by_stain else None,
-        submission["rows"], observed_aucs(submission, kaggle),
+        submission["rows"] - len(submission["filled"]), observed_aucs(submission, kaggle),
     )  # fmt: skip
     unknown_share = data["unknown_slides"] / max(len(contents.folds), 1)
     blended = config["submission"]

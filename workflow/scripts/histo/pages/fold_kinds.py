@@ -20,9 +20,9 @@ def fold_kinds_section(
     "rows": of each network, and of the ensemble; "submitted": the row of the submission, None without one; "observed".
 
     by_groups, by_stain: from `evaluate_oof`; models without an evaluation by stain are left out. blend: the same of the
-    ensemble of several models, by groups and by stain, None without one. tiles: number of test tiles; observed: name
-    and AUC of the submission on test tiles. Nothing is said of them without a row of the submission. The result is None
-    without evaluations by stain.
+    ensemble of several models, by groups and by stain, None without one. tiles: number of test tiles that are
+    predicted; observed: name and AUC of the submission on test tiles. Nothing is said of them without a row of the
+    submission. The result is None without evaluations by stain.
     """
     groups = {row["model"]: row for row in by_groups}
     pairs = [(groups[row["model"]], row) for row in by_stain] + ([blend] if blend else [])
