@@ -191,7 +191,7 @@ def test_the_last_gain_is_that_of_overlapping_tiles():
     table = gains_table([evaluation("a", none=0.6), evaluation("b", none=0.65)], averaged, {"predict": {"tta": "none"}})
     assert [row["auc"] for row in table["rows"]] == [[0.6], [0.65], [0.7], [0.72], [0.75], [0.8]]
     assert [row["selected"] for row in table["rows"]] == [False] * 5 + [True]
-    assert table["rows"][5]["name"] == "selected ensemble, overlapping tiles averaged"
+    assert table["rows"][5]["name"] == "ensemble, overlapping tiles averaged"
     single = averaged | {"models": ["a"], "weights": {"a": 1.0}, "weights_by_fold": [{"a": 1.0}]}
     table = gains_table([evaluation("a", none=0.6)], single, {"predict": {"tta": "none"}})
     names = ["a", "a, overlapping tiles averaged"]

@@ -378,7 +378,7 @@ def gains_table(
         rows.append({"name": name, "auc": aucs, "weight": None, "by_fold": [], "selected": selected})
     if overlaps:
         aucs = [ensemble["auc"] if name == chosen else None for name in views]
-        name = f"{'selected ensemble' if several else ensemble['models'][0]}, overlapping tiles averaged"
+        name = f"{'ensemble' if several else ensemble['models'][0]}, overlapping tiles averaged"
         rows.append({"name": name, "auc": aucs, "weight": None, "by_fold": [], "selected": True})
     best = several and ensemble["methods"][ensemble["method"]] == max(ensemble["methods"].values())
     return {"views": [VIEWS[name] for name in views], "rows": rows, "several": several, "best": best}
