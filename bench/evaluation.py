@@ -72,7 +72,7 @@ def blend(folder: Path, paths: dict[str, tuple[list[Path], list[Path]]]) -> None
     outputs = [folder / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
     recipes = [[name] for name in paths]
     folds, tiles = folder / "folds.parquet", folder / "tiles.parquet"
-    ensemble(oof, test, folds, tiles, *outputs, method="mean", recipes=recipes, tile_side=96)
+    ensemble(oof, test, folds, tiles, *outputs, method="mean", recipes=recipes)
 
 
 def timed(work: Callable[..., None], *values: object) -> tuple[float, float]:

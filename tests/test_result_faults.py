@@ -86,9 +86,8 @@ def stages(inputs: Path, out: Path) -> dict[str, Callable[[], object]]:
     blend = [out / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
     found["evaluate"] = partial(evaluate, oofs, folds, out / "evaluate.json", model="tiny", tta="none")
     found["ensemble"] = partial(
-        ensemble, {"tiny": oofs}, {"tiny": tests}, folds, tiles, *blend, method="mean", recipes=[], tile_side=96,
-        overlaps=inputs / "overlaps.parquet",
-    )  # fmt: skip
+        ensemble, {"tiny": oofs}, {"tiny": tests}, folds, tiles, *blend, method="mean", recipes=[]
+    )
     given = (inputs / "overlaps.parquet", inputs / "audit.json", None)
     results = (out / "submission.csv", out / "submission.json")
     found["submission_csv"] = partial(submission_csv, inputs / "sample.csv", blend[1], *given, *results)

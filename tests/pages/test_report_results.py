@@ -40,7 +40,6 @@ ENSEMBLE = {
     "methods": {"mean": 0.7, "rank_mean": 0.72, "weights": 0.75},
     "weights": {"a": 0.25, "b": 0.75},
     "weights_by_fold": [{"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 1.0}],
-    "overlaps": None,
 }
 
 
@@ -184,20 +183,6 @@ def test_gains_of_a_model_without_augmentation_beside_one_with_it():
     evaluations = [evaluation("a", none=0.6, flips=0.75, all=0.8), evaluation("b", none=0.65)]
     table = gains_table(evaluations, ENSEMBLE, {"predict": {"tta": "all"}})
     assert [row["auc"] for row in table["rows"]][:3] == [[0.6, 0.75, 0.8], [0.65, None, None], [None, None, 0.7]]
-
-
-def test_the_last_gain_is_that_of_overlapping_tiles():
-    averaged = ENSEMBLE | {"overlaps": {"training_tiles": 5, "test_tiles": 3}, "auc": 0.8, "models": ["a", "b"]}
-    table = gains_table([evaluation("a", none=0.6), evaluation("b", none=0.65)], averaged, {"predict": {"tta": "none"}})
-    assert [row["auc"] for row in table["rows"]] == [[0.6], [0.65], [0.7], [0.72], [0.75], [0.8]]
-    assert [row["selected"] for row in table["rows"]] == [False] * 5 + [True]
-    assert table["rows"][5]["name"] == "ensemble, overlapping tiles averaged"
-    single = averaged | {"models": ["a"], "weights": {"a": 1.0}, "weights_by_fold": [{"a": 1.0}]}
-    table = gains_table([evaluation("a", none=0.6)], single, {"predict": {"tta": "none"}})
-    names = ["a", "a, overlapping tiles averaged"]
-    assert [(row["name"], row["auc"], row["selected"]) for row in table["rows"]] == [
-        (names[0], [0.6], False), (names[1], [0.8], True)
-    ]  # fmt: skip
 
 
 def test_a_single_value_gives_no_table_of_gains():

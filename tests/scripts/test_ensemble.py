@@ -25,7 +25,7 @@ TESTS = {
 }
 
 
-def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS, recipes=(), overlaps=None):
+def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS, recipes=()):
     """Return the OOF table, test table and summary of models {name: [(ids, fold, probabilities) of each network]}."""
     tables.write(folds, folder / "folds", tables.FOLDS)
     paths = [
@@ -40,8 +40,7 @@ def blended(folder, method, oof=MODELS, test=TESTS, folds=FOLDS, recipes=(), ove
     frame = pd.DataFrame({"id": ids, "split": "train", "shard": 0, "row": 0, "label": 0, "kept": True} | measured)
     tables.write(frame, folder / "tiles", tables.TILES)
     out = [folder / name for name in ("oof", "test", "json")]
-    last = {"tile_side": 96, "overlaps": overlaps}
-    ensemble(*paths, folder / "folds", folder / "tiles", *out, method=method, recipes=list(recipes), **last)
+    ensemble(*paths, folder / "folds", folder / "tiles", *out, method=method, recipes=list(recipes))
     return *(tables.read(path, tables.PROBABILITIES) for path in out[:2]), read_json(out[2])
 
 
@@ -135,38 +134,6 @@ def test_probabilities_of_0_and_1_and_an_empty_test_set(tmp_path, method):
     assert len(test) == 0
 
 
-def overlapping(path, *rows):
-    """Write confirmed overlaps of half a tile: (id_a, id_b)."""
-    frame = pd.DataFrame(rows, columns=["id_a", "id_b"]).assign(dy=48, dx=0, area=4608, confirmed=True)
-    tables.write(frame, path, tables.OVERLAPS)
-    return path
-
-
-def test_blended_probabilities_are_averaged_over_overlapping_tiles(tmp_path):
-    overlaps = overlapping(tmp_path / "overlaps", ("a", "b"), ("b", "c"), ("x", "z"), ("a", "y"))
-    oof, test, summary = blended(tmp_path, "mean", overlaps=overlaps)
-    # c is in another fold than b, and y in the other split than a.
-    np.testing.assert_allclose(oof["probability"], [0.4 / 1.5, 0.65 / 1.5, 0.5, 0.95], rtol=1e-15)
-    np.testing.assert_allclose(oof["logit"], np.log(oof["probability"] / (1 - oof["probability"])), rtol=1e-5)
-    np.testing.assert_allclose(test["probability"], [0.8 / 1.5, 0.5, 0.775 / 1.5], rtol=1e-15)
-    assert summary["overlaps"] == {"training_tiles": 2, "test_tiles": 2}
-    assert summary["auc_pooled"] == auc(FOLDS["label"].to_numpy(), oof["probability"].to_numpy())
-    single = blended(tmp_path, "mean")[2]
-    assert single["overlaps"] is None
-    assert summary["methods"] == single["methods"] and summary["spread"] == single["spread"]
-
-
-def test_overlaps_change_the_auc(tmp_path):
-    """A positive tile that the networks miss is found by its overlapping tile."""
-    folds = FOLDS.assign(label=[0, 1, 1, 0], group=list("abcd"), fold=0)
-    networks = {"one": [("abcd", 0, [0.3, 0.1, 0.9, 0.2])]}
-    tests = {"one": [("xyz", 0, [0.1, 0.2, 0.3])]}
-    overlaps = overlapping(tmp_path / "overlaps", ("b", "c"))
-    _, _, summary = blended(tmp_path, "mean", networks, tests, folds, overlaps=overlaps)
-    assert (summary["methods"]["mean"], summary["auc"]) == (0.5, 1.0)
-    assert summary["expected"]["tiles"] == 3
-
-
 def test_models_must_predict_the_same_test_tiles(tmp_path):
     with pytest.raises(InputError, match="expected the 3 test tiles"):
         blended(tmp_path, "mean", test=TESTS | {"two": [("xyw", 0, 0.5), ("xyw", 1, 0.5)]})
@@ -190,9 +157,7 @@ def test_tables_of_several_classes(tmp_path, random, method):
                 tables.write(pd.DataFrame({"id": names, "fold": fold, **columns}), path, tables.predictions(3))
                 found[name].append(path)
     out = [tmp_path / name for name in ("oof", "test", "json")]
-    ensemble(
-        oof, test, tmp_path / "folds", tmp_path / "tiles", *out, method=method, recipes=[["one", "two"]], tile_side=96
-    )
+    ensemble(oof, test, tmp_path / "folds", tmp_path / "tiles", *out, method=method, recipes=[["one", "two"]])
     written_oof, written_test = (tables.read(path, tables.probabilities(3)) for path in out[:2])
     columns = ["probability_0", "probability_1", "probability_2"]
     summary = read_json(out[2])

@@ -27,7 +27,7 @@ def predictions(folder, folds, values):
 def test_each_fold_is_blended_with_weights_of_the_other_folds(tmp_path):
     folds, values = two_models(3, correct_fold=0)
     paths = predictions(tmp_path, folds, values)
-    ensemble_by_stain(paths, tmp_path / "folds", tmp_path / "out.json", method="weights", tile_side=96)
+    ensemble_by_stain(paths, tmp_path / "folds", tmp_path / "out.json", method="weights")
     matrix, labels, fold = np.stack(list(values.values()), axis=1), folds["label"].to_numpy(), folds["fold"].to_numpy()
     aucs = []
     for k in range(3):
@@ -43,8 +43,7 @@ def test_each_fold_is_blended_with_weights_of_the_other_folds(tmp_path):
 @pytest.mark.parametrize("method", ["mean", "rank_mean"])
 def test_the_selected_method_is_evaluated(tmp_path, method):
     folds, values = two_models(4, correct_fold=1)
-    paths = predictions(tmp_path, folds, values)
-    ensemble_by_stain(paths, tmp_path / "folds", tmp_path / "out.json", method=method, tile_side=96)
+    ensemble_by_stain(predictions(tmp_path, folds, values), tmp_path / "folds", tmp_path / "out.json", method=method)
     found, aucs = read_json(tmp_path / "out.json"), []
     for _, rows in folds.groupby("fold").indices.items():
         parts = [pd.Series(found[rows]).rank() if method == "rank_mean" else found[rows] for found in values.values()]
@@ -52,24 +51,6 @@ def test_the_selected_method_is_evaluated(tmp_path, method):
     assert [row["auc"] for row in found["folds"]] == pytest.approx(aucs)
     # Ranks are no probabilities, and have no calibration.
     assert (found["probability"] is None) == (method == "rank_mean")
-
-
-def test_probabilities_are_averaged_over_overlapping_tiles(tmp_path):
-    folds, values = two_models(4, correct_fold=1)
-    paths = predictions(tmp_path, folds, values)
-    ids = folds["id"].to_numpy()
-    pairs = pd.DataFrame({"id_a": ids[:-6], "id_b": ids[6:], "dy": 48, "dx": 0, "area": 4608, "confirmed": True})
-    tables.write(pairs, tmp_path / "overlaps", tables.OVERLAPS)
-    ensemble_by_stain(
-        paths, tmp_path / "folds", tmp_path / "out.json", method="mean", tile_side=96, overlaps=tmp_path / "overlaps"
-    )
-    blend, aucs = np.mean(list(values.values()), axis=0), []
-    for _, rows in folds.groupby("fold").indices.items():
-        # Tiles k and k + 6 are of one fold.
-        near = [[j for j in (k - 6, k + 6) if 0 <= j < 120] for k in rows]
-        averaged = [(blend[k] + 0.5 * blend[js].sum()) / (1 + 0.5 * len(js)) for k, js in zip(rows, near, strict=True)]
-        aucs.append(auc(folds["label"].to_numpy()[rows], np.array(averaged)))
-    assert [row["auc"] for row in read_json(tmp_path / "out.json")["folds"]] == pytest.approx(aucs)
 
 
 def test_several_classes(tmp_path, random):
@@ -86,7 +67,7 @@ def test_several_classes(tmp_path, random):
             paths[name].append(tmp_path / f"{name}-{fold}")
             frame = pd.DataFrame({"id": ids[150 * fold : 150 * fold + 150], "fold": fold, **columns})
             tables.write(frame, paths[name][-1], tables.predictions(3))
-    ensemble_by_stain(paths, tmp_path / "folds", tmp_path / "out.json", method="mean", tile_side=96)
+    ensemble_by_stain(paths, tmp_path / "folds", tmp_path / "out.json", method="mean")
     assert read_json(tmp_path / "out.json")["auc"] == auc(labels, probabilities.mean(axis=1))
 
 
@@ -96,5 +77,5 @@ def test_predictions_of_other_folds_are_refused(tmp_path):
     others = folds.assign(fold=(folds["fold"] + 1) % 3)
     tables.write(others, tmp_path / "others", tables.FOLDS)
     with pytest.raises(InputError, match="expected one out-of-fold prediction for each of 120 training tiles"):
-        ensemble_by_stain(paths, tmp_path / "others", tmp_path / "out.json", method="mean", tile_side=96)
+        ensemble_by_stain(paths, tmp_path / "others", tmp_path / "out.json", method="mean")
     assert not (tmp_path / "out.json").exists()

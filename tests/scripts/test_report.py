@@ -144,7 +144,7 @@ def test_the_lower_limit_of_several_models_is_that_of_their_ensemble_on_folds_by
     groups = tables.read(run.inputs.groups, tables.GROUPS).assign(reason="alone")
     tables.write(groups, run.folder / "alone.parquet", tables.GROUPS)
     by_stain = run.folder / "ensemble-by-stain.json"
-    ensemble_by_stain(run.inputs.predictions, run.inputs.folds, by_stain, method="mean", tile_side=96)
+    ensemble_by_stain(run.inputs.predictions, run.inputs.folds, by_stain, method="mean")
     found = read_json(by_stain)
     write_json(by_stain, found | {"auc": 0.2, "auc_low": 0.0123, "auc_high": 0.9876})
     inputs = replace(run.inputs, groups=run.folder / "alone.parquet", ensemble_by_stain=by_stain)
@@ -383,21 +383,6 @@ def test_a_lower_test_auc_is_no_warning_where_errors_explain_it(run):
         write_json(path, summary)
         page = run.write_report(inputs=replace(run.inputs, submission=path))
         assert ("by more than both errors explain" in page.text) == warned
-
-
-def test_averaged_overlaps_of_a_single_model_have_rows_of_their_own(tmp_path):
-    """The report shows the model without averaging, and the submission with it."""
-    run = finished_run(tmp_path, models=["only"], tta="none", average_overlaps=True)
-    page, ensemble = run.write_report(), read_json(run.inputs.ensemble)
-    alone = read_json(run.inputs.evaluations[0])["auc"]
-    assert ensemble["overlaps"] == {"training_tiles": 2, "test_tiles": 0} and ensemble["auc"] != alone
-    gains = page.text[page.text.index("Gain from averaging") :]
-    assert f"only {alone:.4f} only, overlapping tiles averaged (selected) {ensemble['auc']:.4f}" in gains
-    assert f"Out-of-fold AUC {ensemble['auc']:.4f}" in page.text
-    note = "averaged over tiles that share pixels"
-    assert f"{note}: 2 of the training tiles and 0 of the test tiles share some" in page.text
-    plain = finished_run(tmp_path / "plain", models=["only"], tta="none").write_report()
-    assert note not in plain.text and "Gain from averaging" not in plain.text
 
 
 def test_ranks_are_not_called_probabilities(tmp_path):

@@ -67,12 +67,11 @@ def finished_run(
     unpredicted: int = 1,
     tta: str = "all",
     method: str = "mean",
-    average_overlaps: bool = False,
 ) -> FinishedRun:
     """Write the results of a run into `folder`.
 
-    faults: whether two training tiles are faulty; unpredicted: number of test tiles without a prediction; tta, method,
-    average_overlaps: the settings predict.tta, submission.method and submission.average_overlaps.
+    faults: whether two training tiles are faulty; unpredicted: number of test tiles without a prediction; tta, method:
+    the settings predict.tta and submission.method.
     """
     tiles, images = write_tiles(folder, faults)
     folds_table = write_folds(folder, tiles, folds)
@@ -87,8 +86,7 @@ def finished_run(
         evaluate(oof[name], folder / "folds.parquet", evaluations[-1], model=name, tta=tta)
     blend = [folder / name for name in ("oof.parquet", "test.parquet", "ensemble.json")]
     ensemble(oof, test, folder / "folds.parquet", folder / "tiles.parquet", *blend, method=method,
-             recipes=[[name] for name in models], tile_side=96,
-             overlaps=folder / "overlaps.parquet" if average_overlaps else None)  # fmt: skip
+             recipes=[[name] for name in models])  # fmt: skip
     inputs = ReportInputs(
         template=TEMPLATE, layout=TEMPLATE.with_name("page.html.j2"), audit=folder / "audit.json",
         tiles=folder / "tiles.parquet", overlaps=folder / "overlaps.parquet",

@@ -58,7 +58,6 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "submission.models": (["tiny"], BLENDED),
     "submission.method": ("rank_mean", BLENDED),
     "submission.full_networks": (1, BLENDED | {"train", "predict_full"}),
-    "submission.average_overlaps": (True, BLENDED),
     "feature_map.method": ("umap", REPORTED | {"feature_map"}),
     "track.mlflow": ("sqlite:///mlflow.db", {"track"}),
 }

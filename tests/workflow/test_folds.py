@@ -60,17 +60,6 @@ def test_networks_are_evaluated_on_both_kinds_of_folds(tiny_copy):
     assert "ensemble-by-stain.json" in page
 
 
-@pytest.mark.slow
-def test_a_single_model_has_an_ensemble_by_stain_if_overlaps_are_averaged(archive, tmp_path):
-    archive.write(tmp_path / "archive.zip")
-    for averaged, jobs in ((False, None), (True, 1)):
-        submitted = f"submission={{models: [tiny], average_overlaps: {averaged}}}"
-        done = snakemake(tmp_path, "submission", DATASET, "folds={also_by_stain: true}", submitted, "--dry-run")
-        assert done.returncode == 0, done.stderr
-        assert job_counts(done).get("ensemble_by_stain") == jobs
-        assert job_counts(done)["evaluate_by_stain"] == 1
-
-
 def test_folds_by_stain_alone_have_no_second_kind():
     config = {"dataset": {"name": "small", "source": "kaggle"}, "folds": {"by": "stain", "also_by_stain": True}}
     with pytest.raises(InputError, match=r"also_by_stain needs by: groups"):

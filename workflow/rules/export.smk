@@ -9,8 +9,8 @@
 
 rule export_model:
     input:
-        # Results by stratum are those of the submission, which are not of the model if overlapping tiles are averaged.
-        **({"ensemble": result("ensemble.json")} if len(MODELS) == 1 and not AVERAGED_OVERLAPS else {}),
+        # Results by stratum are those of the submission.
+        **({"ensemble": result("ensemble.json")} if len(MODELS) == 1 else {}),
         weights=lambda wildcards: trained_networks(wildcards.model),
         evaluation=result("evaluate/{model}.json"),
         shard=result("pack/test-00000.h5"),

@@ -53,13 +53,8 @@ use rule evaluate as evaluate_by_stain with:
         benchmark_path("evaluate_by_stain", "{model}")
 
 
-# With submission.average_overlaps.
-AVERAGED_OVERLAPS = {"overlaps": result("overlaps.parquet")} if config["submission"]["average_overlaps"] else {}
-
-
 rule ensemble:
     input:
-        **AVERAGED_OVERLAPS,
         oof=folds_of("predict", "oof.parquet", MODELS),
         test=test_predictions(MODELS),
         folds=result("folds.parquet"),
@@ -83,20 +78,18 @@ rule ensemble:
             "models": MODELS,
             "method": config["submission"]["method"],
             "recipes": by_recipe({name: settings_of(name) for name in MODELS}),
-            "tile_side": GEOMETRY["tile_side"],
         },
         code=code_version("ensemble"),
     script:
         "../scripts/ensemble.py"
 
 
-# With folds.also_by_stain. A single model is evaluated by evaluate_by_stain. Classical models have no predictions by stain.
-BLENDED_BY_STAIN = config["folds"]["also_by_stain"] and (len(MODELS) > 1 or AVERAGED_OVERLAPS) and MODELS == NETWORKS
+# With folds.also_by_stain. Classical models have no predictions by stain.
+BLENDED_BY_STAIN = config["folds"]["also_by_stain"] and len(MODELS) > 1 and MODELS == NETWORKS
 
 
 rule ensemble_by_stain:
     input:
-        **AVERAGED_OVERLAPS,
         predictions=folds_of("predict", "oof.parquet", MODELS, "stain"),
         folds=result("folds-by-stain.parquet"),
     output:
@@ -110,11 +103,7 @@ rule ensemble_by_stain:
     resources:
         mem_mb=by_size(500, 10),
     params:
-        settings={
-            "models": MODELS,
-            "method": config["submission"]["method"],
-            "tile_side": GEOMETRY["tile_side"],
-        },
+        settings={"models": MODELS, "method": config["submission"]["method"]},
         code=code_version("ensemble_by_stain"),
     script:
         "../scripts/ensemble_by_stain.py"

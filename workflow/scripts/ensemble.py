@@ -2,8 +2,7 @@
 
 The setting `submission.method` selects one of the methods of `statistics.blending`. The mean of the AUCs of the folds
 is written for all of them, so that they can be compared: an AUC over all folds would also compare predictions of
-different networks, which may be calibrated differently. With `submission.average_overlaps`, the blended probabilities
-are then averaged over overlapping tiles.
+different networks, which may be calibrated differently.
 """
 
 import logging
@@ -26,7 +25,6 @@ from histo.statistics.clustered_auc import stratified_auc
 from histo.statistics.comparison import agreement, compare_with_best, expected_auc, seed_spread, spread
 from histo.statistics.evaluation import evaluate_oof
 from histo.statistics.subsets import by_group, by_stratum
-from histo.tiles.overlap_average import average_overlaps
 
 log = logging.getLogger(__name__)
 
@@ -44,23 +42,18 @@ def ensemble(
     *,
     method: str,
     recipes: list[list[str]],
-    tile_side: int,
-    overlaps: Path | None = None,
 ) -> None:
     """Write blended out-of-fold and test probabilities (`tables.probabilities`; fold -1 for test tiles) and a summary.
 
     oof, test: predictions of each model, one file per network; tiles: `tables.TILES`; recipes: names of models, those
-    that differ in their seed alone in one list; tile_side: pixels; overlaps: `tables.OVERLAPS`, over which the blended
-    probabilities are averaged (`average_overlaps`), None for no averaging. The summary has the metrics of
-    `evaluate_oof` and `models`, `method`, `methods` (mean of the AUCs of the folds, of each method), `weights` (blend
-    weights by model, fitted to all folds), `weights_by_fold` (fitted to the other folds, a list in the order of the
-    folds), `comparison` and `agreement` of several models (`statistics.comparison`), `expected` (`expected_auc` on the
-    test tiles), `networks` (number of networks that are averaged on the test tiles), `spread` (`spread_of`), `seeds`
-    (`seed_spread`), `overlaps` (numbers of `training_tiles` and `test_tiles` that are averaged with another one), and
-    of probabilities `by_group` and `by_stratum` (`statistics.subsets`); what does not exist is None. All but `methods`,
-    `comparison`, `agreement`, `spread` and `seeds` is that of the probabilities averaged over overlapping tiles. Of
-    more than two classes, it has the metrics of `evaluate_classes` instead, `methods` and the AUCs of `seeds` are macro
-    AUCs, and what is only defined for two classes is None.
+    that differ in their seed alone in one list. The summary has the metrics of `evaluate_oof` and `models`, `method`,
+    `methods` (mean of the AUCs of the folds, of each method), `weights` (blend weights by model, fitted to all folds),
+    `weights_by_fold` (fitted to the other folds, a list in the order of the folds), `comparison` and `agreement` of
+    several models (`statistics.comparison`), `expected` (`expected_auc` on the test tiles), `networks` (number of
+    networks that are averaged on the test tiles), `spread` (`spread_of`), `seeds` (`seed_spread`), and of probabilities
+    `by_group` and `by_stratum` (`statistics.subsets`); what does not exist is None. Of more than two classes, it has
+    the metrics of `evaluate_classes` instead, `methods` and the AUCs of `seeds` are macro AUCs, and what is only
+    defined for two classes is None.
     """
     joined, probabilities = join_models(oof, tables.read(folds, tables.FOLDS))
     labels, fold = joined["label"].to_numpy(), joined["fold"].to_numpy()
@@ -68,23 +61,13 @@ def ensemble(
     weights = fit_weights(probabilities, labels)
     by_fold = nested_weights(probabilities, labels, fold)
     blended = blends(probabilities, fold, by_fold)
-    ids, networks = stack_networks([path for paths in test.values() for path in paths])
-    test_values = blend_networks(networks, [len(paths) for paths in test.values()], weights, method)
-    selected, shared = blended[method], None
-    if overlaps:
-        pairs = tables.read(overlaps, tables.OVERLAPS)
-        selected, training_shared = average_overlaps(selected, joined["id"], fold, pairs, tile_side)
-        test_values, test_shared = average_overlaps(
-            test_values, pd.Series(ids), np.full(len(ids), -1), pairs, tile_side
-        )
-        shared = {"training_tiles": int(training_shared.sum()), "test_tiles": int(test_shared.sum())}
-    chosen = joined.assign(**columns(selected))
+    chosen = joined.assign(**columns(blended[method]))
     tables.write(chosen, oof_out, schema)
-    tables.write(pd.DataFrame({"id": ids, "fold": -1, **columns(test_values)}), test_out, schema)
+    ids, networks = stack_networks([path for paths in test.values() for path in paths])
     if probabilities.ndim == 3:
         scores = {name: auc(labels, values) for name, values in blended.items()}
         aucs = [auc(labels, values) for values in np.moveaxis(probabilities, 1, 0)]
-        metrics = evaluate_classes(labels, selected, fold) | dict.fromkeys(TWO_CLASSES)
+        metrics = evaluate_classes(labels, blended[method], fold) | dict.fromkeys(TWO_CLASSES)
     else:
         values = np.stack(list(blended.values()), axis=1)
         scores = dict(zip(blended, stratified_auc(labels, values, None, fold).values.tolist(), strict=True))
@@ -100,9 +83,18 @@ def ensemble(
             "networks": len(networks),
             "spread": spread_of(test, networks),
             "seeds": seed_spread(recipes, dict(zip(oof, aucs, strict=True))),
-            "overlaps": shared,
         },
     )
+
+    if method == "rank_mean" and networks.ndim == 2:
+        networks = scaled_ranks(networks)
+    elif method == "rank_mean":  # of each class
+        networks = np.moveaxis(scaled_ranks(np.moveaxis(networks, 2, 1)), 1, 2)
+    ends = np.cumsum([len(paths) for paths in test.values()])
+    # [N, models], of more than two classes [N, models, K]
+    models = np.stack([part.mean(axis=0) for part in np.split(networks, ends[:-1])], axis=1)
+    averaged = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
+    tables.write(pd.DataFrame({"id": ids, "fold": -1, **columns(averaged)}), test_out, schema)
     log.info(
         "%s: %s %s; blend weights %s; selected method: %s.",
         " + ".join(oof),
@@ -111,29 +103,6 @@ def ensemble(
         ", ".join(f"{weight:.4f}" for weight in weights),
         method,
     )
-    if shared:
-        log.info(
-            "Averaged over overlapping tiles (%d training, %d test tiles): AUC %.4f.",
-            shared["training_tiles"],
-            shared["test_tiles"],
-            metrics["auc"],
-        )
-
-
-def blend_networks(networks: np.ndarray, counts: list[int], weights: np.ndarray, method: str) -> np.ndarray:
-    """Return the blended probabilities of the test tiles, [N], of K > 2 classes [N, K].
-
-    networks: probabilities, [networks, N], of more than two classes [networks, N, K], model by model; counts: number of
-    networks of each model; weights: blend weights of the models; method: see `statistics.blending`.
-    """
-    if method == "rank_mean" and networks.ndim == 2:
-        networks = scaled_ranks(networks)
-    elif method == "rank_mean":  # of each class
-        networks = np.moveaxis(scaled_ranks(np.moveaxis(networks, 2, 1)), 1, 2)
-    # [N, models], of more than two classes [N, models, K]
-    models = np.stack([part.mean(axis=0) for part in np.split(networks, np.cumsum(counts)[:-1])], axis=1)
-    blended: np.ndarray = weighted_mean(models, weights) if method == "weights" else models.mean(axis=1)
-    return blended
 
 
 def spread_of(test: dict[str, list[Path]], networks: np.ndarray) -> dict[str, dict[str, Any] | None]:
@@ -213,7 +182,6 @@ if __name__ == "__main__":
     settings = snakemake.params.settings
     models = settings["models"]
     inputs = snakemake.input
-    overlaps = inputs.get("overlaps")
     ensemble(
         by_model(inputs.oof, models),
         by_model(inputs.test, models),
@@ -224,6 +192,4 @@ if __name__ == "__main__":
         Path(snakemake.output.summary),
         method=settings["method"],
         recipes=settings["recipes"],
-        tile_side=settings["tile_side"],
-        overlaps=Path(overlaps) if overlaps else None,
     )

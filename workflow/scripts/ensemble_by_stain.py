@@ -10,30 +10,18 @@ from histo.model_files import by_model
 from histo.predictions import join_models
 from histo.statistics.blending import blends, nested_weights
 from histo.statistics.evaluation import evaluate_oof
-from histo.tiles.overlap_average import average_overlaps
 
 
-def ensemble_by_stain(
-    predictions: dict[str, list[Path]],
-    folds: Path,
-    output: Path,
-    *,
-    method: str,
-    tile_side: int,
-    overlaps: Path | None = None,
-) -> None:
+def ensemble_by_stain(predictions: dict[str, list[Path]], folds: Path, output: Path, *, method: str) -> None:
     """Write the metrics of `evaluate_oof` of the blended out-of-fold probabilities as JSON.
 
-    predictions: of each model, one file per fold; folds: `tables.FOLDS`, by stain; method: of `statistics.blending`;
-    tile_side: pixels; overlaps: `tables.OVERLAPS`, over which the blended probabilities are averaged, None for no
-    averaging. Of more than two classes, the metrics are those of `evaluate_classes`. Raises InputError unless each
-    training tile is predicted once by each model.
+    predictions: of each model, one file per fold; folds: `tables.FOLDS`, by stain; method: of `statistics.blending`. Of
+    more than two classes, the metrics are those of `evaluate_classes`. Raises InputError unless each training tile is
+    predicted once by each model.
     """
     joined, probabilities = join_models(predictions, tables.read(folds, tables.FOLDS))
     labels, fold, group = (joined[name].to_numpy() for name in ("label", "fold", "group"))
     blended = blends(probabilities, fold, nested_weights(probabilities, labels, fold))[method]
-    if overlaps:
-        blended, _ = average_overlaps(blended, joined["id"], fold, tables.read(overlaps, tables.OVERLAPS), tile_side)
     if blended.ndim == 2:
         metrics = evaluate_classes(labels, blended, fold)
     else:
@@ -53,12 +41,9 @@ if __name__ == "__main__":
 
     job.start(snakemake)
     settings = snakemake.params.settings
-    overlaps = snakemake.input.get("overlaps")
     ensemble_by_stain(
         by_model(snakemake.input.predictions, settings["models"]),
         Path(snakemake.input.folds),
         Path(snakemake.output[0]),
         method=settings["method"],
-        tile_side=settings["tile_side"],
-        overlaps=Path(overlaps) if overlaps else None,
     )

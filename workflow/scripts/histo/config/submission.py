@@ -20,8 +20,3 @@ class Submission(Section):
         description="Networks per model that are trained on all training tiles, with different seeds, and predict the "
         "test tiles; 0: the networks of the folds predict them",
     )
-    average_overlaps: bool = Field(
-        False,
-        description="Average the probability of each tile with those of the tiles that share pixels with it; needs all "
-        "tiles of a set at once (transductive)",
-    )

@@ -95,9 +95,8 @@ class ReportContents:
     @property
     def shown(self) -> list[dict[str, Any]]:
         """The evaluations that the report shows: those of the models, and that of the ensemble if it differs."""
-        # With a single model the ensemble equals the model, unless its probabilities become ranks or are averaged.
-        changed = self.ensemble["method"] == "rank_mean" or self.ensemble["overlaps"]
-        if len(self.evaluations) == 1 and not changed:
+        # With a single model the ensemble equals the model, unless its probabilities become ranks.
+        if len(self.evaluations) == 1 and self.ensemble["method"] != "rank_mean":
             return self.evaluations
         return [*self.evaluations, self.ensemble | {"parameters": None, "hardware": []}]
 

@@ -354,12 +354,11 @@ def gains_table(
     The keys of the result: "views", the augmentations that at least one model has; "rows", first the models, then the
     methods of the ensemble, each with "name", "auc" (one for each of "views", or None), "weight" (fitted blend weight
     or None), "by_fold" (the blend weights of the folds) and "selected" (for the submission); "several", whether
-    there is an ensemble; "best", whether the selected method is the one with the highest AUC. The last row is that of
-    the selected method averaged over overlapping tiles, if they are.
+    there is an ensemble; "best", whether the selected method is the one with the highest AUC.
     """
     views = [name for name in VIEWS if any(row["tta"][name] is not None for row in evaluations)]
-    several, overlaps = len(evaluations) > 1, ensemble["overlaps"] is not None
-    if not several and not overlaps and len(views) == 1:
+    several = len(evaluations) > 1
+    if not several and len(views) == 1:
         return None
     chosen = config["predict"]["tta"] if config["predict"]["tta"] in views else "none"
     rows = [
@@ -374,11 +373,7 @@ def gains_table(
     ]
     for method, value in ensemble["methods"].items() if several else ():
         aucs = [value if name == chosen else None for name in views]
-        name, selected = f"ensemble, {METHODS[method]}", method == ensemble["method"] and not overlaps
+        name, selected = f"ensemble, {METHODS[method]}", method == ensemble["method"]
         rows.append({"name": name, "auc": aucs, "weight": None, "by_fold": [], "selected": selected})
-    if overlaps:
-        aucs = [ensemble["auc"] if name == chosen else None for name in views]
-        name = f"{'ensemble' if several else ensemble['models'][0]}, overlapping tiles averaged"
-        rows.append({"name": name, "auc": aucs, "weight": None, "by_fold": [], "selected": True})
     best = several and ensemble["methods"][ensemble["method"]] == max(ensemble["methods"].values())
     return {"views": [VIEWS[name] for name in views], "rows": rows, "several": several, "best": best}
