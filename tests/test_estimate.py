@@ -32,7 +32,8 @@ def test_the_networks_of_a_model():
     # Per fold: 3 epochs of the other folds at 10 tiles/s and of its own at 50; 8 views of its tiles and 400 others.
     training = [5 + 3 * (training / 10 + held_out / 50) for training, held_out in ((500, 100), (400, 200), (300, 300))]
     prediction = [5 + 8 * (held_out + 400) / 50 for held_out in (100, 200, 300)]
-    planned = {"wide": Planned(epochs=3, networks=["fold-0", "fold-1", "fold-2"])}
+    names = ["fold-0", "fold-1", "fold-2"]
+    planned = {"wide": Planned(epochs=3, networks=names, on_test_tiles=names)}
     assert stages(planned, {"wide": SPEED}) == {"train": (3, 1, sum(training)), "predict": (3, 1, sum(prediction))}
     assert stages(planned, {"wide": SPEED}, slots=3) == {
         "train": (3, 3, max(training)),
@@ -42,15 +43,21 @@ def test_the_networks_of_a_model():
 
 def test_networks_of_all_tiles_invariant_networks_and_pseudo_labels():
     invariant = Speed(**vars(SPEED) | {"invariant": True})
-    planned = {"p4m": Planned(epochs=2, networks=["full-0"], added=400)}
+    planned = {"p4m": Planned(epochs=2, networks=["full-0"], on_test_tiles=["full-0"], added=400)}
     assert stages(planned, {"p4m": invariant}) == {
         "train": (1, 1, 5 + 2 * (600 + 400) / 10),  # nothing to validate
         "predict": (1, 1, 5 + 400 / 50),  # one view, test tiles alone
     }
 
 
+def test_only_networks_that_are_submitted_or_teach_predict_the_test_tiles():
+    planned = {"wide": Planned(epochs=1, networks=["fold-1", "stain-1", "full-0"], on_test_tiles=["full-0"])}
+    predicted = [8 * 200, 8 * 200, 8 * 400]
+    assert stages(planned, {"wide": SPEED})["predict"] == (3, 1, sum(5 + views / 50 for views in predicted))
+
+
 def test_a_search_trains_without_predictions():
-    planned = {"search rates": Planned(epochs=1, networks=["fold-0", "fold-2"], slots=2, trials=4)}
+    planned = {"search rates": Planned(epochs=1, networks=["fold-0", "fold-2"], on_test_tiles=[], slots=2, trials=4)}
     trial = 5 + (500 / 10 + 100 / 50) + (300 / 10 + 300 / 50)
     assert stages(planned, {"search rates": SPEED}, slots=4) == {"search_trial": (4, 2, 2 * trial)}
 
@@ -70,7 +77,7 @@ def test_finished_stages_take_what_they_took():
 
 def test_the_table():
     measured = measured_stages([{"stage": "pack", "jobs": 2, "seconds": 90.0, "longest": 50.0}], {"pack": 2})
-    planned = {"wide": Planned(epochs=3, networks=["fold-0"])}
+    planned = {"wide": Planned(epochs=3, networks=["fold-0"], on_test_tiles=["fold-0"])}
     times = complete(
         measured=measured, planned=planned, speeds={"wide": SPEED}, slots=2, folds=FOLDS, test=400, views=1
     )

@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "folds.fraction": (0.9, FOLDED),
     "folds.also_by_stain": (
         True,
-        REPORTED | {"folds", "stain_vectors", "train", "predict", "evaluate_by_stain", "ensemble_by_stain"},
+        REPORTED | {"folds", "stain_vectors", "train", "predict_oof", "evaluate_by_stain", "ensemble_by_stain"},
     ),
     "folds.by": ("stain", FOLDED | {"stain_vectors"}),
     "stain.method": ("macenko", TRAINED | {"stain"}),

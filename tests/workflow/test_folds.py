@@ -35,9 +35,13 @@ def test_networks_are_evaluated_on_both_kinds_of_folds(tiny_copy):
     done = snakemake(tiny_copy, "submission", DATASET, "folds={also_by_stain: true}", *models)
     assert done.returncode == 0, done.stderr
     jobs = job_counts(done)
-    # The networks of "tiny" by groups are there.
-    assert (jobs["train"], jobs["predict"], jobs["evaluate_by_stain"], jobs["ensemble_by_stain"]) == (6, 6, 2, 1)
+    # The networks of "tiny" by groups are there. Those of folds by stain predict the tiles of their fold alone.
+    assert {name: jobs[name] for name in ("train", "predict", "predict_oof")} == {
+        "train": 6, "predict": 2, "predict_oof": 4
+    }  # fmt: skip
+    assert (jobs["evaluate_by_stain"], jobs["ensemble_by_stain"]) == (2, 1)
     results = tiny_copy / "results/small"
+    assert {path.parent.name for path in results.glob("predict/*/*/test.parquet")} == {"fold-0", "fold-1"}
     folds = tables.read(results / "folds-by-stain.parquet", tables.FOLDS)
     paths = [results / f"predict/tiny/stain-{k}/oof.parquet" for k in (0, 1)]
     joined = join_folds(paths, folds)  # each tile by the network of its fold by stain

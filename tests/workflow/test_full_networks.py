@@ -25,6 +25,14 @@ def test_the_submission_is_the_mean_of_the_networks_trained_on_all_tiles(tiny_co
     mean = sum(table["probability"] for table in tables) / 3
     assert len(submission) == 10 and tables[0]["probability"].std() > 0
     np.testing.assert_allclose(submission.sort_index(), mean.sort_index(), rtol=1e-6)
+    # New networks of folds predict the tiles of their fold alone, the test tiles of networks of all tiles.
+    other = ("models={other: {seed: 8}}", "submission={models: [other], full_networks: 1}")
+    done = snakemake(tiny_copy, "submission", DATASET, *other)
+    assert done.returncode == 0, done.stderr
+    jobs = job_counts(done)
+    assert (jobs["train"], jobs["predict_oof"], jobs["predict_full"]) == (3, 2, 1)
+    assert "predict" not in jobs
+    assert [path.parent.name for path in folder.glob("predict/other/*/test.parquet")] == ["full-0"]
     # The networks of the folds are as before: only the submission and what follows from it runs again.
     done = snakemake(tiny_copy, "submission", DATASET, "--dry-run")
     assert done.returncode == 0, done.stderr

@@ -36,14 +36,17 @@ def network_settings(model):
 
 def planned_networks():
     """What `sketch` measures and counts, by name of a model or search."""
-    recipes = {name: (network_settings(name), network_names(name), 0) for name in trained_models()}
+    recipes = {
+        name: (network_settings(name), network_names(name), networks_on_test_tiles(name), 0)
+        for name in trained_models()
+    }
     for name in searches_of(trained_models()):
         base, trials = SEARCH_SETTINGS[name]["base"], SEARCHES[name]["trials"]
-        recipes[f"search {name}"] = (base, [f"fold-{fold}" for fold in SEARCHES[name]["folds"]], trials)
+        recipes[f"search {name}"] = (base, [f"fold-{fold}" for fold in SEARCHES[name]["folds"]], [], trials)
     return {name: planned_network(*recipe) for name, recipe in recipes.items()}
 
 
-def planned_network(settings, names, trials):
+def planned_network(settings, names, on_test_tiles, trials):
     """The same of one model or search."""
     shared = workflow.local_exec and not workflow.remote_exec
     slots = min(settings["threads"], workflow.cores) if shared and not gpus_of("train") else 1
@@ -51,6 +54,7 @@ def planned_network(settings, names, trials):
         "settings": settings | {"warm_start": None},  # changes no speed
         "weights": next(iter(imagenet_weights(settings)), own_weights(settings)),
         "networks": names,
+        "on_test_tiles": on_test_tiles,
         "trials": trials,
         "slots": slots,
         "measured_at_once": min(network_slots() // slots, trials or len(names)) if shared else 1,

@@ -6,8 +6,9 @@
 #         resources/imagenet_weights/* for models that start from ImageNet weights, train/*/{network}/weights.pt of
 #         another model with warm_start
 # Makes:  train/{model}/{network}/weights.pt, history.csv, training.json   trained on all other folds, or on all tiles
-#         predict/{model}/{network}/oof.parquet, test.parquet   probabilities for its fold and for the test tiles
-#         predict/{model}/full-{replicate}/test.parquet   probabilities for the test tiles
+#         predict/{model}/{network}/oof.parquet   probabilities for its fold
+#         predict/{model}/{network}/test.parquet   probabilities for the test tiles, of networks that are submitted or
+#                                                  give pseudo-labels
 
 
 rule train:
@@ -80,6 +81,18 @@ rule predict:
         code=lambda wildcards: network_code("predict", model_settings(config, wildcards.model)),
     script:
         "../scripts/predict.py"
+
+
+# The inputs are those of `predict`: a change of submission.full_networks repeats no prediction.
+use rule predict as predict_oof with:
+    output:
+        oof=result("predict/{model}/{network}/oof.parquet"),
+    wildcard_constraints:
+        model=any_of([model for model in config["models"] if model not in all_teachers()]),
+        network=r"(fold|stain)-\d+" if config["submission"]["full_networks"] else r"stain-\d+",
+
+
+ruleorder: predict_oof > predict
 
 
 use rule predict as predict_full with:

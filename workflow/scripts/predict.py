@@ -1,4 +1,4 @@
-"""Predict with one network: the tiles of its validation fold (out-of-fold), if it has one, and all test tiles.
+"""Predict with one network: the tiles of its validation fold (out-of-fold), all test tiles, or both.
 
 Writes two tables (id, fold, logit, probability, logit_none, logit_flips; of more than two classes id, fold and one
 probability and one logit per class). The weights file contains crop and
@@ -28,15 +28,16 @@ def predict(
     folds: str,
     tiles: str,
     oof_out: str | None,
-    test_out: str,
+    test_out: str | None,
     *,
     tta: str,
     average: str,
 ) -> None:
     """Write the out-of-fold table (all tiles of the model's validation fold) and the test table (all kept test tiles).
 
-    oof_out: None for a network that was trained on all tiles; its predictions have the fold -1. tta: none, flips or all
-    (1, 4 or 8 views); average: logits or probabilities. Raises InputError for unusable input.
+    oof_out: None for a network that was trained on all tiles; its predictions have the fold -1. test_out: None for one
+    whose predictions of the test tiles nothing uses. tta: none, flips or all (1, 4 or 8 views); average: logits or
+    probabilities. Raises InputError for unusable input.
     """
     checkpoint = checkpoints.load(weights)
     fold, choice = checkpoint["fold"], checkpoint["settings"]["precision"]
@@ -78,6 +79,6 @@ if __name__ == "__main__":
         snakemake.input.folds,
         snakemake.input.tiles,
         snakemake.output.get("oof"),
-        snakemake.output.test,
+        snakemake.output.get("test"),
         **snakemake.params.settings,
     )

@@ -99,7 +99,9 @@ def sketch(
         log.info("Measuring the speed of %s.", name)
         speeds[name] = measure(shards, folds, settings, weights_in=own["weights"], at_once=own["measured_at_once"])
         added = test if settings.pseudo_labels else 0
-        planned[name] = Planned(settings.epochs, own["networks"], own["slots"], added, own["trials"])
+        planned[name] = Planned(
+            settings.epochs, own["networks"], own["on_test_tiles"], own["slots"], added, own["trials"]
+        )
     times, _ = run_times({stage: Path(path) for stage, path in benchmarks.items()}, Run())
     estimate = {
         "machine": hardware(),

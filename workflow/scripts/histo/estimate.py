@@ -30,12 +30,14 @@ class Speed:
 class Planned:
     """The networks that a model, or each trial of a search, trains.
 
-    epochs: of each; networks: names such as fold-0, stain-0 and full-0; slots: cores or GPUs that a job reserves;
-    added: tiles that are trained on beside those of the folds; trials: of a search, 0 for a model.
+    epochs: of each; networks: names such as fold-0, stain-0 and full-0; on_test_tiles: those that predict the test
+    tiles; slots: cores or GPUs that a job reserves; added: tiles that are trained on beside those of the folds; trials:
+    of a search, 0 for a model.
     """
 
     epochs: int
     networks: list[str]
+    on_test_tiles: list[str]
     slots: int = 1
     added: int = 0
     trials: int = 0
@@ -88,7 +90,8 @@ def network_stages(
             trained = training_seconds(speed, own.epochs, known, held_out)
             trial += trained
             if not own.trials:
-                predicted = prediction_seconds(speed, held_out + test, views)
+                tiles = held_out + (test if network in own.on_test_tiles else 0)
+                predicted = prediction_seconds(speed, tiles, views)
                 jobs["train"].append((speed.start + trained, own.slots))
                 jobs["predict"].append((speed.start + predicted, own.slots))
         jobs["search_trial"] += [(trial, own.slots)] * own.trials
