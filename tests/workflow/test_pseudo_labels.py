@@ -22,11 +22,14 @@ def settings(tmp_path, *more):
 
 
 def test_a_network_of_a_fold_learns_from_the_networks_of_the_same_fold(tmp_path):
-    done = snakemake(
-        tmp_path, "submission", *settings(tmp_path, "submission={models: [student], full_networks: 1}"), "--dry-run"
-    )
+    submitted = ("submission={models: [student], full_networks: 1}", "folds={count: 2, also_by_stain: true}")
+    done = snakemake(tmp_path, "submission", *settings(tmp_path, *submitted), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert teachers_of(done) == {"fold-0": ["tiny/fold-0"], "fold-1": ["tiny/fold-1"], "full-0": ["tiny/full-0"]}
+    names = ["fold-0", "fold-1", "full-0", "stain-0", "stain-1"]
+    assert teachers_of(done) == {name: [f"tiny/{name}"] for name in names}
+    # All networks of the teacher predict the test tiles, of the student only that of all tiles.
+    counts = job_counts(done)
+    assert (counts["predict"], counts["predict_oof"], counts["predict_full"]) == (4, 4, 2)
 
 
 def test_unknown_teachers_and_students_of_students_are_refused(tmp_path):

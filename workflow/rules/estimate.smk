@@ -21,6 +21,11 @@ def network_names(model):
     return [f"fold-{fold}" for fold in FOLDS] + stained + networks([], config["submission"]["full_networks"])
 
 
+def networks_on_test_tiles(model):
+    """Names of the networks of a model that predict the test tiles: those that are submitted, of a teacher all."""
+    return network_names(model) if model in all_teachers() else submitted_networks(model)
+
+
 def network_slots():
     """Cores, or GPUs where there are any, that networks share on this machine; on a cluster each has its own."""
     if workflow.remote_exec or not workflow.local_exec:

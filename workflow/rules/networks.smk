@@ -44,13 +44,6 @@ def all_teachers():
     return {teacher for model in config["models"] for teacher in teachers(model)}
 
 
-def networks_on_test_tiles(model):
-    """Names of the networks of a model that predict the test tiles: for the submission, or as pseudo-labels."""
-    by_stain = [f"stain-{fold}" for fold in FOLDS] if config["folds"]["also_by_stain"] else []
-    of_folds = [f"fold-{fold}" for fold in FOLDS] + by_stain if model in all_teachers() else []
-    return sorted({*submitted_networks(model), *of_folds})
-
-
 def warm_start(model):
     """Model whose weights a model starts from, or None."""
     return None if "search" in config["models"][model] else model_settings(config, model)["warm_start"]

@@ -88,7 +88,7 @@ use rule predict as predict_oof with:
     output:
         oof=result("predict/{model}/{network}/oof.parquet"),
     wildcard_constraints:
-        model=any_of([model for model in config["models"] if model not in all_teachers()]),
+        model=any_of(sorted(set(config["models"]) - all_teachers())),
         network=r"(fold|stain)-\d+" if config["submission"]["full_networks"] else r"stain-\d+",
 
 
