@@ -199,7 +199,9 @@ def straight(cluster, tmp_path_factory) -> Iterator[Site]:
     with Site(folder, cluster) as site, KaggleServer(content) as server:
         kaggle = server.environment(site.folder / "home", **BY_KEY)
         site.start("submission")
-        site.start("submission", settings=FETCHED, **kaggle | {"PATH": cluster.environment["PATH"]})
+        # A Snakemake that ends deletes the folder of the locks: two that do so at once fail with FileNotFoundError.
+        path = {"PATH": cluster.environment["PATH"]}
+        site.start("submission", settings=FETCHED, options=("--nolock",), **kaggle | path)
         statuses = [running.wait(timeout=PATIENCE) for running in site.started]
         printed = "".join((folder / f"output-{number}.txt").read_text() for number in range(2))
         assert statuses == [0, 0], printed + cluster.logs()

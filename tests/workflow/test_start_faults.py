@@ -65,7 +65,7 @@ def test_a_second_run_in_the_same_folder(tmp_path):
     path = Archive(np.random.default_rng(5), train=40, test=10).write(tmp_path / "archive.zip")
     dataset, table = f"dataset={{name: small, source: archive, archive: {path}}}", "results/small/index.parquet"
     first = subprocess.Popen(command(tmp_path, table, dataset), stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".snakemake/locks/*")):
+    while not any(lock.stat().st_size for lock in tmp_path.glob(".snakemake/locks/*.output.lock")):
         assert first.poll() is None, "the first run has ended"
         time.sleep(0.02)
     first.send_signal(signal.SIGSTOP)
