@@ -1,7 +1,6 @@
 """Changes of tiles on their device, and the same bits as in earlier versions."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,16 +202,9 @@ def test_all_augmentations_together_are_finite_and_of_the_right_size():
         assert torch.equal(labels, torch.ones(16))
 
 
-RECORDED_WITH = ("AVX512", "AuthenticAMD", "2.14")
+RECORDED_WITH = ("AVX512", "2.14")  # instructions, version of torch
 
 VIEWS_AND_MIXING = {**NO_AUGMENTATION, "flips": True, "erase": 0.5, "mixup": 0.4, "cutmix": 0.4}
-
-
-def vendor():
-    """Maker of the processor, as /proc/cpuinfo names it; empty where there is no such file."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def torch_version():
@@ -220,11 +212,15 @@ def torch_version():
     return ".".join(torch.__version__.split(".")[:2])
 
 
+def augmented(strengths, side, seed):
+    """Tiles and labels of a batch in the middle of the second epoch."""
+    planned = plan(strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=2, start=40, count=40)
+    return apply(planned, torch.from_numpy(images(40, seed)), torch.arange(40) % 2 * 1.0)
+
+
 @pytest.mark.parametrize(
     ("strengths", "side", "expected"),
     [
-        (ALL_AUGMENTATIONS, 32, {1: "92423046893014b9", 2: "d27ddf309161b5ed", 3: "ec6ed74a07a45736"}),
-        (ALL_AUGMENTATIONS, 96, {1: "25d4e8e77dc92644", 2: "04e41cb10e969ea0", 3: "fc36494d859b724d"}),
         ({"flips": True}, 32, {1: "cfb0df1b92e4ae65", 2: "66053b3a50f32a54", 3: "c1914d12a73ce1df"}),
         ({"flips": True}, 96, {1: "cc6d70e44d688d8b", 2: "9653eb05c271f9ae", 3: "d931f39019a337a8"}),
         (VIEWS_AND_MIXING, 32, {1: "2018d79808007816", 2: "fc8a1ff3306c370a", 3: "9a392b22da522824"}),
@@ -232,15 +228,30 @@ def torch_version():
     ],
 )
 def test_the_bits_are_those_of_earlier_versions(strengths, side, expected):
-    # Except for flips, the last bits depend on the processor and on the version of torch.
-    here = torch.backends.cpu.get_cpu_capability(), vendor(), torch_version()
+    # Except for flips, the last bits depend on the processor's instructions and on the version of torch.
+    here = torch.backends.cpu.get_cpu_capability(), torch_version()
     if set(strengths) != {"flips"} and here != RECORDED_WITH:
         pytest.skip(f"bits recorded with {', '.join(RECORDED_WITH)}")
     for seed, digest in expected.items():
-        planned = plan(strengths_of(**strengths), side=side, mean=MEAN, std=STD, seed=seed, epoch=2, start=40, count=40)
-        tiles, labels = apply(planned, torch.from_numpy(images(40, seed)), torch.arange(40) % 2 * 1.0)
+        tiles, labels = augmented(strengths, side, seed)
         found = hashlib.sha256(tiles.contiguous().numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
         assert found == digest
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [
+        (32, {1: (302.197, 386.6164), 2: (197.575, 419.3414), 3: (288.765, 384.9112)}),
+        (96, {1: (425.383, 397.6164), 2: (740.718, 379.3414), 3: (315.640, 433.9112)}),
+    ],
+)
+def test_the_values_are_those_of_earlier_versions(side, expected):
+    # Logarithms, powers and interpolation are rounded differently on other processors: projections, not bits.
+    for seed, (of_tiles, of_labels) in expected.items():
+        tiles, labels = augmented(ALL_AUGMENTATIONS, side, seed)
+        direction = np.random.Generator(np.random.Philox(1)).standard_normal(tiles.shape)
+        assert (tiles.double().numpy() * direction).sum() == pytest.approx(of_tiles, abs=0.01)
+        assert labels.double().numpy() @ np.arange(40) == pytest.approx(of_labels, abs=1e-3)
 
 
 @pytest.mark.parametrize("strengths", [EVERYTHING, VIEWS_AND_MIXING, {"mixup": 0.5}, {"cutmix": 0.5}])

@@ -37,7 +37,7 @@ def eager(monkeypatch):
     return FusedAugmentation()
 
 
-def compare(augmentation, strengths, side, at_most=5e-6):
+def compare(augmentation, strengths, side, at_most):
     """Compare with `apply`: once all tiles resident, of which 40 of 100 are chosen, once the batch alone.
 
     at_most: largest difference of a value; the mean difference is at most 1e-6.
@@ -57,14 +57,14 @@ def compare(augmentation, strengths, side, at_most=5e-6):
 @pytest.mark.parametrize("strengths", STRENGTHS.values(), ids=STRENGTHS)
 @pytest.mark.parametrize("side", [32, 64, 96])
 def test_the_tiles_are_those_of_apply(eager, strengths, side):
-    compare(eager, strengths, side)
+    # Interpolation between random pixels amplifies the rounding of the places between which it interpolates.
+    compare(eager, strengths, side, 2e-5 if "rotation" in strengths else 5e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 @pytest.mark.parametrize(("name", "at_most"), [("views", 0), ("colour", 5e-6), ("everything", 1e-3)])
 def test_compiled_as_one_graph_they_are_too(name, at_most):
-    # Interpolation between random pixels amplifies the rounding of the places between which it interpolates.
     compare(FusedAugmentation(), STRENGTHS[name], 64, at_most)
 
 

@@ -67,6 +67,23 @@ def test_shear_shifts_rows():
     assert columns[30].item() - columns[60].item() == pytest.approx(30, abs=1)
 
 
+def test_interpolation_keeps_detail():
+    tiles = np.random.default_rng(1).integers(64, 192, (8, 96, 96, 3), dtype=np.uint8)
+    (got, _), _ = run(tiles, rotation=45, zoom=0.1)
+    kept = got.std().item() / planes(tiles).std().item()
+    assert 0.8 < kept < 1  # bilinear: 0.67, because white noise is all detail
+
+
+def test_interpolation_does_not_overshoot():
+    tiles = np.zeros((4, 96, 96, 3), dtype=np.uint8)
+    tiles[:, ::4] = 255
+    (got, _), _ = run(tiles, rotation=45)
+    assert got.min() >= 0 and got.max() <= 1 + 1e-6 and got.std() > 0.3
+    # The logarithm of an intensity below -1 would be NaN.
+    (got, _), _ = run(tiles, rotation=45, stain_scale=0.3)
+    assert got.min() > -0.01 and got.max() < 1.01 and got.std() > 0.3
+
+
 def colour_change(tiles, **strengths):
     """Tiles and colour matrices after the augmentation with these strengths."""
     (got, _), plan = run(tiles, **strengths)

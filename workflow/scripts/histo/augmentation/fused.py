@@ -8,9 +8,8 @@ than `changes.apply`, which works in parts that fit into the cache.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from histo.augmentation.changes import Changes, erase_and_mix, has_only_views, noise_table, send, sharpen
+from histo.augmentation.changes import Changes, erase_and_mix, has_only_views, noise_table, resample, send, sharpen
 from histo.augmentation.plans import Plan, noise_values
 from histo.config.train import TrainSettings
 
@@ -68,8 +67,7 @@ def fused_tiles(
     if changes.gamma is not None:
         values = (values / 255) ** changes.gamma[:, :, None, None] * 255
     if changes.theta is not None:
-        grid = affine_grid(changes.theta, side)
-        values = functional.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
+        values = resample(values, affine_grid(changes.theta, side))
     if changes.stain is not None:
         values = torch.exp(mapped_colours(changes.stain, torch.log((values + 1) / 256)))
         values = values * (256 / 255) - 1 / 255
